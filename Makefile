@@ -1,0 +1,49 @@
+# Thin: the work is done in scripts/.
+#   make demo PYTHON=python3.12                another Python (3.11, 3.12 or 3.13)
+#   make demo TORCH_INDEX=ADDRESS              where to take torch from, as with PyTorch's CPU builds
+#   make test ARGS="tests/unit -k graph"       arguments for pytest
+
+PYTHON ?=
+TORCH_INDEX ?=
+ARGS ?=
+export PYTHON TORCH_INDEX
+
+# Written by a finished install only; older than what it depends on: install again.
+USER_STAMP := .venv/.installed-user
+DEV_STAMP := .venv/.installed-dev
+PINS := pyproject.toml constraints.txt scripts/install
+
+.DEFAULT_GOAL := help
+.PHONY: help install venv demo test check bench-cost clean
+.DELETE_ON_ERROR:
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+$(USER_STAMP): $(PINS)
+	@scripts/install demo,report
+	@touch $@
+
+$(DEV_STAMP): $(PINS)
+	@scripts/install demo,report,dev
+	@touch $(USER_STAMP) $@
+
+venv: $(USER_STAMP) ## make .venv with what the demo needs
+
+install: $(DEV_STAMP) ## make .venv with everything for development
+
+demo: $(USER_STAMP) ## train a network on real digits inside a budget, write a bundle and a report
+	@.venv/bin/trimtab run examples/digits.toml --overwrite
+
+test: $(DEV_STAMP) ## run all tests
+	@scripts/test $(ARGS)
+
+check: $(DEV_STAMP) ## lint, format, types, layers, spelling
+	@scripts/check
+
+bench-cost: $(DEV_STAMP) ## predicted against measured latency; QUICK=1 for the short form
+	@.venv/bin/python -m benchmarks.cost $(if $(QUICK),--quick)
+
+clean: ## remove .venv and all caches; runs stay
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist
+	find src tests examples benchmarks -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true

@@ -1,0 +1,344 @@
+"""One work rule per operator of the vocabulary.
+
+Multiply-adds are counted for convolutions and products alone, as the field publishes
+them; `flops` has everything. Functions that a processor evaluates as a polynomial count
+as `TRANSCENDENTAL` operations an element, a comparison or a sum as one.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+from trimtab.cost.work import RULES, Call, Work, rule
+from trimtab.graph.operators import OPERATORS, Family
+
+__all__ = ["TRANSCENDENTAL"]
+
+TRANSCENDENTAL = 10
+# exp, tanh, erf ...: range reduction, a polynomial of degree 5 to 7, reassembly.
+
+
+# Convolutions: every output element is a sum over the filter
+
+
+def _spatial(shape: tuple[int, ...], rank: int) -> int:
+    return math.prod(shape[-rank:])
+
+
+@rule("conv1d.default", "conv2d.default", "conv2d.padding", "conv3d.default")
+def _convolution(call: Call) -> Work:
+    """Weight (out, in / groups, *kernel): each output needs one filter."""
+    weight = call.type("weight").shape
+    adds = call.output.elements if call.has("bias") else 0
+    return call.moved(
+        multiply_adds=call.output.elements * math.prod(weight[1:]), flops=adds
+    )
+
+
+@rule(
+    "conv_transpose1d.default", "conv_transpose2d.input", "conv_transpose3d.input"
+)  # fmt: skip
+def _transposed(call: Call) -> Work:
+    """Weight (in, out / groups, *kernel): each input is spread by one filter."""
+    weight = call.type("weight").shape
+    adds = call.output.elements if call.has("bias") else 0
+    return call.moved(
+        multiply_adds=call.type("input").elements * math.prod(weight[1:]), flops=adds
+    )
+
+
+@rule("convolution.default")
+def _any_convolution(call: Call) -> Work:
+    return _transposed(call) if call.argument("transposed") else _convolution(call)
+
+
+# Products
+
+
+@rule("linear.default")
+def _linear(call: Call) -> Work:
+    """(..., k) @ (n, k).T."""
+    adds = call.output.elements if call.has("bias") else 0
+    return call.moved(
+        multiply_adds=call.output.elements * call.type("weight").shape[-1], flops=adds
+    )
+
+
+@rule("addmm.default")
+def _addmm(call: Call) -> Work:
+    return call.moved(
+        multiply_adds=call.output.elements * call.type("mat1").shape[-1],
+        flops=call.output.elements,
+    )
+
+
+@rule("baddbmm.default")
+def _baddbmm(call: Call) -> Work:
+    return call.moved(
+        multiply_adds=call.output.elements * call.type("batch1").shape[-1],
+        flops=call.output.elements,
+    )
+
+
+@rule("mm.default", "bmm.default", "matmul.default", "mv.default", "dot.default")
+def _product(call: Call) -> Work:
+    """(..., m, k) @ (..., k, n)."""
+    return call.moved(multiply_adds=call.output.elements * call.first.shape[-1])
+
+
+@rule("einsum.default")
+def _einsum(call: Call) -> Work:
+    """One multiply-add per point of the index space for each further operand."""
+    equation = str(call.argument("equation")).replace(" ", "")
+    operands = call.types("tensors")
+    sizes: dict[str, int] = {}
+    for letters, kind in zip(
+        equation.split("->", maxsplit=1)[0].split(","), operands, strict=True
+    ):
+        named = letters.replace("...", "")
+        # An ellipsis stands for the leading dimensions that have no letter.
+        rest = kind.shape[: len(kind.shape) - len(named)]
+        sizes["..."] = max(sizes.get("...", 1), math.prod(rest))
+        sizes.update(zip(named, kind.shape[len(rest) :], strict=True))
+    points = math.prod(sizes.values())
+    return call.moved(multiply_adds=points * max(1, len(operands) - 1))
+
+
+# Attention and recurrence
+
+
+@rule("scaled_dot_product_attention.default")
+def _attention(call: Call) -> Work:
+    """Query (..., m, d), key (..., n, d), value (..., n, e)."""
+    query, key = call.type("query").shape, call.type("key").shape
+    value = call.type("value").shape
+    scores = math.prod(query[:-1]) * key[-2]
+    return call.moved(
+        multiply_adds=scores * (query[-1] + value[-1]),
+        flops=scores * (_SOFTMAX_FLOPS + (1 if call.has("attn_mask") else 0)),
+    )
+
+
+def _recurrent(gates: int) -> Callable[[Call], Work]:
+    """Every step multiplies input and state by the weights of all gates."""
+
+    def work(call: Call) -> Work:
+        sequence = call.type("input").shape
+        steps = math.prod(sequence[:-1])  # steps x batch
+        matrices = [kind for kind in call.types("params") if len(kind.shape) == 2]
+        hidden = sum(kind.shape[0] for kind in matrices) // (2 * gates)
+        return call.moved(
+            multiply_adds=steps * sum(kind.elements for kind in matrices),
+            flops=steps * hidden * gates * (TRANSCENDENTAL + 3),
+        )
+
+    return work
+
+
+rule("lstm.input")(_recurrent(4))
+rule("gru.input")(_recurrent(3))
+rule("rnn_tanh.input", "rnn_relu.input")(_recurrent(1))
+
+
+@rule("lstm_cell.default", "gru_cell.default")
+def _cell(call: Call) -> Work:
+    batch = call.type("input").shape[0]
+    w_ih, w_hh = call.type("w_ih"), call.type("w_hh")
+    return call.moved(
+        multiply_adds=batch * (w_ih.elements + w_hh.elements),
+        flops=batch * w_ih.shape[0] * (TRANSCENDENTAL + 3),
+    )
+
+
+# Tables: only the rows that are named are read
+
+
+@rule("embedding.default")
+def _embedding(call: Call) -> Work:
+    rows = call.output.size_bytes
+    return Work(
+        read_bytes=call.type("indices").size_bytes,
+        weight_bytes=min(rows, call.type("weight").size_bytes),
+        write_bytes=rows,
+    )
+
+
+@rule(
+    "embedding_bag.default",
+    "embedding_bag.padding_idx",
+    "_embedding_bag.default",
+    "_embedding_bag_forward_only.default",
+)
+def _embedding_bag(call: Call) -> Work:
+    table, indices = call.type("weight"), call.type("indices")
+    width = table.shape[1]
+    rows = indices.elements * table.size_bytes // max(1, table.shape[0])
+    return Work(
+        flops=indices.elements * width,
+        read_bytes=indices.size_bytes
+        + (call.type("offsets").size_bytes if call.has("offsets") else 0),
+        weight_bytes=rows,  # rows that are named twice are read twice
+        write_bytes=call.output.size_bytes,
+    )
+
+
+# Everything else does a fixed number of operations an element
+
+_SOFTMAX_FLOPS = TRANSCENDENTAL + 4  # maximum, difference, exp, sum, quotient
+_NORM_FLOPS = {
+    "batch_norm.default": 2,  # scale and shift, both folded from the statistics
+    "_native_batch_norm_legit_no_training.default": 2,
+    "native_batch_norm.default": 2,
+}
+_FULL_NORM_FLOPS = 7  # sum, square, sum, difference, scale, scale, shift
+
+_POLYNOMIAL = frozenset(
+    {
+        "pow.Tensor_Scalar",
+        "pow.Tensor_Tensor",
+        "pow.Scalar",
+        "exp.default",
+        "expm1.default",
+        "log.default",
+        "log1p.default",
+        "log2.default",
+        "sin.default",
+        "cos.default",
+        "tan.default",
+        "atan2.default",
+        "erf.default",
+        "elu.default",
+        "selu.default",
+        "celu.default",
+        "gelu.default",
+        "silu.default",
+        "mish.default",
+        "sigmoid.default",
+        "log_sigmoid.default",
+        "tanh.default",
+        "softplus.default",
+        "glu.default",
+    }
+)
+_ROOT = frozenset(
+    {
+        "sqrt.default",
+        "rsqrt.default",
+        "reciprocal.default",
+        "div.Tensor",
+        "div.Scalar",
+        "div.Tensor_mode",
+        "div.Scalar_mode",
+        "floor_divide.default",
+        "remainder.Tensor",
+        "remainder.Scalar",
+        "addcdiv.default",
+    }
+)
+_ROOT_FLOPS = 4  # a Newton step and its start
+_FREE = frozenset(
+    {
+        "fill.Scalar",
+        "fill.Tensor",
+        "zero.default",
+        "copy.default",
+        "dropout.default",
+        "feature_dropout.default",
+        "alpha_dropout.default",
+    }
+)
+
+
+def _per_element(flops: int) -> Callable[[Call], Work]:
+    def work(call: Call) -> Work:
+        return call.moved(flops=flops * call.output.elements)
+
+    return work
+
+
+def _per_input_element(flops: int) -> Callable[[Call], Work]:
+    def work(call: Call) -> Work:
+        return call.moved(flops=flops * call.first.elements)
+
+    return work
+
+
+def _pool(call: Call) -> Work:
+    """Every output looks at one window."""
+    if call.has("kernel_size"):
+        rank = 1 if "1d" in call.node.op else 3 if "3d" in call.node.op else 2
+        window = call.numbers("kernel_size")
+        size = math.prod(window) if len(window) > 1 else window[0] ** rank
+        return call.moved(flops=size * call.output.elements)
+    return call.moved(flops=call.first.elements)
+
+
+def _resample(call: Call) -> Work:
+    taps = 16 if "bicubic" in call.node.op else 1 if "nearest" in call.node.op else 4
+    return call.moved(flops=2 * taps * call.output.elements)
+
+
+def _sort(call: Call) -> Work:
+    length = max(call.first.shape[-1] if call.first.shape else 1, 2)
+    return call.moved(flops=call.first.elements * math.ceil(math.log2(length)))
+
+
+def _moves(call: Call) -> Work:
+    """Copies, and index operations that read no more than they write."""
+    inputs = dict.fromkeys(call.node.inputs)
+    given = sum(call.graph.type_of(ref).size_bytes for ref in inputs)
+    written = sum(kind.size_bytes for kind in call.outputs())
+    return Work(read_bytes=min(given, written), write_bytes=written)
+
+
+def _creates(call: Call) -> Work:
+    return Work(write_bytes=sum(kind.size_bytes for kind in call.outputs()))
+
+
+def _shows(call: Call) -> Work:
+    """Views and what is an identity when a network is evaluated."""
+    del call
+    return Work()
+
+
+def _elementwise(name: str) -> Callable[[Call], Work]:
+    if name in _POLYNOMIAL:
+        return _per_element(TRANSCENDENTAL)
+    if name in _ROOT:
+        return _per_element(_ROOT_FLOPS)
+    return _per_element(0 if name in _FREE else 1)
+
+
+def _fill_in() -> None:
+    """Give every operator that has no rule above the rule of its family."""
+    for op, entry in OPERATORS.items():
+        if op in RULES:
+            continue
+        name = op.removeprefix("aten.")
+        match entry.family:
+            case Family.ELEMENTWISE:
+                RULES[op] = _elementwise(name)
+            case Family.NORM:
+                RULES[op] = _per_input_element(_NORM_FLOPS.get(name, _FULL_NORM_FLOPS))
+            case Family.SOFTMAX:
+                RULES[op] = _per_element(_SOFTMAX_FLOPS)
+            case Family.POOL:
+                RULES[op] = _pool
+            case Family.REDUCTION if name in ("topk.default", "sort.default"):
+                RULES[op] = _sort
+            case Family.REDUCTION:
+                RULES[op] = _per_input_element(4 if name.startswith("var") else 1)
+            case Family.RESAMPLE:
+                RULES[op] = _resample
+            case Family.MOVE:
+                RULES[op] = _moves
+            case Family.CREATE:
+                RULES[op] = _creates
+            case Family.VIEW:
+                RULES[op] = _shows
+            case _:
+                pass  # a family whose operators each need a rule of their own
+
+
+_fill_in()

@@ -1,0 +1,225 @@
+"""nn.Module -> Graph, through `torch.export`; the only reader of its internals.
+
+The module is traced once with the example inputs (``strict=False``), every operator's
+arguments are put under the names of its schema, and in-place operators become
+functional: a value that is overwritten while a view of it is still in use sends the
+whole program through ``run_decompositions({})``, which costs a second on ResNet-50,
+all others are renamed for free.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+
+import torch
+from torch import fx, nn
+from torch.export import ExportedProgram
+from torch.export.graph_signature import OutputKind
+
+from trimtab.errors import CaptureError, UsageError
+from trimtab.graph.convert import CONSTANT_KINDS, Reader
+from trimtab.graph.inplace import needs_decomposition, written_by
+from trimtab.graph.types import ConstantKind, Graph
+
+__all__ = ["capture", "weights_of"]
+
+
+def capture(
+    module: nn.Module,
+    example_inputs: tuple[object, ...],
+    example_kwargs: Mapping[str, object] | None = None,
+    *,
+    name: str = "",
+) -> Graph:
+    """Return the network as a graph, specialised to the shapes of the inputs.
+
+    The module is not changed. It may stand on the meta device, weights are not read.
+
+    Args:
+        module: in evaluation mode, every submodule too.
+        example_inputs: positional arguments of one call.
+        example_kwargs: keyword arguments of one call.
+        name: for people; the class of the module by default.
+
+    Raises:
+        UsageError: the module or its arguments are of the wrong kind.
+        CaptureError: it is in training mode, changes its own state, has control flow
+            that depends on data, fails on these inputs, or uses an operator that is not
+            in the vocabulary.
+
+    Example:
+        >>> graph = capture(nn.Linear(3, 2).eval(), (torch.zeros(1, 3),))
+        >>> [node.op for node in graph.nodes], graph.parameters
+        (['aten.linear.default'], 8)
+    """
+    if not isinstance(module, nn.Module):
+        raise UsageError(
+            f"network of type {type(module).__name__}",
+            rule="only a torch.nn.Module can be captured",
+            remedy="wrap the function in a module's `forward`",
+        )
+    if not isinstance(example_inputs, tuple):
+        raise UsageError(
+            f"example inputs of type {type(example_inputs).__name__}",
+            rule="positional arguments come as a tuple",
+            remedy="write (x,) for a single input",
+        )
+    title = name or type(module).__name__
+    _require_evaluation(module, title)
+    kwargs = dict(example_kwargs or {})
+    program = _export(module, example_inputs, kwargs, title)
+    if needs_decomposition(program):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            program = program.run_decompositions({})
+    _require_stateless(program, title)
+    return Reader(module, program, title).graph()
+
+
+def weights_of(module: nn.Module, graph: Graph) -> dict[str, torch.Tensor]:
+    """Return the parameters and buffers a graph needs, by target, tied ones once.
+
+    The tensors are the module's own, not copies.
+
+    Raises:
+        UsageError: the module lacks one of them, or its shape differs.
+
+    Example:
+        >>> layer = nn.Linear(3, 2).eval()
+        >>> sorted(weights_of(layer, capture(layer, (torch.zeros(1, 3),))))
+        ['bias', 'weight']
+    """
+    state: dict[str, torch.Tensor] = {
+        **dict(module.named_parameters(remove_duplicate=False)),
+        **dict(module.named_buffers(remove_duplicate=False)),
+    }
+    found = {}
+    for constant in graph.tensors:
+        if constant.kind is ConstantKind.TENSOR:
+            continue
+        tensor = state.get(constant.shares)
+        if tensor is None or tuple(tensor.shape) != constant.type.shape:
+            have = "none" if tensor is None else f"shape {tuple(tensor.shape)}"
+            raise UsageError(
+                f"weight {constant.shares!r}",
+                rule=f"the graph needs {constant.type}, the module has {have}",
+                where=f"graph {graph.name!r}",
+                remedy="give the module that was captured",
+            )
+        found[constant.shares] = tensor.detach()
+    return found
+
+
+def _require_evaluation(module: nn.Module, title: str) -> None:
+    for path, each in module.named_modules():
+        if each.training:
+            raise CaptureError(
+                f"network {title!r}",
+                rule="a network in training mode cannot be captured",
+                where=f"module {path or 'the network itself'!r}",
+                remedy="call .eval() on the network first",
+            )
+
+
+def _call_export(
+    module: nn.Module, args: tuple[object, ...], kwargs: dict[str, object]
+) -> ExportedProgram:
+    with warnings.catch_warnings():
+        # Known and harmless for LSTM and GRU: weights that are assigned to themselves.
+        warnings.simplefilter("ignore")
+        return torch.export.export(module, args, kwargs, strict=False)
+
+
+def _export(
+    module: nn.Module, args: tuple[object, ...], kwargs: dict[str, object], title: str
+) -> ExportedProgram:
+    # The fast path of attention is one opaque operator with other roundings.
+    fastpath = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        return _call_export(module, args, kwargs)
+    except Exception as error:
+        path = _failing_module(module, args, kwargs)
+        where = f"module {path!r}" if path else f"forward() of {title}"
+        raise _explain(error, title, where) from error
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fastpath)
+
+
+def _explain(error: Exception, title: str, where: str) -> CaptureError:
+    text = str(error).strip() or type(error).__name__
+    reason = text.splitlines()[0][:300].rstrip(".")
+    kind = type(error).__name__
+    if "DataDependent" in kind or "data-dependent" in text:
+        return CaptureError(
+            f"network {title!r}",
+            rule="control flow depends on the values of a tensor, so no fixed graph "
+            f"exists ({reason})",
+            where=where,
+            remedy="replace the Python branch or .item() by torch.where or torch.cond, "
+            "or capture the part without it",
+        )
+    return CaptureError(
+        f"network {title!r}",
+        rule=f"it fails on these inputs: {kind}: {reason}",
+        where=where,
+        remedy="call the network on the example inputs and mend what it raises; if "
+        "that works, the module does something torch.export cannot follow",
+    )
+
+
+def _failing_module(
+    module: nn.Module, args: tuple[object, ...], kwargs: dict[str, object]
+) -> str:
+    """Return the path of the innermost module that a failing export was in."""
+    paths = {id(each): path for path, each in module.named_modules()}
+    stack: list[str] = []
+
+    def enter(each: nn.Module, _: object) -> None:
+        if id(each) in paths:
+            stack.append(paths[id(each)])
+
+    def leave(each: nn.Module, _: object, __: object) -> None:
+        if id(each) in paths and stack:
+            stack.pop()
+
+    handles = (
+        nn.modules.module.register_module_forward_pre_hook(enter),
+        nn.modules.module.register_module_forward_hook(leave),
+    )
+    try:
+        _call_export(module, args, kwargs)
+    except Exception:
+        return stack[-1] if stack else ""
+    finally:
+        for handle in handles:
+            handle.remove()
+    return ""
+
+
+def _require_stateless(program: ExportedProgram, title: str) -> None:
+    signature = program.graph_signature
+    owned = {
+        spec.arg.name: spec.target
+        for spec in signature.input_specs
+        if spec.kind in CONSTANT_KINDS
+    }
+    changed: str | None = None
+    for spec in signature.output_specs:
+        if spec.kind in (OutputKind.BUFFER_MUTATION, OutputKind.PARAMETER_MUTATION):
+            changed = spec.target
+    root: dict[fx.Node, fx.Node] = {}
+    for node in program.graph.nodes:
+        written = written_by(node) if node.op == "call_function" else None
+        if written is not None:
+            root[node] = root.get(written, written)
+            changed = owned.get(root[node].name) or changed
+    if changed is not None:
+        raise CaptureError(
+            f"network {title!r}",
+            rule=f"it changes its own tensor {changed!r} during the call; a graph "
+            "keeps no state between calls",
+            where=f"module {changed.rpartition('.')[0] or 'the network itself'!r}",
+            remedy="pass the state as an input and return it as an output",
+        )

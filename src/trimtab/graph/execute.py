@@ -1,0 +1,286 @@
+"""Run a graph, whole or any range of nodes, through `torch.ops`.
+
+Only operators of the vocabulary are looked up, so a graph from a file can compute but
+not act. Cut anywhere and joined again it computes the same bits on the same engine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, cast
+
+import numpy as np
+import torch
+
+from trimtab.errors import ExecutionError
+from trimtab.graph.liveness import live_sets
+from trimtab.graph.operators import OPERATORS
+from trimtab.graph.tree import flatten, unflatten
+from trimtab.graph.types import (
+    Argument,
+    Constant,
+    ConstantKind,
+    Graph,
+    Node,
+    Ref,
+    Token,
+)
+
+__all__ = ["Executor"]
+
+Value = Any  # a tensor, or what stands in its place: a number, text, None
+_Step = tuple[
+    Callable[..., Any], list[Argument], dict[str, Argument], Node, tuple[Ref, ...]
+]
+
+
+class Executor:
+    """A graph bound to its weights, ready to run.
+
+    Calls do not change the executor: many threads may call one at once.
+
+    Args:
+        graph: what to run.
+        weights: parameters and buffers by target, tied ones under the target they
+            share; moved to `device` where they are not there.
+        device: where to run.
+
+    Raises:
+        ExecutionError: a weight is missing or of the wrong shape, or an operator is
+            not in the vocabulary.
+
+    Example:
+        >>> from trimtab.graph.capture import capture, weights_of
+        >>> layer = torch.nn.Linear(3, 2).eval()
+        >>> graph = capture(layer, (torch.zeros(1, 3),))
+        >>> run = Executor(graph, weights_of(layer, graph))
+        >>> torch.equal(run(torch.ones(1, 3)), layer(torch.ones(1, 3)))
+        True
+    """
+
+    def __init__(
+        self,
+        graph: Graph,
+        weights: Mapping[str, torch.Tensor],
+        *,
+        device: str | torch.device = "cpu",
+    ) -> None:
+        self.graph = graph
+        self.device = torch.device(device)
+        self._constants = {
+            Ref(constant.name): self._constant(constant, weights)
+            for constant in graph.constants
+        }
+        self._live = live_sets(graph)
+        last = _last_uses(graph)
+        self._steps: list[_Step] = [
+            (*_bind(node, self.device), node, last[index])
+            for index, node in enumerate(graph.nodes)
+        ]
+
+    def _constant(
+        self, constant: Constant, weights: Mapping[str, torch.Tensor]
+    ) -> torch.Tensor:
+        if constant.kind is ConstantKind.TENSOR:
+            return _decode(constant).to(self.device)
+        tensor = weights.get(constant.shares)
+        dtype = getattr(torch, constant.type.dtype)
+        if (
+            tensor is None
+            or tuple(tensor.shape) != constant.type.shape
+            or tensor.dtype != dtype
+        ):
+            have = "none" if tensor is None else f"{tensor.dtype}{list(tensor.shape)}"
+            raise ExecutionError(
+                f"weight {constant.shares!r}",
+                rule=f"the graph needs {constant.type}, got {have}",
+                where=f"graph {self.graph.name!r}",
+                remedy="give the weights that belong to this graph",
+            )
+        tensor = tensor.detach().to(self.device)
+        # PyTorch picks the kernel of a product by whether the weight asks for a
+        # gradient, even where none is recorded; the module's parameters do.
+        learned = constant.kind is ConstantKind.PARAMETER and dtype.is_floating_point
+        return tensor.requires_grad_(learned)
+
+    def __call__(self, *args: object, **kwargs: object) -> Any:
+        """Return what the network returns for these arguments.
+
+        Raises:
+            UsageError: the arguments nest otherwise than the example inputs did.
+            ExecutionError: a tensor has another shape or dtype than at capture.
+        """
+        leaves = list(flatten((args, kwargs), self.graph.input_tree))
+        values: dict[Ref, Value] = {}
+        for leaf, value in zip(self.graph.inputs, leaves, strict=True):
+            if leaf.type is None:
+                if value != leaf.value:
+                    raise ExecutionError(
+                        f"argument {leaf.name!r} = {value!r}",
+                        rule=f"it was {leaf.value!r} at capture and is baked in",
+                        where=f"graph {self.graph.name!r}",
+                        remedy="capture the network again with this argument",
+                    )
+            elif (
+                not isinstance(value, torch.Tensor)
+                or tuple(value.shape) != leaf.type.shape
+                or str(value.dtype).removeprefix("torch.") != leaf.type.dtype
+            ):
+                have = (
+                    f"{value.dtype}{list(value.shape)}".removeprefix("torch.")
+                    if isinstance(value, torch.Tensor)
+                    else type(value).__name__
+                )
+                raise ExecutionError(
+                    f"argument {leaf.name!r} of type {have}",
+                    rule=f"the network was captured with {leaf.type}",
+                    where=f"graph {self.graph.name!r}",
+                    remedy="convert the tensor, or capture the network for this shape",
+                )
+            values[Ref(leaf.name)] = value
+        computed = {**self._constants, **self.run(values)}
+        results = (
+            computed[each] if isinstance(each, Ref) else each
+            for each in self.graph.outputs
+        )
+        return unflatten(results, self.graph.output_tree)
+
+    def run(
+        self, values: Mapping[Ref, Value], start: int = 0, stop: int | None = None
+    ) -> dict[Ref, Value]:
+        """Run nodes ``start <= position < stop``, return what is live after them.
+
+        Args:
+            values: every value that is live before `start`
+                (`trimtab.graph.liveness.live_sets`): the inputs for 0.
+            start: position of the first node.
+            stop: position after the last node, the end by default.
+
+        Raises:
+            ExecutionError: a value is missing, or an operator fails.
+        """
+        stop = len(self._steps) if stop is None else stop
+        if not 0 <= start <= stop <= len(self._steps):
+            raise ExecutionError(
+                f"nodes {start} to {stop}",
+                rule=f"the graph has {len(self._steps)} nodes",
+                where=f"graph {self.graph.name!r}",
+                remedy="give a range within the graph",
+            )
+        for ref in self._live[start]:
+            if ref not in values:
+                raise ExecutionError(
+                    f"value {ref}",
+                    rule="it is needed and was not given",
+                    where=f"before node {start} of graph {self.graph.name!r}",
+                    remedy="give every value that is live at the start",
+                )
+        alive = {**self._constants, **values}
+
+        def fill(argument: Argument) -> object:
+            if isinstance(argument, Ref):
+                return alive[argument]
+            if isinstance(argument, tuple):
+                return [fill(each) for each in argument]
+            return argument
+
+        with torch.no_grad():
+            for function, positional, keywords, node, dying in self._steps[start:stop]:
+                try:
+                    result = function(
+                        *map(fill, positional),
+                        **{key: fill(value) for key, value in keywords.items()},
+                    )
+                except (RuntimeError, TypeError, ValueError, IndexError) as error:
+                    raise ExecutionError(
+                        f"operator {node.op}",
+                        rule=str(error).splitlines()[0],
+                        where=f"node {node.name!r}, module {node.module!r}",
+                        remedy="check the values of the inputs: their shapes are right",
+                    ) from error
+                if isinstance(result, tuple | list):
+                    for index, each in enumerate(result):
+                        alive[Ref(node.name, index)] = each
+                else:
+                    alive[Ref(node.name)] = result
+                for ref in dying:
+                    alive.pop(ref, None)
+        return {ref: alive[ref] for ref in self._live[stop]}
+
+
+def _last_uses(graph: Graph) -> list[tuple[Ref, ...]]:
+    """Return per node the values that nothing needs after it."""
+    kept = {Ref(constant.name) for constant in graph.constants}
+    kept.update(each for each in graph.outputs if isinstance(each, Ref))
+    last: dict[Ref, int] = {}
+    for index, node in enumerate(graph.nodes):
+        for output in range(len(node.outputs)):
+            last[Ref(node.name, output)] = index
+        for ref in node.inputs:
+            last[ref] = index
+    dying: list[list[Ref]] = [[] for _ in graph.nodes]
+    for ref, index in last.items():
+        if ref not in kept:
+            dying[index].append(ref)
+    return [tuple(each) for each in dying]
+
+
+def _decode(constant: Constant) -> torch.Tensor:
+    dtype = cast(torch.dtype, getattr(torch, constant.type.dtype))
+    raw = torch.from_numpy(np.frombuffer(constant.data or b"", dtype=np.uint8).copy())
+    return raw.view(dtype).reshape(constant.type.shape)
+
+
+def _bind(
+    node: Node, device: torch.device
+) -> tuple[Callable[..., Any], list[Any], dict[str, Any]]:
+    """Return the function of a node and its arguments, tokens resolved."""
+    if node.op not in OPERATORS:
+        raise ExecutionError(
+            f"operator {node.op!r}",
+            rule="it is not in the vocabulary of graphs",
+            where=f"node {node.name!r}",
+            remedy="capture the network with this version of trimtab",
+        )
+    _, name, overload = node.op.split(".")
+    function = getattr(getattr(torch.ops.aten, name), overload)
+
+    def resolve(argument: Argument) -> Any:
+        if isinstance(argument, Token):
+            if argument.kind == "device":
+                return device
+            found = getattr(torch, argument.name, None)
+            if not isinstance(found, torch.dtype | torch.layout | torch.memory_format):
+                raise ExecutionError(
+                    f"word {argument.name!r}",
+                    rule=f"PyTorch knows no {argument.kind} of that name",
+                    where=f"node {node.name!r}",
+                    remedy="capture the network again",
+                )
+            return found
+        if isinstance(argument, tuple):
+            return tuple(map(resolve, argument))
+        return argument
+
+    known = {argument.name for argument in function._schema.arguments}
+    unknown = set(node.arguments) - known
+    if unknown:
+        raise ExecutionError(
+            f"argument {sorted(unknown)[0]!r} of operator {node.op}",
+            rule=f"its arguments are {', '.join(sorted(known))}",
+            where=f"node {node.name!r}",
+            remedy="capture the network again",
+        )
+    positional: list[Any] = []
+    keywords: dict[str, Any] = {}
+    skipped = False
+    for declared in function._schema.arguments:
+        if declared.name not in node.arguments:
+            skipped = True  # what comes after must go by name
+            continue
+        value = resolve(node.arguments[declared.name])
+        if declared.kwarg_only or skipped:
+            keywords[declared.name] = value
+        else:
+            positional.append(value)
+    return function, positional, keywords

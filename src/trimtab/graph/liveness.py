@@ -1,0 +1,125 @@
+"""Which values are alive when: live sets, peak activation memory, cuts.
+
+A position is a place between nodes: 0 is before the first, ``len(nodes)`` after the
+last. Constants are not counted, they are always there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from trimtab.graph.types import Graph, Ref, refs_in
+
+__all__ = ["Cut", "Peak", "cuts", "live_sets", "peak_activation"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cut:
+    """A place where the graph can be divided.
+
+    Attributes:
+        position: nodes before it run first.
+        values: what must cross, in the order it is made.
+        size_bytes: of these values.
+    """
+
+    position: int
+    values: tuple[Ref, ...]
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Peak:
+    """The moment when most activation memory is in use.
+
+    Attributes:
+        size_bytes: inputs, results and everything still needed; shared memory once.
+        node: name of the node that runs then; "" where the graph has none.
+    """
+
+    size_bytes: int
+    node: str
+
+
+def _intervals(graph: Graph) -> dict[Ref, tuple[int, int]]:
+    """Return from which position to which each value is alive, used ones only."""
+    end = len(graph.nodes)
+    owned = {constant.name for constant in graph.constants}
+    born: dict[Ref, int] = {Ref(leaf.name): 0 for leaf in graph.inputs if leaf.type}
+    last: dict[Ref, int] = {}
+    for index, node in enumerate(graph.nodes):
+        for output, kind in enumerate(node.outputs):
+            if kind is not None:
+                born[Ref(node.name, output)] = index + 1
+        for ref in node.inputs:
+            last[ref] = index
+    for argument in graph.outputs:
+        for ref in refs_in(argument):
+            last[ref] = end
+    return {
+        ref: (born[ref], used)
+        for ref, used in last.items()
+        if ref.name not in owned and ref in born
+    }
+
+
+def live_sets(graph: Graph) -> tuple[tuple[Ref, ...], ...]:
+    """Return, for every position, what must cross there, in the order it is made.
+
+    It is what the nodes from that position on, or the outputs, need from before it.
+    """
+    sets: list[list[Ref]] = [[] for _ in range(len(graph.nodes) + 1)]
+    spans = _intervals(graph)
+    for ref in sorted(spans, key=lambda ref: (spans[ref][0], ref.name, ref.output)):
+        first, last = spans[ref]
+        for position in range(first, last + 1):
+            sets[position].append(ref)
+    return tuple(map(tuple, sets))
+
+
+def cuts(graph: Graph) -> Sequence[Cut]:
+    """Return every position with what must cross there, from input to output."""
+    return [
+        Cut(
+            position=position,
+            values=values,
+            size_bytes=sum(graph.type_of(ref).size_bytes for ref in values),
+        )
+        for position, values in enumerate(live_sets(graph))
+    ]
+
+
+def peak_activation(graph: Graph) -> Peak:
+    """Return the largest activation memory in use at once.
+
+    While a node runs, its inputs, its outputs and all that is needed later are alive.
+    Views take no memory of their own; they keep alive what they show.
+    """
+    owner: dict[Ref, Ref] = {}
+    for node in graph.nodes:
+        for output in range(len(node.outputs)):
+            ref = Ref(node.name, output)
+            owner[ref] = owner.get(node.view_of, node.view_of) if node.view_of else ref
+    constants = {constant.name for constant in graph.constants}
+
+    def size(refs: set[Ref]) -> int:
+        return sum(
+            graph.type_of(ref).size_bytes for ref in refs if ref.name not in constants
+        )
+
+    best = Peak(size_bytes=0, node="")
+    sets = live_sets(graph)
+    for index, node in enumerate(graph.nodes):
+        made = {
+            Ref(node.name, output)
+            for output, kind in enumerate(node.outputs)
+            if kind is not None
+        }
+        alive = {owner.get(ref, ref) for ref in {*sets[index], *made}}
+        total = size(alive)
+        if total > best.size_bytes or not best.node:
+            best = Peak(size_bytes=total, node=node.name)
+    if not graph.nodes:
+        best = Peak(size_bytes=size(set(sets[0])), node="")
+    return best

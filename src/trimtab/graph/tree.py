@@ -1,0 +1,123 @@
+"""How arguments and results nest, as data: tuples, lists, dicts and named tuples.
+
+PyTorch's own tree specs name Python classes; a graph that comes from a file must not.
+"""
+
+from __future__ import annotations
+
+from collections import namedtuple
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Literal
+
+from trimtab.errors import UsageError
+
+__all__ = ["LEAF", "Tree", "flatten", "unflatten"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tree:
+    """A leaf, or a container of trees.
+
+    Attributes:
+        kind: of the container.
+        keys: of a dict, or the fields of a named tuple.
+        children: in order.
+        name: class name of a named tuple.
+    """
+
+    kind: Literal["leaf", "tuple", "list", "dict", "namedtuple"]
+    keys: tuple[str | int, ...] = ()
+    children: tuple[Tree, ...] = ()
+    name: str = ""
+
+    def __post_init__(self) -> None:
+        keyed = self.kind in ("dict", "namedtuple")
+        if len(self.keys) != (len(self.children) if keyed else 0) or (
+            self.kind == "leaf" and self.children
+        ):
+            raise UsageError(
+                f"tree of kind {self.kind} with keys {self.keys}",
+                rule="dicts and named tuples have one key a child, others none",
+                remedy="give one key for every child",
+            )
+
+    @property
+    def leaf_count(self) -> int:
+        """How many leaves stand below."""
+        if self.kind == "leaf":
+            return 1
+        return sum(child.leaf_count for child in self.children)
+
+
+LEAF = Tree(kind="leaf")
+
+
+@lru_cache(maxsize=256)
+def _named(name: str, fields: tuple[str, ...]) -> type:
+    # A type of the same name and fields, made here: nothing is imported.
+    return namedtuple(name, fields, rename=True)
+
+
+def flatten(
+    value: object, tree: Tree, where: str = "the arguments"
+) -> Iterator[object]:
+    """Yield the leaves of `value`, which must nest as `tree` says.
+
+    Raises:
+        UsageError: the value nests otherwise.
+
+    Example:
+        >>> tree = Tree(kind="dict", keys=("a",), children=(LEAF,))
+        >>> list(flatten({"a": 1}, tree))
+        [1]
+    """
+    if tree.kind == "leaf":
+        yield value
+        return
+    if tree.kind == "dict":
+        if not isinstance(value, dict) or set(value) != set(tree.keys):
+            raise _mismatch(value, tree, where)
+        parts: Sequence[object] = [value[key] for key in tree.keys]
+    else:
+        wanted = list if tree.kind == "list" else tuple
+        if not isinstance(value, wanted) or len(value) != len(tree.children):
+            raise _mismatch(value, tree, where)
+        parts = value
+    for index, (part, child) in enumerate(zip(parts, tree.children, strict=True)):
+        key = tree.keys[index] if tree.keys else index
+        yield from flatten(part, child, f"{where}[{key!r}]")
+
+
+def _mismatch(value: object, tree: Tree, where: str) -> UsageError:
+    wanted = f"a {tree.kind} of {len(tree.children)}"
+    if tree.keys:
+        wanted += f" with the keys {', '.join(map(repr, tree.keys))}"
+    size = f" of {len(value)}" if isinstance(value, (tuple, list, dict)) else ""
+    return UsageError(
+        f"a {type(value).__name__}{size}",
+        rule=f"the network was captured with {wanted}",
+        where=where,
+        remedy="nest the arguments as the example inputs were",
+    )
+
+
+def unflatten(leaves: Iterator[object], tree: Tree) -> object:
+    """Return the leaves nested as `tree` says.
+
+    Example:
+        >>> pair = Tree(kind="tuple", children=(LEAF, LEAF))
+        >>> unflatten(iter([1, 2]), pair)
+        (1, 2)
+    """
+    if tree.kind == "leaf":
+        return next(leaves)
+    parts = [unflatten(leaves, child) for child in tree.children]
+    if tree.kind == "list":
+        return parts
+    if tree.kind == "dict":
+        return dict(zip(tree.keys, parts, strict=True))
+    if tree.kind == "namedtuple":
+        return _named(tree.name, tuple(map(str, tree.keys)))(*parts)
+    return tuple(parts)

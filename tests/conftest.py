@@ -1,0 +1,91 @@
+"""Fixtures of all tests."""
+
+from __future__ import annotations
+
+import os
+
+# Before torch is imported: its thread pool reads this once.
+os.environ.setdefault("OMP_NUM_THREADS", "2")
+
+import importlib
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+import torch
+
+ROOT = Path(__file__).parent.parent
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the option that rewrites golden files."""
+    parser.addoption(
+        "--update-golden", action="store_true", help="write what golden files expect"
+    )
+
+
+@pytest.fixture(autouse=True)
+def _same_threads_and_seed() -> None:
+    """Pin what may change bits: the number of threads and the global seed."""
+    torch.set_num_threads(2)
+    torch.manual_seed(0)
+
+
+@pytest.fixture
+def golden(request: pytest.FixtureRequest) -> Callable[[str, str], None]:
+    """Return ``check(text, name)``: `text` equals the file tests/golden/`name`."""
+    command = f"scripts/test '{request.node.nodeid}' --update-golden"
+
+    def check(text: str, name: str) -> None:
+        path = ROOT / "tests" / "golden" / name
+        if request.config.getoption("--update-golden"):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text, encoding="utf-8")
+        elif not path.exists():
+            pytest.fail(f"{path.relative_to(ROOT)} is missing. Write it: {command}")
+        expected = path.read_text(encoding="utf-8")
+        assert text == expected, f"If this change is meant, read the diff of: {command}"
+
+    return check
+
+
+@pytest.fixture
+def data_folder() -> Callable[[str], Path]:
+    """Return ``find(name)``: a file below TRIMTAB_DATA; skips where it is absent."""
+
+    def find(name: str) -> Path:
+        folder = os.environ.get("TRIMTAB_DATA")
+        if not folder:
+            pytest.skip(f"{name} is missing: TRIMTAB_DATA names no folder")
+        path = Path(folder) / name
+        if not path.exists():
+            pytest.skip(f"{name} is missing in the folder that TRIMTAB_DATA names")
+        return path
+
+    return find
+
+
+@pytest.fixture(scope="session")
+def torchvision() -> ModuleType:
+    """Return torchvision, whose compiled part does not fit a CPU build of torch.
+
+    Only its network definitions are wanted: the two operators that its import looks
+    for are declared, not implemented.
+    """
+    try:
+        return importlib.import_module("torchvision")
+    except ModuleNotFoundError:
+        pytest.skip("torchvision is missing: make install tries to install it")
+    except RuntimeError:  # operator torchvision::nms does not exist
+        for name in [name for name in sys.modules if name.startswith("torchvision")]:
+            del sys.modules[name]
+        signature = "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
+        _LIBRARY.append(torch.library.Library("torchvision", "DEF"))
+        for operator in ("nms", "qnms"):
+            _LIBRARY[0].define(operator + signature)
+        return importlib.import_module("torchvision")
+
+
+_LIBRARY: list[torch.library.Library] = []  # its operators end with the object
