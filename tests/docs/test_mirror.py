@@ -14,8 +14,7 @@ def _without_test() -> list[str]:
     missing = []
     for path in sorted(SOURCE.rglob("*.py")):
         module = path.relative_to(SOURCE)
-        name = module.stem.lstrip("_")
-        mirrored = ROOT / "tests" / "unit" / module.parent / f"test_{name}.py"
+        mirrored = ROOT / "tests" / "unit" / module.parent / f"test_{module.stem}.py"
         if path.name not in ("__init__.py", "__main__.py") and not mirrored.exists():
             missing.append(module.as_posix())
     return missing

@@ -64,7 +64,19 @@ class Line:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Series:
-    """Curves or points over common axes."""
+    """Curves or points over common axes.
+
+    Attributes:
+        title: stands above the figure.
+        x_title: what the x axis shows, with the unit in it unless `x_unit` names one.
+        y_title: the same for the y axis.
+        lines: in the order of the legend.
+        x_scale: of the x axis; a logarithmic one shows positive values only.
+        y_scale: of the y axis.
+        x_unit: a base unit of `trimtab.units.format_value`; the axis then picks its
+            prefix itself and writes it behind the title.
+        y_unit: the same for the y axis.
+    """
 
     title: str
     x_title: str
@@ -72,6 +84,8 @@ class Series:
     lines: tuple[Line, ...]
     x_scale: Scale = "linear"
     y_scale: Scale = "linear"
+    x_unit: str = ""
+    y_unit: str = ""
     kind: Literal["series"] = "series"
 
 
@@ -81,21 +95,35 @@ class Bars:
 
     Attributes:
         title: stands above the figure.
-        value_title: axis title with its unit.
+        value_title: axis title, with its unit unless `value_unit` names one.
         labels: one per bar, from top to bottom.
         parts: name of a part and its value per bar.
+        value_unit: a base unit of `trimtab.units.format_value`, or "".
     """
 
     title: str
     value_title: str
     labels: tuple[str, ...]
     parts: tuple[tuple[str, tuple[float, ...]], ...]
+    value_unit: str = ""
     kind: Literal["bars"] = "bars"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Heatmap:
-    """A value per cell of a grid; ``values[row][column]``."""
+    """A value per cell of a grid.
+
+    Attributes:
+        title: stands above the figure.
+        x_title: what the columns are.
+        y_title: what the rows are.
+        value_title: title of the colour scale, with its unit unless `value_unit` names
+            one.
+        x: one name per column.
+        y: one name per row, from top to bottom.
+        values: ``values[row][column]``; NaN leaves a cell empty.
+        value_unit: a base unit of `trimtab.units.format_value`, or "".
+    """
 
     title: str
     x_title: str
@@ -104,17 +132,27 @@ class Heatmap:
     x: tuple[Cell, ...]
     y: tuple[Cell, ...]
     values: tuple[tuple[float, ...], ...]
+    value_unit: str = ""
     kind: Literal["heatmap"] = "heatmap"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Waterfall:
-    """How a quantity changes from step to step; the first value is the start."""
+    """How a quantity changes from step to step; the first value is the start.
+
+    Attributes:
+        title: stands above the figure.
+        value_title: axis title, with its unit unless `value_unit` names one.
+        steps: the start and each change by name; the figure adds the result itself.
+        values: the start, then what each step adds (or, negative, takes away).
+        value_unit: a base unit of `trimtab.units.format_value`, or "".
+    """
 
     title: str
     value_title: str
     steps: tuple[str, ...]
     values: tuple[float, ...]
+    value_unit: str = ""
     kind: Literal["waterfall"] = "waterfall"
 
 

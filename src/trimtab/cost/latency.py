@@ -53,7 +53,9 @@ def efficiency_class(graph: Graph, node: Node) -> str:
         return "conv"
     if family in (Family.MATMUL, Family.ATTENTION, Family.RECURRENT):
         return "matmul"
-    return "pool" if family is Family.POOL else "vector"
+    if family is Family.POOL:
+        return "pool"
+    return "norm" if family is Family.NORM else "vector"
 
 
 @final
@@ -131,6 +133,7 @@ def _node(
         limits[Limit.COLD_WEIGHTS] = work.weight_bytes / bandwidth
     overhead = machine.dispatch_s
     if OPERATORS[node.op].family is Family.CONVOLUTION:
+        overhead += machine.convolution_setup_s
         overhead += work.weight_bytes / machine.repack_bytes_per_s
     return Estimate(limits_s=limits, overhead_s=overhead)
 

@@ -146,7 +146,12 @@ class Executor:
         return unflatten(results, self.graph.output_tree)
 
     def run(
-        self, values: Mapping[Ref, Value], start: int = 0, stop: int | None = None
+        self,
+        values: Mapping[Ref, Value],
+        start: int = 0,
+        stop: int | None = None,
+        *,
+        watch: Callable[[Node], None] | None = None,
     ) -> dict[Ref, Value]:
         """Run nodes ``start <= position < stop``, return what is live after them.
 
@@ -155,6 +160,7 @@ class Executor:
                 (`trimtab.graph.liveness.live_sets`): the inputs for 0.
             start: position of the first node.
             stop: position after the last node, the end by default.
+            watch: called after every node.
 
         Raises:
             ExecutionError: a value is missing, or an operator fails.
@@ -205,6 +211,8 @@ class Executor:
                     alive[Ref(node.name)] = result
                 for ref in dying:
                     alive.pop(ref, None)
+                if watch is not None:
+                    watch(node)
         return {ref: alive[ref] for ref in self._live[stop]}
 
 

@@ -26,9 +26,10 @@ __all__ = [
 ]
 
 
-EFFICIENCY_CLASSES = ("matmul", "conv", "depthwise", "pool", "vector")
+EFFICIENCY_CLASSES = ("matmul", "conv", "depthwise", "pool", "norm", "vector")
 """Classes of operators that reach like shares of the peak: dense products, convolutions,
-those with few channels a group, windows without products, everything element by element.
+those with few channels a group, windows without products, normalisation, and everything
+element by element.
 """
 
 
@@ -162,6 +163,8 @@ class Machine:
         caches: from level 1 outward.
         memory: main or device memory.
         dispatch_s: time a framework spends to start one operator.
+        convolution_setup_s: what starting a convolution costs beyond `dispatch_s`: the
+            choice of an algorithm, layouts of operands.
         repack_bytes_per_s: rate at which a framework brings the weights of a
             convolution into its own layout, which eager PyTorch does at every call.
         efficiency_frac: share of the float32 peak that a class of operators reaches in
@@ -180,6 +183,7 @@ class Machine:
     caches: tuple[Cache, ...]
     memory: Memory
     dispatch_s: float
+    convolution_setup_s: float
     repack_bytes_per_s: float
     efficiency_frac: Mapping[str, float]
     sources: Mapping[str, Source] = field(default_factory=FrozenDict)
@@ -217,6 +221,7 @@ def numbers_of(machine: Machine) -> dict[str, float]:
         "memory.bandwidth_bytes_per_s": machine.memory.bandwidth_bytes_per_s,
         "memory.core_bandwidth_bytes_per_s": machine.memory.core_bandwidth_bytes_per_s,
         "dispatch_s": machine.dispatch_s,
+        "convolution_setup_s": machine.convolution_setup_s,
         "repack_bytes_per_s": machine.repack_bytes_per_s,
     }
     for cache in machine.caches:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 
@@ -21,7 +22,9 @@ def test_reading_the_registry_does_not_import_torch() -> None:
         "import sys; from trimtab.zoo.registry import networks; networks();"
         "sys.exit('torch' in sys.modules)"
     )
-    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    command = [sys.executable, "-c", code]
+    subprocess.run(command, check=True, timeout=60, env=environment)
 
 
 def test_published_numbers_are_ours_or_explained() -> None:

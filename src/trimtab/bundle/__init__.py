@@ -1,0 +1,1 @@
+"""What leaves a run: immutable, checked, complete or absent."""

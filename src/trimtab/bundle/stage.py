@@ -1,0 +1,119 @@
+"""Stage: one step of a run, found by the name of its table in the run file.
+
+A stage takes the network as the stage before left it, decides, and hands on a network,
+what it has to show, the values a budget can limit and what it observed. It knows
+neither the other stages nor the report.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+
+from trimtab.bundle.section import Section
+from trimtab.cost.latency import LatencyModel
+from trimtab.cost.verdict import Budget
+from trimtab.hardware.machine import Machine
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+__all__ = ["Context", "Data", "Stage", "StageResult"]
+
+
+class Data(Protocol):
+    """A data set as a stage sees it; `trimtab.training.data` makes them."""
+
+    @property
+    def name(self) -> str:
+        """For people."""
+
+    @property
+    def train(self) -> tuple[Tensor, Tensor]:
+        """Inputs and targets to learn from."""
+
+    @property
+    def test(self) -> tuple[Tensor, Tensor]:
+        """Inputs and targets to judge by."""
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the content and its division."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Context:
+    """What a stage may know.
+
+    Attributes:
+        name: of the network.
+        network: in evaluation mode, as the stage before left it; a stage that changes
+            it changes a copy.
+        inputs: example inputs, batch 1.
+        data: None where the run file names none.
+        machine: to decide for.
+        threads: one call may use.
+        latency: the model that predicts times.
+        budget: hard limits.
+        seed: of everything random.
+        folder: the run file's, for relative paths.
+        progress: told the share that is done and a short text.
+    """
+
+    name: str
+    network: nn.Module
+    inputs: tuple[Any, ...]
+    data: Data | None
+    machine: Machine
+    threads: int
+    latency: LatencyModel
+    budget: Budget
+    seed: int
+    folder: Path
+    progress: Callable[[float, str], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StageResult:
+    """What a stage hands on.
+
+    Attributes:
+        network: in evaluation mode.
+        summary: one sentence: what was decided or found.
+        sections: what it has to show; the same for the same plan and seed.
+        values: quantities a budget can limit, by the names of `Budget`.
+        observed: kinds of observations and their values, kept beside the bundle.
+        observed_sections: what it has to show of them; drawn, not bundled.
+        files: further files for the bundle.
+    """
+
+    network: nn.Module
+    summary: str
+    sections: tuple[Section, ...] = ()
+    values: Mapping[str, float] = field(default_factory=dict)
+    observed: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    observed_sections: tuple[Section, ...] = ()
+    files: Mapping[str, bytes] = field(default_factory=dict)
+
+
+Settings = TypeVar("Settings")
+
+
+class Stage(Protocol[Settings]):
+    """One step of a run.
+
+    Attributes:
+        settings: a frozen dataclass whose fields are the keys of the stage's table.
+    """
+
+    settings: type[Settings]
+
+    def run(self, context: Context, settings: Settings) -> StageResult:
+        """Do the step.
+
+        Raises:
+            TrimtabError: it cannot be done; nothing was written.
+        """
+        ...

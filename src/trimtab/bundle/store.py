@@ -1,0 +1,283 @@
+"""A bundle on disk: a folder that is complete or absent, and checked when it is read.
+
+    NAME.trimtab/
+        manifest.json        what it is, and the SHA-256 of all other files
+        graph.json           the network as data
+        graph.txt            the same for people
+        weights.safetensors  parameters and buffers, tied ones once
+        sections.json        what the stages have to show
+        ...                  what a stage added (compiled code, plans)
+
+It is written into a folder of another name beside its place, flushed, and renamed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import re
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pydantic import TypeAdapter, ValidationError
+
+from trimtab.bundle import manifest as manifests
+from trimtab.bundle.manifest import Manifest
+from trimtab.bundle.section import Section
+from trimtab.errors import BundleError
+from trimtab.graph import store as graphs
+from trimtab.graph.text import to_text
+from trimtab.graph.types import Graph
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+__all__ = ["Bundle", "is_bundle", "read", "require_free", "write"]
+
+MANIFEST = "manifest.json"
+GRAPH = "graph.json"
+TEXT = "graph.txt"
+WEIGHTS = "weights.safetensors"
+SECTIONS = "sections.json"
+
+_FILE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")
+_SECTIONS: TypeAdapter[tuple[Section, ...]] = TypeAdapter(tuple[Section, ...])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bundle:
+    """A bundle that was read and whose files are as its manifest says.
+
+    Attributes:
+        path: of the folder.
+        manifest: what stands in it.
+    """
+
+    path: Path
+    manifest: Manifest
+
+    @cached_property
+    def graph(self) -> Graph:
+        """The network."""
+        path = self.path / GRAPH
+        return graphs.loads(path.read_text("utf-8"), str(path))
+
+    @cached_property
+    def sections(self) -> tuple[Section, ...]:
+        """What the stages have to show."""
+        path = self.path / SECTIONS
+        try:
+            return _SECTIONS.validate_json(path.read_bytes())
+        except ValidationError as error:
+            raise BundleError(
+                "sections",
+                rule=error.errors()[0]["msg"],
+                where=str(path),
+                remedy="make the bundle again with this version of trimtab",
+            ) from error
+
+    def weights(self) -> dict[str, Tensor]:
+        """Return parameters and buffers by target, for `graph.execute.Executor`."""
+        from safetensors import SafetensorError
+        from safetensors.torch import load_file
+
+        path = self.path / WEIGHTS
+        try:
+            return load_file(path)
+        except SafetensorError as error:
+            raise BundleError(
+                "weights",
+                rule=str(error),
+                where=str(path),
+                remedy="make the bundle again",
+            ) from error
+
+
+def is_bundle(path: Path) -> bool:
+    """Whether a folder claims to be a bundle."""
+    return (path / MANIFEST).is_file()
+
+
+def require_free(path: Path, *, overwrite: bool) -> None:
+    """Refuse a place that is taken, before any work is done for it.
+
+    Raises:
+        BundleError: something stands there that may not be replaced.
+    """
+    if not path.exists() and not path.is_symlink():
+        return
+    if not is_bundle(path):
+        raise BundleError(
+            f"bundle {path.name!r}",
+            rule="something that is no bundle stands there",
+            where=str(path),
+            remedy="give another place with -o",
+        )
+    if not overwrite:
+        raise BundleError(
+            f"bundle {path.name!r}",
+            rule="it exists, and bundles are never changed",
+            where=str(path),
+            remedy="give another place with -o, or replace it whole with --overwrite",
+        )
+
+
+def write(
+    path: Path,
+    manifest: Manifest,
+    *,
+    graph: Graph,
+    weights: Mapping[str, Tensor],
+    sections: Sequence[Section],
+    extra: Mapping[str, bytes] | None = None,
+    overwrite: bool = False,
+) -> Bundle:
+    """Write a bundle whole and return it; a killed writer leaves nothing at `path`.
+
+    Args:
+        path: of the folder to make.
+        manifest: its `files` are filled in here.
+        graph: the network.
+        weights: parameters and buffers by target.
+        sections: what the stages have to show.
+        extra: further files by name.
+        overwrite: whether a bundle at `path` may be replaced.
+
+    Raises:
+        BundleError: the place is taken, or an extra file has no plain name.
+    """
+    from safetensors.torch import save
+
+    require_free(path, overwrite=overwrite)
+    files = {
+        GRAPH: graphs.dumps(graph).encode(),
+        TEXT: to_text(graph).encode(),
+        WEIGHTS: save({name: each.contiguous() for name, each in weights.items()}),
+        SECTIONS: _SECTIONS.dump_json(tuple(sections)),
+    }
+    for name, content in (extra or {}).items():
+        if not _FILE_NAME.fullmatch(name) or name in files or name == MANIFEST:
+            raise BundleError(
+                f"file {name!r}",
+                rule="a file of a bundle has a plain name of its own",
+                where=str(path),
+                remedy="use letters, digits, _ . and -",
+            )
+        files[name] = content
+    manifest = replace(
+        manifest,
+        files={
+            name: hashlib.sha256(content).hexdigest()
+            for name, content in sorted(files.items())
+        },
+    )
+    files[MANIFEST] = manifests.dumps(manifest).encode()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    _sweep(path)
+    with _workshop(path) as folder:
+        for name, content in files.items():
+            with (folder / name).open("wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+        _flush(folder)
+        _put(folder, path)
+    return Bundle(path=path, manifest=manifest)
+
+
+def read(path: Path) -> Bundle:
+    """Return the bundle at `path`; every file is there and as it was written.
+
+    Raises:
+        BundleError: there is none, or it is damaged.
+    """
+    if not is_bundle(path):
+        raise BundleError(
+            f"bundle {str(path)!r}",
+            rule=f"the folder has no {MANIFEST}"
+            if path.is_dir()
+            else "there is no such folder",
+            remedy="give the folder that `trimtab run` wrote",
+        )
+    manifest = manifests.loads(
+        (path / MANIFEST).read_text("utf-8", errors="replace"), str(path / MANIFEST)
+    )
+    for name in (GRAPH, WEIGHTS, SECTIONS):
+        if name not in manifest.files:
+            raise _damaged(path, name, "the manifest does not list it")
+    for name, expected in manifest.files.items():
+        if not _FILE_NAME.fullmatch(name):
+            raise _damaged(path, name, "that is no plain file name")
+        file = path / name
+        if not file.is_file() or file.is_symlink():
+            raise _damaged(path, name, "it is missing")
+        with file.open("rb") as content:
+            found = hashlib.file_digest(content, "sha256").hexdigest()
+        if found != expected:
+            raise _damaged(path, name, "its content is not what was written")
+    return Bundle(path=path, manifest=manifest)
+
+
+def _damaged(path: Path, name: str, rule: str) -> BundleError:
+    return BundleError(
+        f"file {name!r} of the bundle",
+        rule=rule,
+        where=str(path),
+        remedy="copy the bundle again, or make it again with `trimtab run`",
+    )
+
+
+def _temporary(path: Path, kind: str) -> Path:
+    return path.with_name(f".{path.name}.{kind}-{os.getpid()}")
+
+
+@contextlib.contextmanager
+def _workshop(path: Path) -> Iterator[Path]:
+    folder = _temporary(path, "making")
+    folder.mkdir()
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _put(folder: Path, path: Path) -> None:
+    if path.exists():
+        old = _temporary(path, "old")
+        path.rename(old)
+        try:
+            folder.rename(path)
+        except OSError:
+            old.rename(path)
+            raise
+        shutil.rmtree(old, ignore_errors=True)
+    else:
+        folder.rename(path)
+    _flush(path.parent)
+
+
+def _flush(folder: Path) -> None:
+    """Make the names in a folder survive a power cut."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _sweep(path: Path) -> None:
+    """Remove what killed writers left, and bring back what they were replacing."""
+    for kind in ("old", "making"):
+        for left in path.parent.glob(f".{path.name}.{kind}-*"):
+            owner = left.name.rpartition("-")[2]
+            if not owner.isdecimal() or Path(f"/proc/{owner}").exists():
+                continue
+            if kind == "old" and not path.exists():
+                left.rename(path)
+            else:
+                shutil.rmtree(left, ignore_errors=True)

@@ -1,0 +1,1 @@
+"""The report: draws the sections of a bundle as one file, knows no capability."""

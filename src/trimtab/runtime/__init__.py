@@ -1,0 +1,1 @@
+"""From a bundle to something that runs, and what is seen while it does."""
