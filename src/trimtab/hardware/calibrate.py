@@ -1,12 +1,12 @@
 """Measure what the present machine achieves, in the way eager PyTorch runs a network.
 
-An operator timed alone finds its operands in the cache and its result in memory that was
-just freed; in a network it does not, and takes up to three times as long. So the rates
-come from a network made for the purpose, timed node by node. None of its layers is a
-layer of a network that predictions are checked with.
+An operator timed alone finds its operands in the cache and its result in memory that
+was just freed; in a network it does not, and takes up to three times as long. So the
+rates come from a network made for the purpose, timed node by node. None of its layers
+is a layer of a network that predictions are checked with.
 
-Level 1 and the peak of the vector units need generated code: whoever has it measures them
-through a `Probe`.
+Level 1 and the peak of the vector units need generated code: whoever has it measures
+them through a `Probe`.
 """
 
 from __future__ import annotations
@@ -110,7 +110,8 @@ class _Network(nn.Module):
         y = torch.sigmoid(self.block_c(y))
         y = self.packed(y[:, :, :_SIDE, :_SIDE])
         z: Tensor = self.near_a(y.mean((2, 3)))
-        return z.sum() + self.tiny(y[:, :4]).sum()
+        total: Tensor = z.sum() + self.tiny(y[:, :4]).sum()
+        return total
 
 
 def calibrate(

@@ -9,9 +9,9 @@ from typing import Literal
 import torch
 
 from trimtab.errors import UsageError
-from trimtab.graph.types import ITEM_BYTES
+from trimtab.graph.types import ITEM_BYTES, Graph
 
-__all__ = ["parse_inputs"]
+__all__ = ["example_values", "parse_inputs"]
 
 _FORM = re.compile(
     r"(?:(?P<name>[A-Za-z_]\w*)=)?"
@@ -94,3 +94,19 @@ def parse_inputs(
         else:
             kwargs[name] = value
     return tuple(args), kwargs
+
+
+def example_values(graph: Graph) -> dict[str, torch.Tensor]:
+    """Return a value for every tensor input of a graph, by name.
+
+    Drawn as `parse_inputs` draws them.
+
+    Example:
+        >>> from trimtab.graph.capture import capture
+        >>> graph = capture(torch.nn.ReLU().eval(), (torch.zeros(2),))
+        >>> [value.shape for value in example_values(graph).values()]
+        [torch.Size([2])]
+    """
+    typed = [leaf for leaf in graph.inputs if leaf.type is not None]
+    values, _ = parse_inputs([str(leaf.type) for leaf in typed])
+    return {leaf.name: value for leaf, value in zip(typed, values, strict=True)}

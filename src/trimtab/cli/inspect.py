@@ -1,0 +1,154 @@
+"""`trimtab inspect`: what a network asks of a machine, layer by layer."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from trimtab.cli.output import console, print_json, progress_bar, table
+
+__all__ = ["inspect"]
+
+
+def inspect(
+    network: Annotated[
+        str,
+        typer.Argument(
+            help="zoo:NAME, package.module:factory, a .py file, or a bundle.",
+            metavar="NET",
+        ),
+    ],
+    inputs: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--input",
+            help="SHAPE or NAME=DTYPE[SHAPE]; repeat for several.",
+        ),
+    ] = None,
+    weights: Annotated[
+        Path | None, typer.Option(help="A .safetensors file to load.")
+    ] = None,
+    machine: Annotated[
+        str, typer.Option(help="Name in the catalogue, `this`, or a .toml file.")
+    ] = "this",
+    threads: Annotated[int, typer.Option(min=1, help="One call may use.")] = 1,
+    measure: Annotated[
+        bool, typer.Option("--measure", help="Time it on this host, beside.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Show parameters, work, memory and predicted time of every layer."""
+    from dataclasses import asdict
+
+    with progress_bar(quiet=as_json) as progress:
+        progress("load", 0.0, "starting")
+        from trimtab.cost.latency import Roofline
+        from trimtab.graph.execute import Executor
+        from trimtab.graph.types import Ref
+        from trimtab.hardware.load import machine as find_machine
+        from trimtab.hardware.measure import profile
+        from trimtab.pipeline.inspection import rows, totals
+        from trimtab.pipeline.network import open_graph
+        from trimtab.zoo.inputs import example_values
+
+        target = find_machine(machine)
+        progress("load", 0.3, "capturing")
+        traced = open_graph(
+            network,
+            inputs=inputs or (),
+            weights=None if weights is None else str(weights),
+            device="cpu" if measure else "meta",
+        )
+        graph = traced.graph
+        progress("load", 0.9, "estimating")
+        estimate = Roofline().estimate(graph, target, threads)
+        progress("load", 1.0, f"{len(graph.nodes)} operators")
+        measured = None
+        if measure:
+            executor = Executor(graph, traced.weights)
+            measured = profile(
+                executor,
+                {Ref(name): each for name, each in example_values(graph).items()},
+                threads=threads,
+                progress=lambda done, text: progress("measure", done, text),
+            )
+    layers = rows(graph, estimate, measured.nodes_s if measured else None)
+    whole = totals(graph, estimate)
+    if as_json:
+        record = {
+            "network": graph.name,
+            "machine": target.name,
+            "threads": threads,
+            "totals": whole,
+            "layers": [asdict(row) for row in layers],
+        }
+        if measured is not None:
+            record["measured"] = {
+                "latency_s": measured.latency_s,
+                "interval_s": measured.interval_s,
+                "calls": measured.calls,
+                "clock": measured.clock,
+            }
+        print_json(record)
+        return
+    columns = [
+        ("layer", ""),
+        ("kind", ""),
+        ("output", ""),
+        ("parameters", "count"),
+        ("multiply-adds", "count"),
+        ("flops", "count"),
+        ("traffic", "bytes"),
+        ("time", "s"),
+        ("bound by", ""),
+        ("share", "frac"),
+        *([("measured", "s")] if measured else []),
+    ]
+    out = console()
+    out.print(
+        table(
+            f"{graph.name} on {target.title}, {threads} thread(s)",
+            columns,
+            [
+                (
+                    row.layer,
+                    row.kind,
+                    row.shape,
+                    row.parameters or None,
+                    row.multiply_adds or None,
+                    row.flops or None,
+                    row.traffic_bytes or None,
+                    row.latency_s,
+                    row.bottleneck,
+                    row.share_frac,
+                    *([row.measured_s] if measured else []),
+                )
+                for row in layers
+            ],
+        )
+    )
+    from trimtab.units import format_bytes, format_count, format_duration
+
+    out.print(
+        f"total: {format_count(whole['parameters'])} parameters, "
+        f"{format_bytes(whole['weight_bytes'])} of weights, "
+        f"{format_count(whole['multiply_adds'])} multiply-adds, "
+        f"{format_count(whole['flops'])} flops, "
+        f"peak activations {format_bytes(whole['peak_bytes'])}"
+    )
+    out.print(f"predicted: {format_duration(whole['latency_s'])}")
+    if measured is not None:
+        low, high = measured.interval_s
+        out.print(
+            f"measured:  {format_duration(measured.latency_s)} "
+            f"(quartiles {format_duration(low)} to {format_duration(high)}, "
+            f"{measured.calls} calls, {measured.clock}); the prediction is "
+            f"{100 * (whole['latency_s'] / measured.latency_s - 1):+.0f} % off"
+        )
+    if target.name == "this" and not target.fingerprint:
+        out.print(
+            "this machine is not calibrated: `trimtab machine calibrate` takes ten "
+            "seconds and makes the times right"
+        )

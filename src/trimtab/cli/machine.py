@@ -1,0 +1,265 @@
+"""`trimtab machine`: the catalogue, and the machine that is here."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from trimtab.cli.output import console, print_json, progress_bar, table
+
+__all__ = ["app"]
+
+app = typer.Typer(
+    help="List, show, detect, calibrate and check machines.", no_args_is_help=True
+)
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+@app.command("list")
+def list_machines(as_json: Json = False) -> None:
+    """List the machines and links of the catalogue."""
+    from trimtab.hardware.load import link, link_names, machine, machine_names
+
+    machines = [machine(name) for name in machine_names()]
+    links = [link(name) for name in link_names()]
+    if as_json:
+        print_json(
+            {
+                "machines": [
+                    {
+                        "name": each.name,
+                        "title": each.title,
+                        "kind": str(each.kind),
+                        "cores": each.cores,
+                        "peak_flops_per_s": each.peak_flops_per_s(each.cores),
+                        "bandwidth_bytes_per_s": each.memory.bandwidth_bytes_per_s,
+                        "memory_bytes": each.memory.size_bytes,
+                    }
+                    for each in machines
+                ],
+                "links": [
+                    {
+                        "name": each.name,
+                        "title": each.title,
+                        "uplink_bytes_per_s": each.uplink_bytes_per_s,
+                        "downlink_bytes_per_s": each.downlink_bytes_per_s,
+                        "rtt_s": each.rtt_s,
+                    }
+                    for each in links
+                ],
+            }
+        )
+        return
+    out = console()
+    out.print(
+        table(
+            "Machines",
+            [
+                ("name", ""),
+                ("title", ""),
+                ("kind", ""),
+                ("cores", "cores"),
+                ("peak (float32)", "flops/s"),
+                ("memory", "bytes"),
+                ("bandwidth", "bytes/s"),
+            ],
+            [
+                (
+                    each.name,
+                    each.title,
+                    each.kind,
+                    each.cores,
+                    each.peak_flops_per_s(each.cores),
+                    each.memory.size_bytes,
+                    each.memory.bandwidth_bytes_per_s,
+                )
+                for each in machines
+            ],
+        )
+    )
+    out.print(
+        table(
+            "Links",
+            [
+                ("name", ""),
+                ("title", ""),
+                ("uplink", "bytes/s"),
+                ("downlink", "bytes/s"),
+                ("round trip", "s"),
+            ],
+            [
+                (
+                    each.name,
+                    each.title,
+                    each.uplink_bytes_per_s,
+                    each.downlink_bytes_per_s,
+                    each.rtt_s,
+                )
+                for each in links
+            ],
+        )
+    )
+
+
+@app.command("show")
+def show_machine(
+    name: Annotated[str, typer.Argument(help="Name, `this`, or a .toml file.")],
+    as_json: Json = False,
+) -> None:
+    """Show every number of a machine and where it comes from."""
+    from trimtab.hardware.load import machine
+
+    _print_machine(machine(name), as_json=as_json)
+
+
+@app.command("detect")
+def detect_machine(as_json: Json = False) -> None:
+    """Show the present machine as the operating system describes it."""
+    from trimtab.hardware.detect import present
+
+    _print_machine(present(), as_json=as_json)
+
+
+@app.command("calibrate")
+def calibrate_machine(as_json: Json = False) -> None:
+    """Measure what the present machine achieves, and keep it in the cache folder."""
+    with progress_bar(quiet=as_json) as progress:
+        progress("calibrate", 0.0, "starting")
+        from trimtab.hardware.calibrate import calibrate
+        from trimtab.hardware.calibration import save
+        from trimtab.hardware.detect import present
+
+        measured = calibrate(
+            present(),
+            progress=lambda done, text: progress("calibrate", done, text),
+        )
+        path = save(measured)
+    _print_machine(measured, as_json=as_json, only_measured=True)
+    if not as_json:
+        console().print(f"kept in {path}")
+
+
+@app.command("check")
+def check_machines(
+    name: Annotated[
+        str | None, typer.Argument(help="Name or file; all by default.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Check that machines are plausible, and list the numbers without a source."""
+    from trimtab.hardware.check import Severity, check, check_link, unsourced
+    from trimtab.hardware.load import link, link_names, machine, machine_names
+
+    machines = [machine(each) for each in ([name] if name else machine_names())]
+    links = [] if name else [link(each) for each in link_names()]
+    findings = [finding for each in machines for finding in check(each)]
+    findings += [finding for each in links for finding in check_link(each)]
+    notes = [note for each in (*machines, *links) for note in unsourced(each)]
+    errors = [each for each in findings if each.severity is Severity.ERROR]
+    if as_json:
+        print_json(
+            {
+                "checked": [each.name for each in (*machines, *links)],
+                "findings": [
+                    {
+                        "machine": each.machine,
+                        "path": each.path,
+                        "severity": str(each.severity),
+                        "text": each.text,
+                    }
+                    for each in findings
+                ],
+                "unsourced": [
+                    {
+                        "machine": each.machine,
+                        "path": each.path,
+                        "text": each.text,
+                    }
+                    for each in notes
+                ],
+            }
+        )
+    else:
+        out = console()
+        if findings:
+            out.print(
+                table(
+                    "Findings",
+                    [("machine", ""), ("number", ""), ("severity", ""), ("why", "")],
+                    [(f.machine, f.path, f.severity, f.text) for f in findings],
+                )
+            )
+        out.print(
+            table(
+                "Numbers that are derived or recalled, not found in a source",
+                [("machine", ""), ("number", ""), ("how it is known", "")],
+                [(note.machine, note.path, note.text) for note in notes],
+            )
+        )
+        out.print(
+            f"{len(machines)} machines and {len(links)} links checked: "
+            f"{len(errors)} errors, {len(notes)} numbers without a source"
+        )
+    if errors:
+        raise typer.Exit(1)
+
+
+def _print_machine(
+    found: object, *, as_json: bool, only_measured: bool = False
+) -> None:
+    from trimtab.hardware.machine import Machine, Origin, numbers_of
+    from trimtab.units import format_value
+
+    assert isinstance(found, Machine)
+    numbers = numbers_of(found)
+    if as_json:
+        print_json(
+            {
+                "name": found.name,
+                "title": found.title,
+                "kind": str(found.kind),
+                "isa": found.core.isa,
+                "llvm_cpu": found.core.llvm_cpu,
+                "fingerprint": found.fingerprint,
+                "numbers": {
+                    path: {
+                        "value": value,
+                        "origin": str(found.sources[path].origin),
+                        "source": found.sources[path].text,
+                    }
+                    for path, value in numbers.items()
+                },
+            }
+        )
+        return
+    rows = [
+        (
+            path,
+            format_value(value, _unit(path)),
+            found.sources[path].origin,
+            found.sources[path].text,
+        )
+        for path, value in numbers.items()
+        if not only_measured or found.sources[path].origin is Origin.MEASURED
+    ]
+    console().print(
+        table(
+            f"{found.name}: {found.title} ({found.core.isa}, {found.core.llvm_cpu})",
+            [("number", ""), ("value", ""), ("origin", ""), ("source", "")],
+            rows,
+        )
+    )
+
+
+def _unit(path: str) -> str:
+    for suffix, unit in (
+        ("bytes_per_s", "bytes/s"),
+        ("_bytes", "bytes"),
+        ("_s", "s"),
+        ("_hz", "Hz"),
+    ):
+        if path.endswith(suffix):
+            return unit
+    return "frac" if path.startswith("efficiency") else ""

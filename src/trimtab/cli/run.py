@@ -1,0 +1,80 @@
+"""`trimtab run`: a plan from beginning to end."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from trimtab.cli.output import (
+    console,
+    print_json,
+    progress_bar,
+    table,
+    verdict_records,
+    verdict_table,
+)
+
+__all__ = ["run"]
+
+
+def run(
+    plan: Annotated[Path, typer.Argument(help="The run file.", metavar="PLAN.toml")],
+    output: Annotated[
+        str | None, typer.Option("--output", "-o", help="Folder of the result.")
+    ] = None,
+    network: Annotated[str | None, typer.Option(help="Beats the file's.")] = None,
+    data: Annotated[str | None, typer.Option(help="Beats the file's.")] = None,
+    machine: Annotated[str | None, typer.Option(help="Beats the file's.")] = None,
+    threads: Annotated[
+        int | None, typer.Option(min=1, help="Beats the file's.")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Beats the file's.")] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace an existing bundle whole.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Carry out a plan: stages in order, then a bundle and a report."""
+    with progress_bar(quiet=as_json) as progress:
+        progress("start", 0.0, "")
+        from trimtab.cost.verdict import fits
+        from trimtab.pipeline.plan import load_plan
+        from trimtab.pipeline.run import STAGES
+        from trimtab.pipeline.run import run as carry_out
+
+        overrides = {
+            "output": output,
+            "network": network,
+            "data": data,
+            "machine": machine,
+            "threads": threads,
+            "seed": seed,
+        }
+        wanted = load_plan(plan, overrides, set(STAGES))
+        progress("start", 1.0, f"{len(wanted.stages)} stages")
+        result = carry_out(wanted, overwrite=overwrite, progress=progress)
+    fitting = fits(result.verdicts)
+    if as_json:
+        print_json(
+            {
+                "bundle": str(result.bundle),
+                "report": str(result.report),
+                "stages": [
+                    {"name": name, "summary": summary}
+                    for name, summary in result.stages
+                ],
+                "verdicts": verdict_records(result.verdicts),
+                "fits": fitting,
+            }
+        )
+    else:
+        out = console()
+        out.print(table("Decided", [("stage", ""), ("result", "")], result.stages))
+        if result.verdicts:
+            out.print(verdict_table(result.verdicts))
+        out.print(f"bundle: {result.bundle}", soft_wrap=True)
+        out.print(f"report: {result.report}", soft_wrap=True)
+    if not fitting:
+        raise typer.Exit(2)

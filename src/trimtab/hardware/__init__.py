@@ -1,0 +1,1 @@
+"""Machines as data: described in TOML, detected, calibrated, checked."""

@@ -1,0 +1,52 @@
+"""Where a calibration is kept: the user's cache folder, one file per host.
+
+A file belongs to the host whose fingerprint it carries; another host's is not used.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from pathlib import Path
+
+from platformdirs import user_cache_path
+
+from trimtab.hardware.detect import fingerprint
+from trimtab.hardware.load import machine as load_machine
+from trimtab.hardware.load import to_toml
+from trimtab.hardware.machine import Machine
+
+__all__ = ["calibration_path", "save", "stored"]
+
+
+def calibration_path() -> Path:
+    """Return the file of this host.
+
+    The folder is the user's cache folder, or ``TRIMTAB_CACHE`` where that is set.
+    """
+    folder = os.environ.get("TRIMTAB_CACHE")
+    root = Path(folder) if folder else user_cache_path("trimtab")
+    return root / "machines" / f"{fingerprint()}.toml"
+
+
+def save(machine: Machine) -> Path:
+    """Keep a calibration of this host and return its file; whole or not at all."""
+    path = calibration_path()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    draft.write_text(to_toml(replace(machine, fingerprint=fingerprint())), "utf-8")
+    draft.replace(path)
+    return path
+
+
+def stored() -> Machine | None:
+    """Return the calibration of this host, or None.
+
+    Raises:
+        MachineError: the file is damaged; removing it is enough.
+    """
+    path = calibration_path()
+    if not path.is_file():
+        return None
+    found = load_machine(path)
+    return found if found.fingerprint == fingerprint() else None

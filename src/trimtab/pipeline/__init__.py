@@ -1,0 +1,1 @@
+"""The run file, and its stages in order."""

@@ -1,0 +1,140 @@
+"""From a specification to a module and its inputs, wherever a network is asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, cast
+
+from torch import Tensor, nn
+
+from trimtab.bundle.store import Bundle, is_bundle, read
+from trimtab.errors import UsageError
+from trimtab.graph.capture import capture, weights_of
+from trimtab.graph.types import Graph
+from trimtab.zoo.inputs import parse_inputs
+from trimtab.zoo.resolve import resolve
+
+__all__ = ["Opened", "Traced", "open_graph", "open_network"]
+
+Device = Literal["cpu", "meta"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Opened:
+    """A module with inputs to call it with.
+
+    Attributes:
+        name: for people.
+        module: in evaluation mode.
+        args: positional example inputs.
+        kwargs: keyword example inputs.
+    """
+
+    name: str
+    module: nn.Module
+    args: tuple[Any, ...]
+    kwargs: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Traced:
+    """A graph with its weights; the weights are on the meta device if so asked.
+
+    Attributes:
+        graph: of the network.
+        weights: by target.
+        bundle: where the graph came from, if it was one.
+    """
+
+    graph: Graph
+    weights: Mapping[str, Tensor]
+    bundle: Bundle | None = None
+
+
+def open_network(
+    spec: str,
+    *,
+    inputs: Sequence[str] = (),
+    weights: str | None = None,
+    device: Device = "cpu",
+    folder: Path | None = None,
+) -> Opened:
+    """Return the module that `spec` names, with example inputs.
+
+    Args:
+        spec: ``zoo:NAME``, ``package.module:factory`` or a ``.py`` file.
+        inputs: as text (`trimtab.zoo.inputs`); the network's own where empty.
+        weights: a ``.safetensors`` file.
+        device: ``meta`` for shapes only.
+        folder: of the run file, where files are looked for that are not here.
+
+    Raises:
+        UsageError: the network offers no inputs and none are given.
+        NetworkNotFoundError: nothing stands under `spec`.
+    """
+    spec = _beside(spec, folder)
+    file = None if weights is None else Path(_beside(weights, folder))
+    found = resolve(spec, weights=file, device="cpu" if file else device)
+    if inputs:
+        args, kwargs = parse_inputs(inputs, device=found.device)
+        return Opened(name=found.name, module=found.module, args=args, kwargs=kwargs)
+    if found.example_inputs is None:
+        raise UsageError(
+            f"network {spec!r} without inputs",
+            rule="it offers no example inputs, and a graph has fixed shapes",
+            where="--input",
+            remedy="give shapes, such as --input 1,3,224,224",
+        )
+    return Opened(
+        name=found.name, module=found.module, args=found.example_inputs, kwargs={}
+    )
+
+
+def _beside(spec: str, folder: Path | None) -> str:
+    """Return a path in the folder of the run file, where it names a file there."""
+    path, colon, rest = spec.partition(":")
+    if folder is None or not path.endswith((".py", ".safetensors")):
+        return spec
+    if not Path(path).exists() and (folder / path).exists():
+        return f"{folder / path}{colon}{rest}"
+    return spec
+
+
+def open_graph(
+    spec: str,
+    *,
+    inputs: Sequence[str] = (),
+    weights: str | None = None,
+    device: Device = "cpu",
+) -> Traced:
+    """Return the graph of a network or a bundle.
+
+    Args:
+        spec: as for `open_network`, or the folder of a bundle.
+        inputs: as text; a bundle has its own.
+        weights: a ``.safetensors`` file; a bundle has its own.
+        device: ``meta`` where only the graph is needed.
+
+    Raises:
+        UsageError: inputs or weights are given for a bundle.
+        TrimtabError: what `open_network`, `capture` and `bundle.store.read` raise.
+    """
+    path = Path(spec)
+    if is_bundle(path):
+        if inputs or weights:
+            raise UsageError(
+                f"bundle {spec!r} with {'inputs' if inputs else 'weights'}",
+                rule="a bundle has its own",
+                where="--input" if inputs else "--weights",
+                remedy="leave the option out",
+            )
+        bundle = read(path)
+        found = {} if device == "meta" else bundle.weights()
+        return Traced(graph=bundle.graph, weights=found, bundle=bundle)
+    opened = open_network(spec, inputs=inputs, weights=weights, device=device)
+    graph = capture(
+        opened.module, opened.args, cast("Any", opened.kwargs), name=opened.name
+    )
+    return Traced(graph=graph, weights=weights_of(opened.module, graph))

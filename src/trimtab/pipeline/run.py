@@ -1,0 +1,257 @@
+"""`trimtab run`: the stages of a plan in order, then a bundle and a report.
+
+Nothing is written before every stage is through: a run that fails or is killed leaves
+what was there before.
+"""
+
+from __future__ import annotations
+
+import datetime
+import hashlib
+import importlib
+import platform
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import ConfigDict, TypeAdapter, with_config
+
+from trimtab._version import __version__
+from trimtab.bundle import manifest as manifests
+from trimtab.bundle import observations, store
+from trimtab.bundle.section import Section
+from trimtab.bundle.stage import Context, Stage, StageResult
+from trimtab.cost.latency import LatencyModel, Roofline
+from trimtab.cost.verdict import Verdict
+from trimtab.errors import PlanError
+from trimtab.graph.capture import capture, weights_of
+from trimtab.graph.liveness import peak_activation
+from trimtab.graph.store import digest
+from trimtab.hardware import load
+from trimtab.hardware.detect import fingerprint
+from trimtab.pipeline.network import open_network
+from trimtab.pipeline.plan import Plan, validated
+from trimtab.report.html import render
+from trimtab.training.data import load as load_data
+
+__all__ = ["STAGES", "RunResult", "run"]
+
+STAGES: dict[str, str] = {
+    "design": "trimtab.design.step:STAGE",
+    "symmetry": "trimtab.symmetry.step:STAGE",
+    "inspect": "trimtab.pipeline.steps.inspect:STAGE",
+    "train": "trimtab.pipeline.steps.train:STAGE",
+    "verify": "trimtab.pipeline.steps.verify:STAGE",
+    "compile": "trimtab.compiler.step:STAGE",
+    "partition": "trimtab.partition.step:STAGE",
+    "serve": "trimtab.serve.step:STAGE",
+}
+"""Where each stage stands, in the order they run; imported when a plan names it."""
+
+Progress = Callable[[str, float, str], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunResult:
+    """What a run left.
+
+    Attributes:
+        bundle: folder of the bundle.
+        report: the HTML page.
+        stages: name and closing sentence of every stage.
+        verdicts: how the result stands to the budget.
+    """
+
+    bundle: Path
+    report: Path
+    stages: tuple[tuple[str, str], ...]
+    verdicts: tuple[Verdict, ...]
+
+
+def _stage(name: str, where: str) -> Stage[Any]:
+    module, _, attribute = STAGES[name].partition(":")
+    try:
+        found: Stage[Any] = getattr(importlib.import_module(module), attribute)
+    except ModuleNotFoundError as error:
+        if error.name is None or not module.startswith(error.name):
+            raise  # the stage is there, something it needs is not
+        raise PlanError(
+            f"stage [{name}]",
+            rule="this version of trimtab does not have it",
+            where=where,
+            remedy="leave its table out",
+        ) from error
+    return found
+
+
+def _settings(stage: Stage[Any], name: str, plan: Plan) -> Any:
+    adapter: TypeAdapter[Any] = TypeAdapter(
+        with_config(ConfigDict(extra="forbid"))(stage.settings)
+    )
+    return validated(adapter, plan.stages[name], plan.where, table=name)
+
+
+def run(
+    plan: Plan,
+    *,
+    overwrite: bool = False,
+    latency: LatencyModel | None = None,
+    progress: Progress = lambda stage, done, text: None,
+) -> RunResult:
+    """Do what the plan says and return where the result lies.
+
+    Args:
+        plan: from `trimtab.pipeline.plan`.
+        overwrite: whether an existing bundle may be replaced.
+        latency: predicts times; the roofline by default.
+        progress: told the stage, the share of it that is done, and a short text.
+
+    Raises:
+        TrimtabError: the plan cannot be carried out; nothing was written.
+        BudgetInfeasibleError: a limit cannot be met; carries the verdicts.
+    """
+    if not plan.stages:
+        raise PlanError(
+            "a run without stages",
+            rule="a stage runs if its table is there, and there is none",
+            where=plan.where,
+            remedy=f"add one of {', '.join(f'[{name}]' for name in STAGES)}",
+        )
+    path = plan.output / f"{plan.name}.trimtab"
+    store.require_free(path, overwrite=overwrite)
+    stages = [
+        (name, stage := _stage(name, plan.where), _settings(stage, name, plan))
+        for name in STAGES
+        if name in plan.stages
+    ]
+    machine = load.machine(plan.machine)
+    torch.manual_seed(plan.seed)  # of weights that a factory draws
+    opened = open_network(
+        plan.network, inputs=plan.input, weights=plan.weights, folder=plan.folder
+    )
+    data = None
+    if plan.data is not None:
+        data = load_data(plan.data, seed=plan.seed)
+    context = Context(
+        name=opened.name,
+        network=opened.module,
+        inputs=opened.args,
+        data=data,
+        machine=machine,
+        threads=plan.threads,
+        latency=latency or Roofline(),
+        budget=plan.budget,
+        seed=plan.seed,
+        folder=plan.folder,
+        progress=lambda done, text: None,
+    )
+    results, context = _carry_out(stages, context, progress)
+    progress("bundle", 0.0, "capturing the result")
+    graph = capture(context.network, context.inputs, name=context.name)
+    weights = weights_of(context.network, graph)
+    estimate = context.latency.estimate(graph, machine, plan.threads)
+    values: dict[str, float] = {
+        "parameters": graph.parameters,
+        "multiply_adds": estimate.work.multiply_adds,
+        "weight_bytes": graph.weight_bytes,
+        "peak_bytes": peak_activation(graph).size_bytes,
+        "latency_s": estimate.latency_s,
+    }
+    files: dict[str, bytes] = {}
+    for _, result in results:
+        values.update(result.values)
+        files.update(result.files)
+    inputs = {"graph": digest(graph), "plan": _sha256(repr(plan.resolved()))}
+    if data is not None:
+        inputs["data"] = data.digest
+    manifest = manifests.Manifest(
+        format=manifests.FORMAT,
+        name=plan.name,
+        versions={
+            "trimtab": __version__,
+            "torch": torch.__version__,
+            "python": platform.python_version(),
+        },
+        seed=plan.seed,
+        machine=machine.name,
+        threads=plan.threads,
+        plan=plan.resolved(),
+        inputs=inputs,
+        stages=tuple((name, result.summary) for name, result in results),
+        values=values,
+        verdicts=plan.budget.judge(values),
+        files={},
+    )
+    sections = [section for _, result in results for section in result.sections]
+    progress("bundle", 0.3, "writing")
+    bundle = store.write(
+        path,
+        manifest,
+        graph=graph,
+        weights=weights,
+        sections=sections,
+        extra=files,
+        overwrite=overwrite,
+    )
+    _observe(path, results)
+    progress("bundle", 0.6, "drawing the report")
+    observed = [each for _, result in results for each in result.observed_sections]
+    report = plan.output / "report.html"
+    _write_report(report, bundle.manifest, [*sections, *observed], machine.title)
+    progress("bundle", 1.0, "done")
+    return RunResult(
+        bundle=path,
+        report=report,
+        stages=manifest.stages,
+        verdicts=manifest.verdicts,
+    )
+
+
+def _carry_out(
+    stages: list[tuple[str, Stage[Any], Any]], context: Context, progress: Progress
+) -> tuple[list[tuple[str, StageResult]], Context]:
+    from dataclasses import replace
+
+    results: list[tuple[str, StageResult]] = []
+    for name, stage, settings in stages:
+
+        def tell(done: float, text: str, name: str = name) -> None:
+            progress(name, done, text)
+
+        tell(0.0, "")
+        context = replace(context, progress=tell)
+        result = stage.run(context, settings)
+        context = replace(context, network=result.network)
+        results.append((name, result))
+        tell(1.0, result.summary)
+    return results, context
+
+
+def _sha256(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _observe(path: Path, results: list[tuple[str, StageResult]]) -> None:
+    date = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+    host = fingerprint()
+    for _, result in results:
+        for kind, values in result.observed.items():
+            observations.append(path, kind, values, date=date, host=host)
+
+
+def _write_report(
+    path: Path, manifest: manifests.Manifest, sections: list[Section], machine: str
+) -> None:
+    facts: Mapping[str, str] = {
+        "network": str(manifest.plan["network"]),
+        "data": str(manifest.plan["data"] or "none"),
+        "threads": str(manifest.threads),
+        "seed": str(manifest.seed),
+        **manifest.versions,
+    }
+    page = render(manifest.name, sections, manifest.verdicts, facts, machine)
+    draft = path.with_name(f".{path.name}.making")
+    draft.write_text(page, "utf-8")
+    draft.replace(path)

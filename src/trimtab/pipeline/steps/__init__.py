@@ -1,0 +1,1 @@
+"""The stages that every run can have."""

@@ -1,0 +1,90 @@
+"""Stage `train`: the training loop on a copy of the network."""
+
+from __future__ import annotations
+
+import copy
+from typing import final
+
+from trimtab.bundle.section import Line, Section, Series
+from trimtab.bundle.stage import Context, StageResult
+from trimtab.errors import PlanError
+from trimtab.training.loop import History, Settings, fit
+from trimtab.units import format_percent
+
+__all__ = ["STAGE"]
+
+
+@final
+class _Train:
+    settings = Settings
+
+    def run(self, context: Context, settings: Settings) -> StageResult:
+        """Train and judge on the held-out part of the data.
+
+        Raises:
+            PlanError: the run file names no data.
+        """
+        if context.data is None:
+            raise PlanError(
+                "stage [train]",
+                rule="it needs data, and the run file names none",
+                where="key `data`",
+                remedy='add data = "digits", an .npz file or an image folder',
+            )
+        network = copy.deepcopy(context.network)
+        history = fit(
+            network,
+            context.data,
+            settings,
+            progress=lambda now: context.progress(
+                now.done_frac, f"epoch {now.epoch} of {now.epochs}, loss {now.loss:.3f}"
+            ),
+        )
+        last = history.epochs[-1]
+        return StageResult(
+            network=network.eval(),
+            summary=f"{len(history.epochs)} epochs on {context.data.name}: "
+            f"{format_percent(last.test_accuracy_frac)} of the held-out examples right",
+            sections=(_section(history),),
+            values={"accuracy_frac": last.test_accuracy_frac},
+            observed={"training": {"wall_s": history.wall_s}},
+        )
+
+
+def _section(history: History) -> Section:
+    epochs = tuple(float(index + 1) for index in range(len(history.epochs)))
+
+    def line(name: str, attribute: str) -> Line:
+        return Line(
+            name=name,
+            x=epochs,
+            y=tuple(float(getattr(each, attribute)) for each in history.epochs),
+            mode="lines+markers",
+        )
+
+    return Section(
+        name="train",
+        title="Training",
+        text="Loss is the mean cross-entropy; accuracy is the share of examples whose "
+        "largest output is the right class. The held-out part was not trained on.",
+        figures=(
+            Series(
+                title="Loss",
+                x_title="epoch",
+                y_title="cross-entropy (nats)",
+                lines=(line("train", "train_loss"), line("held out", "test_loss")),
+            ),
+            Series(
+                title="Accuracy",
+                x_title="epoch",
+                y_title="share of examples right",
+                lines=(
+                    line("train", "train_accuracy_frac"),
+                    line("held out", "test_accuracy_frac"),
+                ),
+            ),
+        ),
+    )
+
+
+STAGE = _Train()
