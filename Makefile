@@ -14,7 +14,7 @@ DEV_STAMP := .venv/.installed-dev
 PINS := pyproject.toml constraints.txt scripts/install
 
 .DEFAULT_GOAL := help
-.PHONY: help install venv demo test check bench-cost clean
+.PHONY: help install venv demo test check bench-cost bench-summary clean
 .DELETE_ON_ERROR:
 
 help: ## list the targets
@@ -43,6 +43,9 @@ check: $(DEV_STAMP) ## lint, format, types, layers, spelling
 
 bench-cost: $(DEV_STAMP) ## predicted against measured latency; QUICK=1 for the short form
 	@.venv/bin/python -m benchmarks.cost $(if $(QUICK),--quick)
+
+bench-summary: $(DEV_STAMP) ## one table of all stored results
+	@.venv/bin/python -m benchmarks.results
 
 clean: ## remove .venv and all caches; runs stay
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist

@@ -124,6 +124,7 @@ _FORMATS: dict[str, Callable[[float], str]] = {
     "frac": format_percent,
     "bytes/s": format_rate,
     "flops/s": lambda value: format_rate(value, "FLOP/s"),
+    "Hz": lambda value: format_rate(value, "Hz"),
 }
 
 

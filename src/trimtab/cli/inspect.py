@@ -48,6 +48,7 @@ def inspect(
         from trimtab.graph.execute import Executor
         from trimtab.graph.types import Ref
         from trimtab.hardware.load import machine as find_machine
+        from trimtab.hardware.machine import Origin
         from trimtab.hardware.measure import profile
         from trimtab.pipeline.inspection import rows, totals
         from trimtab.pipeline.network import open_graph
@@ -147,7 +148,9 @@ def inspect(
             f"{measured.calls} calls, {measured.clock}); the prediction is "
             f"{100 * (whole['latency_s'] / measured.latency_s - 1):+.0f} % off"
         )
-    if target.name == "this" and not target.fingerprint:
+    if target.fingerprint and Origin.MEASURED not in {
+        source.origin for source in target.sources.values()
+    }:
         out.print(
             "this machine is not calibrated: `trimtab machine calibrate` takes ten "
             "seconds and makes the times right"

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from trimtab.cli.output import console, print_json, progress_bar, table
+
+if TYPE_CHECKING:
+    from trimtab.hardware.machine import Link, Machine
 
 __all__ = ["app"]
 
@@ -156,12 +159,17 @@ def check_machines(
     links = [] if name else [link(each) for each in link_names()]
     findings = [finding for each in machines for finding in check(each)]
     findings += [finding for each in links for finding in check_link(each)]
-    notes = [note for each in (*machines, *links) for note in unsourced(each)]
+    described: list[Machine | Link] = [*machines, *links]
+    notes = [
+        (each.name, path, source)
+        for each in described
+        for path, source in unsourced(each).items()
+    ]
     errors = [each for each in findings if each.severity is Severity.ERROR]
     if as_json:
         print_json(
             {
-                "checked": [each.name for each in (*machines, *links)],
+                "checked": [each.name for each in described],
                 "findings": [
                     {
                         "machine": each.machine,
@@ -173,11 +181,12 @@ def check_machines(
                 ],
                 "unsourced": [
                     {
-                        "machine": each.machine,
-                        "path": each.path,
-                        "text": each.text,
+                        "machine": owner,
+                        "path": path,
+                        "origin": str(source.origin),
+                        "text": source.text,
                     }
-                    for each in notes
+                    for owner, path, source in notes
                 ],
             }
         )
@@ -194,8 +203,8 @@ def check_machines(
         out.print(
             table(
                 "Numbers that are derived or recalled, not found in a source",
-                [("machine", ""), ("number", ""), ("how it is known", "")],
-                [(note.machine, note.path, note.text) for note in notes],
+                [("machine", ""), ("number", ""), ("origin", ""), ("how", "")],
+                [(owner, path, s.origin, s.text) for owner, path, s in notes],
             )
         )
         out.print(
@@ -207,12 +216,11 @@ def check_machines(
 
 
 def _print_machine(
-    found: object, *, as_json: bool, only_measured: bool = False
+    found: Machine, *, as_json: bool, only_measured: bool = False
 ) -> None:
-    from trimtab.hardware.machine import Machine, Origin, numbers_of
+    from trimtab.hardware.machine import Origin, numbers_of
     from trimtab.units import format_value
 
-    assert isinstance(found, Machine)
     numbers = numbers_of(found)
     if as_json:
         print_json(

@@ -89,20 +89,28 @@ def _product(call: Call) -> Work:
 
 @rule("einsum.default")
 def _einsum(call: Call) -> Work:
-    """One multiply-add per point of the index space for each further operand."""
+    """One multiply-add per point of the index space for each further operand.
+
+    A single operand is summed, or only read in another order.
+    """
     equation = str(call.argument("equation")).replace(" ", "")
     operands = call.types("tensors")
     sizes: dict[str, int] = {}
     for letters, kind in zip(
         equation.split("->", maxsplit=1)[0].split(","), operands, strict=True
     ):
-        named = letters.replace("...", "")
-        # An ellipsis stands for the leading dimensions that have no letter.
-        rest = kind.shape[: len(kind.shape) - len(named)]
-        sizes["..."] = max(sizes.get("...", 1), math.prod(rest))
-        sizes.update(zip(named, kind.shape[len(rest) :], strict=True))
+        head, _, tail = letters.partition("...")
+        # An ellipsis stands for the dimensions without a letter, aligned at their end.
+        unnamed = len(kind.shape) - len(head) - len(tail)
+        names = [*head, *(f".{place}" for place in range(unnamed, 0, -1)), *tail]
+        for name, size in zip(names, kind.shape, strict=True):
+            if sizes.get(name, 1) == 1:  # a dimension of size one is broadcast
+                sizes[name] = size
     points = math.prod(sizes.values())
-    return call.moved(multiply_adds=points * max(1, len(operands) - 1))
+    summed = len(operands) == 1 and points > call.output.elements
+    return call.moved(
+        multiply_adds=points * (len(operands) - 1), flops=points if summed else 0
+    )
 
 
 # Attention and recurrence
@@ -113,7 +121,8 @@ def _attention(call: Call) -> Work:
     """Query (..., m, d), key (..., n, d), value (..., n, e)."""
     query, key = call.type("query").shape, call.type("key").shape
     value = call.type("value").shape
-    scores = math.prod(query[:-1]) * key[-2]
+    # Leading dimensions are broadcast; heads of keys and values may be fewer.
+    scores = math.prod(call.output.shape[:-1]) * key[-2]
     return call.moved(
         multiply_adds=scores * (query[-1] + value[-1]),
         flops=scores * (_SOFTMAX_FLOPS + (1 if call.has("attn_mask") else 0)),
@@ -127,7 +136,9 @@ def _recurrent(gates: int) -> Callable[[Call], Work]:
         sequence = call.type("input").shape
         steps = math.prod(sequence[:-1])  # steps x batch
         matrices = [kind for kind in call.types("params") if len(kind.shape) == 2]
-        hidden = sum(kind.shape[0] for kind in matrices) // (2 * gates)
+        # (layers x directions, batch, units); that of an LSTM's cells comes last.
+        state = call.types("hx")[-1].shape
+        hidden = state[0] * state[-1]
         return call.moved(
             multiply_adds=steps * sum(kind.elements for kind in matrices),
             flops=steps * hidden * gates * (TRANSCENDENTAL + 3),
@@ -174,10 +185,14 @@ def _embedding_bag(call: Call) -> Work:
     table, indices = call.type("weight"), call.type("indices")
     width = table.shape[1]
     rows = indices.elements * table.size_bytes // max(1, table.shape[0])
+    weighted = call.has("per_sample_weights")
     return Work(
-        flops=indices.elements * width,
-        read_bytes=indices.size_bytes
-        + (call.type("offsets").size_bytes if call.has("offsets") else 0),
+        flops=indices.elements * width * (2 if weighted else 1),
+        read_bytes=sum(
+            call.type(name).size_bytes
+            for name in ("indices", "offsets", "per_sample_weights")
+            if call.has(name)
+        ),
         weight_bytes=rows,  # rows that are named twice are read twice
         write_bytes=call.output.size_bytes,
     )
@@ -190,6 +205,8 @@ _NORM_FLOPS = {
     "batch_norm.default": 2,  # scale and shift, both folded from the statistics
     "_native_batch_norm_legit_no_training.default": 2,
     "native_batch_norm.default": 2,
+    "rms_norm.default": 4,  # square, sum, scale, scale
+    "linalg_vector_norm.default": 2,  # power, sum
 }
 _FULL_NORM_FLOPS = 7  # sum, square, sum, difference, scale, scale, shift
 
@@ -237,15 +254,22 @@ _ROOT = frozenset(
     }
 )
 _ROOT_FLOPS = 4  # a Newton step and its start
-_FREE = frozenset(
+_WRITTEN_OVER = frozenset({"fill.Scalar", "fill.Tensor", "zero.default"})
+# Their first operand gives a shape and is not read.
+_SORTS = frozenset({"topk.default", "sort.default", "argsort.default"})
+_PICKS = frozenset(
+    {"index.Tensor", "index_select.default", "gather.default", "take.default"}
+)
+_PUTS = frozenset({"index_put.default", "scatter.src", "scatter.value"})
+_ADDS = frozenset({"scatter_add.default", "index_add.default"})
+_CONVERSIONS = frozenset(
     {
-        "fill.Scalar",
-        "fill.Tensor",
-        "zero.default",
-        "copy.default",
-        "dropout.default",
-        "feature_dropout.default",
-        "alpha_dropout.default",
+        "to.dtype",
+        "to.dtype_layout",
+        "to.device",
+        "to.other",
+        "_to_copy.default",
+        "type_as.default",
     }
 )
 
@@ -264,14 +288,27 @@ def _per_input_element(flops: int) -> Callable[[Call], Work]:
     return work
 
 
+def _rank(call: Call) -> int:
+    return 1 if "1d" in call.node.op else 3 if "3d" in call.node.op else 2
+
+
 def _pool(call: Call) -> Work:
     """Every output looks at one window."""
     if call.has("kernel_size"):
-        rank = 1 if "1d" in call.node.op else 3 if "3d" in call.node.op else 2
         window = call.numbers("kernel_size")
-        size = math.prod(window) if len(window) > 1 else window[0] ** rank
+        size = math.prod(window) if len(window) > 1 else window[0] ** _rank(call)
         return call.moved(flops=size * call.output.elements)
-    return call.moved(flops=call.first.elements)
+    return call.moved(flops=_adaptive(call))
+
+
+def _adaptive(call: Call) -> int:
+    """Windows go from floor(i n / m) to ceil((i + 1) n / m): they may overlap."""
+    rank = _rank(call)
+    wide, narrow = call.first.shape[-rank:], call.output.shape[-rank:]
+    looks = math.prod(call.output.shape[:-rank])
+    for n, m in zip(wide, narrow, strict=True):
+        looks *= sum(-(-(i + 1) * n // m) - i * n // m for i in range(m))
+    return looks
 
 
 def _resample(call: Call) -> Work:
@@ -280,16 +317,47 @@ def _resample(call: Call) -> Work:
 
 
 def _sort(call: Call) -> Work:
-    length = max(call.first.shape[-1] if call.first.shape else 1, 2)
+    dimension = call.number("dim") if call.has("dim") else -1
+    length = max(call.first.shape[dimension] if call.first.shape else 1, 2)
     return call.moved(flops=call.first.elements * math.ceil(math.log2(length)))
 
 
 def _moves(call: Call) -> Work:
-    """Copies, and index operations that read no more than they write."""
+    """Copies: no more is read than is written, nor more than there is."""
     inputs = dict.fromkeys(call.node.inputs)
     given = sum(call.graph.type_of(ref).size_bytes for ref in inputs)
     written = sum(kind.size_bytes for kind in call.outputs())
     return Work(read_bytes=min(given, written), write_bytes=written)
+
+
+def _converts(call: Call) -> Work:
+    """The first operand is read; a second one only gives a dtype."""
+    work = call.moved()
+    source = call.node.inputs[0]
+    size = call.graph.type_of(source).size_bytes
+    constant = call.graph.constant(source) is not None
+    return Work(
+        read_bytes=0 if constant else size,
+        weight_bytes=size if constant else 0,
+        write_bytes=work.write_bytes,
+    )
+
+
+def _picks(call: Call) -> Work:
+    """As much as is written is read, and the places."""
+    name = "indices" if call.has("indices") else "index"
+    places = sum(kind.size_bytes for kind in call.types(name))
+    written = sum(kind.size_bytes for kind in call.outputs())
+    return Work(read_bytes=places + written, write_bytes=written)
+
+
+def _puts(call: Call) -> Work:
+    return call.moved()
+
+
+def _adds(call: Call) -> Work:
+    source = "src" if call.has("src") else "source"
+    return call.moved(flops=call.type(source).elements)
 
 
 def _creates(call: Call) -> Work:

@@ -9,8 +9,11 @@ all others are renamed for free.
 
 from __future__ import annotations
 
+import contextlib
+import io
+import logging
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import torch
 from torch import fx, nn
@@ -70,8 +73,7 @@ def capture(
     kwargs = dict(example_kwargs or {})
     program = _export(module, example_inputs, kwargs, title)
     if needs_decomposition(program):
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with _quiet():
             program = program.run_decompositions({})
     _require_stateless(program, title)
     return Reader(module, program, title).graph()
@@ -122,12 +124,31 @@ def _require_evaluation(module: nn.Module, title: str) -> None:
             )
 
 
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep torch.export from printing and logging: what matters is raised.
+
+    It warns of LSTM weights that are assigned to themselves, and prints graphs and
+    hundreds of lines of traces before it raises.
+    """
+    level = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
+    try:
+        with (
+            warnings.catch_warnings(),
+            contextlib.redirect_stdout(io.StringIO()),
+            contextlib.redirect_stderr(io.StringIO()),
+        ):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(level)
+
+
 def _call_export(
     module: nn.Module, args: tuple[object, ...], kwargs: dict[str, object]
 ) -> ExportedProgram:
-    with warnings.catch_warnings():
-        # Known and harmless for LSTM and GRU: weights that are assigned to themselves.
-        warnings.simplefilter("ignore")
+    with _quiet():
         return torch.export.export(module, args, kwargs, strict=False)
 
 

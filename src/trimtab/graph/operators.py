@@ -1,4 +1,6 @@
-"""The operator vocabulary: what a graph may contain and what each operator means.
+"""The operator vocabulary; over 400 lines because it is one line an operator.
+
+It is what a graph may contain and what each operator means.
 
 A graph from a file runs only operators listed here (`trimtab.graph.execute`), and every
 one has a work rule (`trimtab.cost.work`). All are functional: in-place operators become

@@ -226,8 +226,8 @@ def _ranges(machine: Machine) -> Iterator[_Problem]:
         yield "core.simd_bits", Severity.ERROR, text
     for path, limits in (("dispatch_s", DISPATCH_S), ("convolution_setup_s", SETUP_S)):
         value = getattr(machine, path)
-        low, high = map(format_duration, limits)
-        text = f"{format_duration(value)} is not between {low} and {high}"
+        least, most = map(format_duration, limits)
+        text = f"{format_duration(value)} is not between {least} and {most}"
         yield from _outside(path, value, limits, text)
 
 

@@ -10,15 +10,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import platform
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import final
 
 from trimtab.frozen import FrozenDict
 from trimtab.hardware import defaults
+from trimtab.hardware.host import Host, Level, read_host
 from trimtab.hardware.load import machine, machine_names
 from trimtab.hardware.machine import (
     Cache,
@@ -28,58 +25,19 @@ from trimtab.hardware.machine import (
     Memory,
     Origin,
     Source,
-    numbers_of,
-)
-from trimtab.hardware.processors import (
-    arm_cpu,
-    arm_isa,
-    simd_bits,
-    x86_cpu,
-    x86_isa,
 )
 
 __all__ = ["fingerprint", "present"]
 
 _ROOT = Path("/")
-_CPUS = "sys/devices/system/cpu"
-_LEVELS = (1, 2, 3)
-# Levels beyond the third are caches of the memory, as far away and as slow.
+_CACHE_NUMBERS = (
+    "size_bytes", "line_bytes", "ways", "shared_by_cores", "bandwidth_bytes_per_s",
+)  # fmt: skip
 _IDENTIFYING_FLAGS = (
     "sse4_2", "avx", "avx2", "fma", "f16c", "avx512f", "avx512vl", "avx512_vnni",
     "avx512_bf16", "amx_tile", "asimd", "asimddp", "sve", "sve2", "bf16", "i8mm",
 )  # fmt: skip
 # Flags that change what code runs; others come and go with kernels.
-
-
-@final
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Level:
-    """A cache as sysfs shows it; None where it does not say."""
-
-    level: int
-    size_bytes: int
-    line_bytes: int | None
-    ways: int | None
-    shared_by_cores: int | None
-
-
-@final
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Host:
-    """All that is read from the system."""
-
-    model_name: str
-    identity: str
-    microarchitecture: str
-    isa: str
-    llvm_cpu: str
-    flags: frozenset[str]
-    simd_bits: int
-    cores: int
-    cores_text: str
-    frequency_hz: float | None
-    levels: tuple[_Level, ...]
-    memory_bytes: int | None
 
 
 def present(root: Path = _ROOT) -> Machine:
@@ -96,14 +54,14 @@ def present(root: Path = _ROOT) -> Machine:
         >>> here.name, here.cores >= 1
         ('this', True)
     """
-    host = _host(root)
+    host = read_host(root)
     entry = _relative(host)
     found = _Numbers(entry)
-    core = _core(host, entry, found)
-    caches = _caches(host, entry, core, found)
     found.read("cores", host.cores_text)
-    memory = _memory(host, entry, core, caches, found)
+    core = _core(host, entry, found)
     model = entry or defaults.unknown(core)
+    caches = _caches(host, model, core, found)
+    memory = _memory(host, model, found)
     for path in ("dispatch_s", "convolution_setup_s", "repack_bytes_per_s"):
         found.copy(path)
     for name in model.efficiency_frac:
@@ -139,10 +97,10 @@ def fingerprint(root: Path = _ROOT) -> str:
         >>> fingerprint() == fingerprint()
         True
     """
-    return _fingerprint(_host(root))
+    return _fingerprint(read_host(root))
 
 
-def _fingerprint(host: _Host) -> str:
+def _fingerprint(host: Host) -> str:
     parts = {
         "model": host.model_name,
         "identity": host.identity,
@@ -158,11 +116,22 @@ def _fingerprint(host: _Host) -> str:
 
 
 class _Numbers:
-    """Collects where each number comes from, while the machine is put together."""
+    """Collects where each number comes from while the machine is put together."""
 
-    def __init__(self, entry: Machine | None) -> None:
-        self.sources: dict[str, Source] = {}
+    def __init__(
+        self, entry: Machine | None, sources: dict[str, Source] | None = None
+    ) -> None:
         self._entry = entry
+        self.sources: dict[str, Source] = {} if sources is None else sources
+
+    @property
+    def is_default(self) -> bool:
+        """Whether there is no machine to copy from."""
+        return self._entry is None
+
+    def of_defaults(self) -> _Numbers:
+        """Return a collector of the same sources that copies defaults."""
+        return _Numbers(None, self.sources)
 
     def read(self, path: str, text: str) -> None:
         """Note a number that the system told."""
@@ -177,15 +146,15 @@ class _Numbers:
         if self._entry is None:
             self.derive(path, defaults.REASON)
             return
-        origin = self._entry.sources[path]
+        source = self._entry.sources[path]
         self.derive(
             path,
-            f"of {self._entry.name!r} in the catalogue, which has the same core"
-            f"{change}; there {origin.origin}: {origin.text}",
+            f"that of {self._entry.name!r} in the catalogue, which has the same core"
+            f"{change}; there {source.origin}: {source.text}",
         )
 
 
-def _relative(host: _Host) -> Machine | None:
+def _relative(host: Host) -> Machine | None:
     """Return the first machine of the catalogue with the same core."""
     if not host.microarchitecture:
         return None
@@ -194,37 +163,29 @@ def _relative(host: _Host) -> Machine | None:
         (
             entry
             for entry in entries
-            if entry.kind is Kind.CPU
-            and entry.core.llvm_cpu == host.microarchitecture
+            if entry.kind is Kind.CPU and entry.core.llvm_cpu == host.microarchitecture
         ),
         None,
     )
 
 
-def _core(host: _Host, entry: Machine | None, found: _Numbers) -> Core:
-    flags = "flags of /proc/cpuinfo"
+def _core(host: Host, entry: Machine | None, found: _Numbers) -> Core:
     registers = defaults.vector_registers(host.simd_bits, host.isa)
-    found.derive("core.simd_bits", f"widest vectors among the {flags}")
-    found.derive("core.vector_registers", f"what an ISA of the {flags} has")
+    text = "from the flags in /proc/cpuinfo" if host.flags else defaults.REASON
+    found.derive("core.simd_bits", text)
+    found.derive("core.vector_registers", text)
     if entry is not None and entry.core.simd_bits == host.simd_bits:
         fma_units = entry.core.fma_units
         found.copy("core.fma_units")
     else:
         fma_units = defaults.fma_units(host.simd_bits, host.flags)
         found.derive("core.fma_units", defaults.REASON)
-    if entry is None:
-        frequency = host.frequency_hz or defaults.FREQUENCY_HZ
-        text = "the highest clock that the system states" if host.frequency_hz else ""
-        found.derive("core.frequency_hz", text or defaults.REASON)
-    elif host.frequency_hz and host.frequency_hz < entry.core.frequency_hz:
-        frequency = host.frequency_hz
-        found.derive(
-            "core.frequency_hz",
-            f"the highest clock that the system states; {entry.name!r} in the "
-            "catalogue, which has the same core, sustains more",
-        )
+    frequency = (entry or defaults.unknown()).core.frequency_hz
+    stated = host.frequency_hz
+    if stated is not None and (entry is None or stated < frequency):
+        frequency = stated
+        found.derive("core.frequency_hz", "the highest clock that the system states")
     else:
-        frequency = entry.core.frequency_hz
         found.copy("core.frequency_hz")
     return Core(
         isa=host.isa,
@@ -237,101 +198,78 @@ def _core(host: _Host, entry: Machine | None, found: _Numbers) -> Core:
 
 
 def _caches(
-    host: _Host, entry: Machine | None, core: Core, found: _Numbers
+    host: Host, model: Machine, core: Core, found: _Numbers
 ) -> tuple[Cache, ...]:
-    if not host.levels:
-        model = entry.caches if entry is not None else defaults.unknown(core).caches
-        caches = tuple(
-            replace(cache, shared_by_cores=min(cache.shared_by_cores, host.cores))
-            for cache in model
-        )
-        for cache in caches:
-            for name in defaults.CACHE_NUMBERS:
-                found.copy(f"caches.{cache.level}.{name}")
-        return caches
-    return tuple(_cache(host, level, entry, core, found) for level in host.levels)
+    if host.levels:
+        return tuple(_cache(host, level, model, core, found) for level in host.levels)
+    for cache in model.caches:
+        for name in _CACHE_NUMBERS:
+            found.copy(f"caches.{cache.level}.{name}")
+    return tuple(
+        replace(cache, shared_by_cores=min(cache.shared_by_cores, host.cores))
+        for cache in model.caches
+    )
 
 
 def _cache(
-    host: _Host, level: _Level, entry: Machine | None, core: Core, found: _Numbers
+    host: Host, level: Level, model: Machine, core: Core, found: _Numbers
 ) -> Cache:
     path = f"caches.{level.level}"
-    model = entry.cache(level.level) if entry is not None else None
-    known = model or defaults.cache(level.level, core)
+    known = model.cache(level.level)
+    if known is None:
+        # The catalogue's machine lacks a level that this one has.
+        model = defaults.unknown(core)
+        known = model.cache(level.level) or model.caches[-1]
+        found = found.of_defaults()
 
     def pick(name: str, value: int | None, default: int) -> int:
-        if value is not None:
-            found.read(f"{path}.{name}", f"{_CPUS}, cache of level {level.level}")
-            return value
-        if model is not None:
+        if value is None:
             found.copy(f"{path}.{name}")
-        else:
-            found.derive(f"{path}.{name}", defaults.REASON)
-        return default
+            return default
+        found.read(f"{path}.{name}", f"cache of level {level.level} in /sys")
+        return value
 
-    bandwidth = known.bandwidth_bytes_per_s
-    name = f"{path}.bandwidth_bytes_per_s"
-    if model is None or entry is None:
-        found.derive(name, defaults.REASON)
-    else:
-        ratio = core.frequency_hz / entry.core.frequency_hz
-        bandwidth *= ratio
-        found.copy(name, f", times {ratio:.3g} for the clock" if ratio != 1 else "")
+    ratio = core.frequency_hz / model.core.frequency_hz
+    change = f", times {ratio:.3g} for the clock" if ratio != 1 else ""
+    found.copy(f"{path}.bandwidth_bytes_per_s", change)
     line_bytes = pick("line_bytes", level.line_bytes, known.line_bytes)
-    # A cache of which the system knows no ways may be smaller than the catalogue's.
+    # The cache may be smaller than that of the catalogue.
     ways = min(known.ways, max(1, level.size_bytes // line_bytes))
+    cores = min(known.shared_by_cores, host.cores)
     return Cache(
         level=level.level,
         size_bytes=pick("size_bytes", level.size_bytes, known.size_bytes),
         line_bytes=line_bytes,
         ways=pick("ways", level.ways, ways),
-        shared_by_cores=pick(
-            "shared_by_cores",
-            level.shared_by_cores,
-            min(known.shared_by_cores, host.cores),
-        ),
-        bandwidth_bytes_per_s=bandwidth,
+        shared_by_cores=pick("shared_by_cores", level.shared_by_cores, cores),
+        bandwidth_bytes_per_s=known.bandwidth_bytes_per_s * ratio,
     )
 
 
-def _memory(
-    host: _Host,
-    entry: Machine | None,
-    core: Core,
-    caches: tuple[Cache, ...],
-    found: _Numbers,
-) -> Memory:
-    one = "memory.core_bandwidth_bytes_per_s"
-    total = "memory.bandwidth_bytes_per_s"
-    if host.memory_bytes is not None:
-        found.read("memory.size_bytes", "/proc/meminfo, MemTotal")
-        size = host.memory_bytes
+def _memory(host: Host, model: Machine, found: _Numbers) -> Memory:
+    size = host.memory_bytes
+    if size is None:
+        found.copy("memory.size_bytes")
+        size = model.memory.size_bytes
     else:
-        found.derive("memory.size_bytes", defaults.REASON)
-        size = defaults.MEMORY_BYTES
-    if entry is None:
-        fastest = min(
-            [defaults.CORE_BANDWIDTH_BYTES_PER_S]
-            + [cache.bandwidth_bytes_per_s for cache in caches]
-        )
-        found.derive(one, defaults.REASON)
-        found.derive(total, defaults.REASON)
-        return Memory(
-            size_bytes=size,
-            core_bandwidth_bytes_per_s=fastest,
-            bandwidth_bytes_per_s=fastest * max(1.0, host.cores / 4),
-        )
-    alone = entry.memory.core_bandwidth_bytes_per_s
-    found.copy(one)
-    reached = alone * host.cores
-    if reached < entry.memory.bandwidth_bytes_per_s:
+        found.read("memory.size_bytes", "MemTotal in /proc/meminfo")
+    path = "memory.bandwidth_bytes_per_s"
+    found.copy("memory.core_bandwidth_bytes_per_s")
+    alone = model.memory.core_bandwidth_bytes_per_s
+    together = model.memory.bandwidth_bytes_per_s
+    if found.is_default:
+        # A quarter of the cores saturates most memories.
+        together = alone * max(1.0, host.cores / 4)
+        found.copy(path)
+    elif alone * host.cores < together:
         # Part of a machine, as clouds rent it, cannot draw what the socket can.
-        text = f"{host.cores} cores times what one core of {entry.name!r} draws alone"
-        found.derive(total, text)
+        together = alone * host.cores
+        text = f"{host.cores} cores times what one core of {model.name!r} draws alone"
+        found.derive(path, text)
     else:
-        found.copy(total)
+        found.copy(path)
     return Memory(
         size_bytes=size,
         core_bandwidth_bytes_per_s=alone,
-        bandwidth_bytes_per_s=min(reached, entry.memory.bandwidth_bytes_per_s),
+        bandwidth_bytes_per_s=together,
     )

@@ -48,8 +48,8 @@ def machine(name: str | Path) -> Machine:
     """Return a machine of the catalogue, of a file, or the present one.
 
     Args:
-        name: of the catalogue (`machine_names`), ``this`` for the present machine, or
-            the path of a file that ends in ``.toml``.
+        name: of the catalogue (`machine_names`), ``this`` for the present machine
+            (calibrated if it was), or the path of a file that ends in ``.toml``.
 
     Raises:
         UnknownMachineError: neither a name of the catalogue nor a file.
@@ -63,10 +63,11 @@ def machine(name: str | Path) -> Machine:
     if str(name).endswith(".toml"):
         return parse_machine(_text_of(Path(name), "machine"), str(name))
     if str(name) == THIS:
-        # detect.py reads the catalogue through this module.
+        # Both read the catalogue through this module.
+        from trimtab.hardware.calibration import stored
         from trimtab.hardware.detect import present
 
-        return present()
+        return stored() or present()
     return _catalogue_machine(str(name))
 
 

@@ -27,7 +27,9 @@ __all__ = [
 
 
 EFFICIENCY_CLASSES = ("matmul", "conv", "depthwise", "pool", "norm", "vector")
-"""Classes of operators that reach like shares of the peak: dense products, convolutions,
+"""Classes of operators that reach like shares of the peak.
+
+Dense products, convolutions,
 those with few channels a group, windows without products, normalisation, and everything
 element by element.
 """
@@ -192,9 +194,7 @@ class Machine:
     def __post_init__(self) -> None:
         for path, value in numbers_of(self).items():
             _require_positive(self.name, path, value)
-        object.__setattr__(
-            self, "efficiency_frac", FrozenDict(self.efficiency_frac)
-        )
+        object.__setattr__(self, "efficiency_frac", FrozenDict(self.efficiency_frac))
         object.__setattr__(self, "sources", FrozenDict(self.sources))
 
     def cache(self, level: int) -> Cache | None:

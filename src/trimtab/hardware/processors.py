@@ -1,7 +1,7 @@
 """What a processor calls itself, and what LLVM calls it.
 
-The tables follow the vendors' identifiers as LLVM's own detection of the host reads them
-(llvm/lib/TargetParser/Host.cpp); they hold processors that run networks, not all.
+The tables follow the identifiers of the vendors as LLVM reads them on a host
+(llvm/lib/TargetParser/Host.cpp). They hold processors that run networks, not all.
 """
 
 from __future__ import annotations

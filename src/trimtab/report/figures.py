@@ -242,14 +242,15 @@ def heatmap(figure: Heatmap) -> Json:
             "orientation": "h",
             "x": 0,
             "xanchor": "left",
+            "yref": "container",  # in the margin that is kept free below
             "y": 1,
-            "yanchor": "bottom",
+            "yanchor": "top",
             "len": 1,
             "xpad": 0,
             "ypad": 6,
             "thickness": 10,
             "outlinewidth": 0,
-            "title": {"text": axis.title, "side": "top"},
+            "title": {"text": axis.title, "side": "bottom"},
             "nticks": 6,
         },
     }
@@ -260,6 +261,7 @@ def heatmap(figure: Heatmap) -> Json:
     layout = layout_of(150 + min(640, max(120, 28 * len(rows))))
     layout["xaxis"], narrow = name_axis("xaxis", columns, figure.x_title, most=16)
     layout["yaxis"], narrow_y = name_axis("yaxis", rows, figure.y_title, most=24)
+    layout["margin"]["t"] = 66
     return {"data": [trace], "layout": layout, "narrow": narrow | narrow_y}
 
 
@@ -310,7 +312,7 @@ def waterfall(figure: Waterfall) -> Json:
     layout["xaxis"] |= {"zeroline": True, "zerolinecolor": "#888"}
     layout["xaxis"]["range"] = _room(figure.values, levels, axis.factor, 0.14)
     layout["yaxis"], narrow = name_axis("yaxis", names)
-    narrow["xaxis.range"] = _room(figure.values, levels, axis.factor, 0.42)
+    narrow["xaxis.range"] = _room(figure.values, levels, axis.factor, 0.65)
     narrow["xaxis.nticks"] = 4
     return {"data": [trace], "layout": layout, "narrow": narrow}
 

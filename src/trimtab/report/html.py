@@ -132,7 +132,8 @@ def _verdicts(verdicts: Sequence[Verdict], machine: str) -> str:
         f'<td class="number">{escape(cell_text(each.value, each.unit))}</td>'
         f'<td class="number">{"at least" if each.at_least else "at most"} '
         f"{escape(cell_text(each.limit, each.unit))}</td>"
-        f'<td class="number">{escape(cell_text(each.slack, each.unit))}</td><td>{_badge(each)}</td></tr>'
+        f'<td class="number">{escape(cell_text(each.slack, each.unit))}</td>'
+        f"<td>{_badge(each)}</td></tr>"
         for each in verdicts
     )
     head = '<th scope="col">quantity</th>' + "".join(

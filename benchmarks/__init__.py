@@ -1,0 +1,1 @@
+"""What trimtab claims, measured: one folder a capability, one command each."""

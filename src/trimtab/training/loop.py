@@ -1,0 +1,436 @@
+"""The one training loop: deterministic for a seed and a number of threads."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field, fields
+from typing import Final, Literal, final
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from trimtab.errors import DataError, UsageError
+from trimtab.training.data import Dataset
+
+__all__ = [
+    "Epoch",
+    "History",
+    "OptimizerFactory",
+    "Progress",
+    "Settings",
+    "evaluate",
+    "fit",
+    "schedule_factor",
+]
+
+OptimizerFactory = Callable[[list[nn.Parameter]], torch.optim.Optimizer]
+
+# Limits of each number in the settings: least, most, whether the ends are allowed.
+_LIMITS: Final[dict[str, tuple[float, float, bool]]] = {
+    "epochs": (1, 10**6, True),
+    "batch_size": (1, 10**7, True),
+    "learning_rate": (0, 1e6, False),
+    "momentum": (0, 1, True),
+    "weight_decay": (0, 1e6, True),
+    "warmup_frac": (0, 1, True),
+    "label_smoothing": (0, 1, True),
+    "seed": (0, 2**63 - 1, True),
+    "threads": (1, 4096, True),
+}
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """How a network is trained.
+
+    Attributes:
+        epochs: passes over the training examples.
+        batch_size: examples per step.
+        optimizer: stochastic gradient descent or AdamW.
+        learning_rate: at the top of the schedule.
+        momentum: of ``sgd``; the first beta of ``adamw`` stays 0.9.
+        weight_decay: of both.
+        schedule: of the learning rate after the warm-up.
+        warmup_frac: share of all steps over which the rate rises linearly.
+        label_smoothing: of the cross entropy that is descended and reported as
+            training loss; the test loss is without.
+        seed: of the order of examples and of dropout.
+        threads: of torch while training; None leaves them as they are.
+
+    Raises:
+        UsageError: a number outside of its limits or an unknown name.
+
+    Example:
+        >>> Settings(epochs=2).batch_size
+        64
+    """
+
+    epochs: int = 5
+    batch_size: int = 64
+    optimizer: Literal["sgd", "adamw"] = "sgd"
+    learning_rate: float = 0.05
+    momentum: float = 0.9
+    weight_decay: float = 0.0
+    schedule: Literal["constant", "cosine"] = "cosine"
+    warmup_frac: float = 0.0
+    label_smoothing: float = 0.0
+    seed: int = 0
+    threads: int | None = None
+
+    def __post_init__(self) -> None:
+        for each in fields(self):
+            value = getattr(self, each.name)
+            if each.name in _LIMITS and value is not None:
+                low, high, ends = _LIMITS[each.name]
+                if not (low <= value <= high and (ends or low < value < high)):
+                    raise UsageError(
+                        f"`Settings({each.name}=...)` of {value}",
+                        rule=f"it must lie between {low:g} and {high:g}"
+                        + ("" if ends else ", without these"),
+                        remedy="give a number in this range",
+                    )
+        for name, known in (
+            ("optimizer", ("sgd", "adamw")),
+            ("schedule", ("constant", "cosine")),
+        ):
+            if getattr(self, name) not in known:
+                raise UsageError(
+                    f"`Settings({name}=...)` of {getattr(self, name)!r}",
+                    rule=f"known are {' and '.join(known)}",
+                    remedy="choose one of these",
+                )
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """Where the training stands after a step.
+
+    Attributes:
+        epoch: from 1.
+        epochs: how many there will be.
+        step: from 1, over all epochs.
+        steps: how many there will be.
+        loss: of the batch of this step.
+    """
+
+    epoch: int
+    epochs: int
+    step: int
+    steps: int
+    loss: float
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Epoch:
+    """What one pass over the training examples led to.
+
+    Attributes:
+        train_loss: mean over the examples, each as its batch was met.
+        train_accuracy_frac: share right, each as its batch was met.
+        test_loss: after the epoch.
+        test_accuracy_frac: after the epoch.
+        learning_rate: of the last step, of the first group of parameters.
+    """
+
+    train_loss: float
+    train_accuracy_frac: float
+    test_loss: float
+    test_accuracy_frac: float
+    learning_rate: float
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class History:
+    """The epochs of a training.
+
+    Attributes:
+        epochs: in order; the same for the same seed and number of threads.
+        wall_s: time of each epoch: an observation, not part of equality.
+    """
+
+    epochs: tuple[Epoch, ...]
+    wall_s: tuple[float, ...] = field(compare=False)
+
+
+def schedule_factor(settings: Settings, step: int, steps: int) -> float:
+    """Return what the learning rate is multiplied with in a step.
+
+    With w warm-up steps: (step + 1) / w while step < w; then 1, or for ``cosine``
+    (1 + cos(pi t)) / 2 with t = (step - w) / (steps - w).
+
+    Args:
+        settings: whose schedule it is.
+        step: from 0.
+        steps: of the whole training.
+
+    Example:
+        >>> schedule_factor(Settings(schedule="cosine"), 5, 10)
+        0.5
+    """
+    warm = math.floor(settings.warmup_frac * steps)
+    if step < warm:
+        return (step + 1) / warm
+    if settings.schedule == "constant":
+        return 1.0
+    through = (step - warm) / max(1, steps - warm)
+    return 0.5 * (1.0 + round(math.cos(math.pi * through), 15))
+
+
+def fit(
+    module: nn.Module,
+    dataset: Dataset,
+    settings: Settings,
+    *,
+    optimizer: OptimizerFactory | None = None,
+    progress: Callable[[Progress], None] | None = None,
+) -> History:
+    """Train the module in place by cross entropy; it is left in evaluation mode.
+
+    The global random state of torch is the same afterwards as before.
+
+    Args:
+        module: from inputs to scores of shape (batch, classes).
+        dataset: what it learns and what it is tested on.
+        settings: all numbers.
+        optimizer: makes an optimizer of the trainable parameters instead of the one in
+            the settings. Its step is given a closure that computes loss and gradients
+            anew and may call it as often as it likes, at least once. The schedule
+            multiplies the learning rates that its groups begin with.
+        progress: called after each step.
+
+    Raises:
+        UsageError: nothing to train, scores of a wrong shape, or a loss that became
+            infinite or NaN.
+        DataError: inputs that are infinite or NaN.
+
+    Example:
+        >>> from trimtab.training.data import Dataset
+        >>> x, y = torch.eye(4), torch.arange(4)
+        >>> data = Dataset(name="eye", train=(x, y), test=(x, y), classes=4)
+        >>> history = fit(nn.Linear(4, 4), data, Settings(epochs=20, learning_rate=1))
+        >>> history.epochs[-1].test_accuracy_frac
+        1.0
+    """
+    parameters = [each for each in module.parameters() if each.requires_grad]
+    if not parameters:
+        raise UsageError(
+            f"training of a {type(module).__name__}",
+            rule="it has no parameter that requires a gradient",
+            remedy="give a module with weights, or unfreeze some",
+        )
+    made = optimizer(parameters) if optimizer else _optimizer(parameters, settings)
+    with _threads(settings.threads), torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(settings.seed)
+        try:
+            return _epochs(module, dataset, settings, made, progress)
+        finally:
+            module.eval()
+
+
+def evaluate(
+    module: nn.Module, x: Tensor, y: Tensor, *, batch_size: int = 512
+) -> tuple[float, float]:
+    """Return cross entropy and the share right, in evaluation mode.
+
+    Args:
+        module: its mode is the same afterwards.
+        x: inputs (n, ...).
+        y: targets (n,).
+        batch_size: examples at once.
+
+    Raises:
+        UsageError: no examples.
+
+    Example:
+        >>> evaluate(nn.Identity(), torch.eye(2) * 100, torch.arange(2))
+        (0.0, 1.0)
+    """
+    if len(x) == 0 or len(x) != len(y):
+        raise UsageError(
+            f"evaluation of {len(x)} inputs and {len(y)} targets",
+            rule="there must be as many of both, at least one",
+            remedy="give the examples with their targets",
+        )
+    modes = [(each, each.training) for each in module.modules()]
+    module.eval()
+    loss, right = 0.0, 0
+    try:
+        with torch.no_grad():
+            for inputs, targets in zip(
+                x.split(batch_size), y.split(batch_size), strict=True
+            ):
+                scores = module(inputs)
+                loss += float(F.cross_entropy(scores, targets, reduction="sum"))
+                right += int((scores.argmax(1) == targets).sum())
+    finally:
+        for each, mode in modes:
+            each.training = mode
+    return loss / len(x), right / len(x)
+
+
+def _epochs(
+    module: nn.Module,
+    dataset: Dataset,
+    settings: Settings,
+    optimizer: torch.optim.Optimizer,
+    progress: Callable[[Progress], None] | None,
+) -> History:
+    x, y = dataset.train
+    order = torch.Generator().manual_seed(settings.seed)
+    steps = settings.epochs * len(_batches(torch.arange(len(x)), settings.batch_size))
+    rates = [group.get("lr") for group in optimizer.param_groups]
+    step = 0
+    epochs: list[Epoch] = []
+    wall_s: list[float] = []
+    for epoch in range(1, settings.epochs + 1):
+        begin = time.perf_counter()
+        module.train()
+        loss, right = 0.0, 0
+        shuffled = torch.randperm(len(x), generator=order)
+        for rows in _batches(shuffled, settings.batch_size):
+            factor = schedule_factor(settings, step, steps)
+            for group, rate in zip(optimizer.param_groups, rates, strict=True):
+                if rate is not None:
+                    group["lr"] = rate * factor
+            step += 1
+            first = _step(module, x[rows], y[rows], optimizer, settings, step)
+            loss += first[0] * len(rows)
+            right += first[1]
+            if progress is not None:
+                progress(
+                    Progress(
+                        epoch=epoch,
+                        epochs=settings.epochs,
+                        step=step,
+                        steps=steps,
+                        loss=first[0],
+                    )
+                )
+        test_loss, test_accuracy = evaluate(module, *dataset.test)
+        epochs.append(
+            Epoch(
+                train_loss=loss / len(x),
+                train_accuracy_frac=right / len(x),
+                test_loss=test_loss,
+                test_accuracy_frac=test_accuracy,
+                learning_rate=_rate(optimizer),
+            )
+        )
+        wall_s.append(time.perf_counter() - begin)
+    return History(epochs=tuple(epochs), wall_s=tuple(wall_s))
+
+
+def _step(
+    module: nn.Module,
+    x: Tensor,
+    y: Tensor,
+    optimizer: torch.optim.Optimizer,
+    settings: Settings,
+    step: int,
+) -> tuple[float, int]:
+    """Take a step; return loss and number right at the first call of the closure."""
+    met: list[tuple[float, int]] = []
+
+    def closure() -> float:
+        with torch.enable_grad():
+            optimizer.zero_grad()
+            scores = module(x)
+            if not met:
+                _check_scores(scores, y)
+            loss = F.cross_entropy(scores, y, label_smoothing=settings.label_smoothing)
+            value = float(loss.detach())
+            if not math.isfinite(value):
+                _refuse_loss(value, x, step, _rate(optimizer))
+            met.append((value, int((scores.detach().argmax(1) == y).sum())))
+            loss.backward()  # type: ignore[no-untyped-call]
+        return value
+
+    optimizer.step(closure)
+    if not met:
+        raise UsageError(
+            f"a step of {type(optimizer).__name__}",
+            rule="it never called the closure that computes loss and gradients",
+            remedy="call it at least once in `step`",
+        )
+    return met[0]
+
+
+def _check_scores(scores: object, y: Tensor) -> None:
+    least = int(y.max()) + 1
+    if isinstance(scores, Tensor) and scores.ndim == 2 and scores.shape[1] >= least:
+        return
+    found = tuple(scores.shape) if isinstance(scores, Tensor) else type(scores).__name__
+    raise UsageError(
+        f"scores of {found}",
+        rule=f"they must be a tensor of shape ({len(y)}, classes), at least {least} "
+        "classes",
+        where="output of the module in training",
+        remedy="give the last layer as many outputs as there are classes",
+    )
+
+
+def _refuse_loss(loss: float, x: Tensor, step: int, rate: float) -> None:
+    where = f"step {step}, learning rate {rate:g}"
+    if not torch.isfinite(x).all():
+        raise DataError(
+            f"a loss of {loss}",
+            rule="inputs of its batch are infinite or NaN",
+            where=where,
+            remedy="clean the data set",
+        )
+    raise UsageError(
+        f"a loss of {loss}",
+        rule="training cannot go on from a loss that is not finite",
+        where=where,
+        remedy="lower the learning rate, or warm it up with `warmup_frac`",
+    )
+
+
+def _batches(rows: Tensor, batch_size: int) -> list[Tensor]:
+    """Return the rows in batches; a single one that is left joins the last batch.
+
+    Batch normalisation cannot train on one example.
+    """
+    batches = list(rows.split(batch_size))
+    if len(batches) > 1 and batch_size > 1 and len(batches[-1]) == 1:
+        batches[-2:] = [torch.cat(batches[-2:])]
+    return batches
+
+
+def _optimizer(
+    parameters: Iterable[nn.Parameter], settings: Settings
+) -> torch.optim.Optimizer:
+    if settings.optimizer == "adamw":
+        return torch.optim.AdamW(
+            parameters, lr=settings.learning_rate, weight_decay=settings.weight_decay
+        )
+    return torch.optim.SGD(
+        parameters,
+        lr=settings.learning_rate,
+        momentum=settings.momentum,
+        weight_decay=settings.weight_decay,
+    )
+
+
+def _rate(optimizer: torch.optim.Optimizer) -> float:
+    return float(optimizer.param_groups[0].get("lr", math.nan))
+
+
+@contextlib.contextmanager
+def _threads(threads: int | None) -> Iterator[None]:
+    before = torch.get_num_threads()
+    if threads is not None:
+        torch.set_num_threads(threads)
+    try:
+        yield
+    finally:
+        if threads is not None:
+            torch.set_num_threads(before)

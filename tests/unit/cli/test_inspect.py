@@ -1,0 +1,53 @@
+import json
+
+
+def test_table_totals_and_json_agree(trimtab):
+    shown = trimtab("inspect", "zoo:lenet5", "--machine", "milan")
+    assert shown.returncode == 0, shown.stderr
+    assert "total: 61.7 k parameters" in shown.stdout
+    assert "classifier.0" in shown.stdout
+    done = trimtab("inspect", "zoo:lenet5", "--machine", "milan", "--json")
+    record = json.loads(done.stdout)
+    assert record["totals"]["parameters"] == 61706
+    assert sum(row["parameters"] for row in record["layers"]) == 61706
+    assert done.stderr == ""
+
+
+def test_measured_beside_predicted(trimtab):
+    done = trimtab("inspect", "zoo:lenet5", "--measure", "--json")
+    record = json.loads(done.stdout)
+    assert record["measured"]["latency_s"] > 0
+    assert all(row["measured_s"] > 0 for row in record["layers"])
+
+
+def test_bad_input_is_one_message(trimtab, tmp_path):
+    (tmp_path / "net.py").write_text(
+        "from torch import nn\n"
+        "class Net(nn.Module):\n"
+        "    def __init__(self):\n"
+        "        super().__init__()\n"
+        "        self.fc = nn.Linear(4, 2)\n"
+        "    def forward(self, x):\n"
+        "        y = self.fc(x)\n"
+        "        return y if y.sum() > 0 else -y\n"
+    )
+    for arguments, said in (
+        (("zoo:resnet5",), "resnet50"),
+        (("no.such.module:make",), "no.such.module"),
+        (("zoo:lenet5", "--input", "1,3,32"), "module 'features.0'"),
+        (("zoo:lenet5", "--input", "1,x"), "1,3,224,224"),
+        (("zoo:lenet5", "--machine", "mialn"), "milan"),
+        (("net.py", "--input", "1,4"), "torch.where"),
+        (("net.py", "--input", "1,5"), "module 'fc'"),
+    ):
+        done = trimtab("inspect", *arguments)
+        assert done.returncode == 1, (arguments, done.stdout, done.stderr)
+        assert said in done.stderr, (arguments, done.stderr)
+        assert "Traceback" not in done.stderr
+        assert done.stdout == ""
+
+
+def test_errors_are_json_too(trimtab):
+    done = trimtab("inspect", "zoo:nosuch", "--json")
+    assert done.returncode == 1
+    assert json.loads(done.stdout)["error"] == "NetworkNotFoundError"
