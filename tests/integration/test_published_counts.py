@@ -44,7 +44,9 @@ class _Row:
 
 def _rows(file: Path, family: str, models: Any) -> list[_Row]:
     """Return the rows of one file of torchvision's that classify images."""
-    builders = {models.get_model_weights(name): name for name in models.list_models(models)}
+    builders = {
+        models.get_model_weights(name): name for name in models.list_models(models)
+    }
     found = []
     with file.open(newline="", encoding="utf-8") as lines:
         for row in csv.DictReader(lines):
@@ -93,5 +95,7 @@ def test_every_row_of_a_family(
         if abs(error) > TOLERANCE:
             misses.append(f"{row.weights}: multiply-adds off by {100 * error:.2f} %")
         if row.parameters is not None and parameters != row.parameters:
-            misses.append(f"{row.weights}: {parameters} not {row.parameters} parameters")
+            misses.append(
+                f"{row.weights}: {parameters} not {row.parameters} parameters"
+            )
     assert not misses, "\n".join(misses)

@@ -12,6 +12,7 @@ from collections.abc import Callable
 
 from trimtab.cost.work import RULES, Call, Work, rule
 from trimtab.graph.operators import OPERATORS, Family
+from trimtab.graph.types import Ref
 
 __all__ = ["TRANSCENDENTAL"]
 
@@ -212,66 +213,22 @@ _FULL_NORM_FLOPS = 7  # sum, square, sum, difference, scale, scale, shift
 
 _POLYNOMIAL = frozenset(
     {
-        "pow.Tensor_Scalar",
-        "pow.Tensor_Tensor",
-        "pow.Scalar",
-        "exp.default",
-        "expm1.default",
-        "log.default",
-        "log1p.default",
-        "log2.default",
-        "sin.default",
-        "cos.default",
-        "tan.default",
-        "atan2.default",
-        "erf.default",
-        "elu.default",
-        "selu.default",
-        "celu.default",
-        "gelu.default",
-        "silu.default",
-        "mish.default",
-        "sigmoid.default",
-        "log_sigmoid.default",
-        "tanh.default",
-        "softplus.default",
+        "pow.Tensor_Scalar", "pow.Tensor_Tensor", "pow.Scalar", "exp.default",
+        "expm1.default", "log.default", "log1p.default", "log2.default", "sin.default",
+        "cos.default", "tan.default", "atan2.default", "erf.default", "elu.default",
+        "selu.default", "celu.default", "gelu.default", "silu.default", "mish.default",
+        "sigmoid.default", "log_sigmoid.default", "tanh.default", "softplus.default",
         "glu.default",
     }
-)
+)  # fmt: skip
 _ROOT = frozenset(
     {
-        "sqrt.default",
-        "rsqrt.default",
-        "reciprocal.default",
-        "div.Tensor",
-        "div.Scalar",
-        "div.Tensor_mode",
-        "div.Scalar_mode",
-        "floor_divide.default",
-        "remainder.Tensor",
-        "remainder.Scalar",
-        "addcdiv.default",
+        "sqrt.default", "rsqrt.default", "reciprocal.default", "div.Tensor",
+        "div.Scalar", "div.Tensor_mode", "div.Scalar_mode", "floor_divide.default",
+        "remainder.Tensor", "remainder.Scalar", "addcdiv.default",
     }
-)
+)  # fmt: skip
 _ROOT_FLOPS = 4  # a Newton step and its start
-_WRITTEN_OVER = frozenset({"fill.Scalar", "fill.Tensor", "zero.default"})
-# Their first operand gives a shape and is not read.
-_SORTS = frozenset({"topk.default", "sort.default", "argsort.default"})
-_PICKS = frozenset(
-    {"index.Tensor", "index_select.default", "gather.default", "take.default"}
-)
-_PUTS = frozenset({"index_put.default", "scatter.src", "scatter.value"})
-_ADDS = frozenset({"scatter_add.default", "index_add.default"})
-_CONVERSIONS = frozenset(
-    {
-        "to.dtype",
-        "to.dtype_layout",
-        "to.device",
-        "to.other",
-        "_to_copy.default",
-        "type_as.default",
-    }
-)
 
 
 def _per_element(flops: int) -> Callable[[Call], Work]:
@@ -316,6 +273,7 @@ def _resample(call: Call) -> Work:
     return call.moved(flops=2 * taps * call.output.elements)
 
 
+@rule("topk.default", "sort.default", "argsort.default")
 def _sort(call: Call) -> Work:
     dimension = call.number("dim") if call.has("dim") else -1
     length = max(call.first.shape[dimension] if call.first.shape else 1, 2)
@@ -330,36 +288,65 @@ def _moves(call: Call) -> Work:
     return Work(read_bytes=min(given, written), write_bytes=written)
 
 
-def _converts(call: Call) -> Work:
-    """The first operand is read; a second one only gives a dtype."""
-    work = call.moved()
-    source = call.node.inputs[0]
-    size = call.graph.type_of(source).size_bytes
-    constant = call.graph.constant(source) is not None
+def _reads(call: Call, name: str) -> Work:
+    """Only that argument is read; another one gives a shape or a dtype."""
+    size = call.type(name).size_bytes
+    ref = call.argument(name)
+    constant = isinstance(ref, Ref) and call.graph.constant(ref) is not None
     return Work(
         read_bytes=0 if constant else size,
         weight_bytes=size if constant else 0,
-        write_bytes=work.write_bytes,
+        write_bytes=sum(kind.size_bytes for kind in call.outputs()),
     )
 
 
+@rule(
+    "to.dtype",
+    "to.dtype_layout",
+    "to.device",
+    "to.other",
+    "_to_copy.default",
+    "type_as.default",
+)
+def _converts(call: Call) -> Work:
+    return _reads(call, "self")
+
+
+@rule("copy.default")
+def _overwrites(call: Call) -> Work:
+    return _reads(call, "src")
+
+
+@rule("index.Tensor", "index_select.default", "gather.default", "take.default")
 def _picks(call: Call) -> Work:
-    """As much as is written is read, and the places."""
-    name = "indices" if call.has("indices") else "index"
-    places = sum(kind.size_bytes for kind in call.types(name))
+    """As much is read as is written, and the places."""
+    places = call.types("indices" if call.has("indices") else "index")
     written = sum(kind.size_bytes for kind in call.outputs())
-    return Work(read_bytes=places + written, write_bytes=written)
+    return Work(
+        read_bytes=sum(kind.size_bytes for kind in places) + written,
+        write_bytes=written,
+    )
 
 
+@rule("index_put.default", "scatter.src", "scatter.value")
 def _puts(call: Call) -> Work:
     return call.moved()
 
 
+@rule("scatter_add.default", "index_add.default")
 def _adds(call: Call) -> Work:
-    source = "src" if call.has("src") else "source"
-    return call.moved(flops=call.type(source).elements)
+    """Every element of the source is added somewhere."""
+    source = call.type("src" if call.has("src") else "source")
+    return call.moved(flops=source.elements)
 
 
+@rule("col2im.default")
+def _folds(call: Call) -> Work:
+    """Every element of the columns is added into the image."""
+    return call.moved(flops=call.first.elements)
+
+
+@rule("fill.Scalar", "fill.Tensor", "zero.default")
 def _creates(call: Call) -> Work:
     return Work(write_bytes=sum(kind.size_bytes for kind in call.outputs()))
 
@@ -375,7 +362,7 @@ def _elementwise(name: str) -> Callable[[Call], Work]:
         return _per_element(TRANSCENDENTAL)
     if name in _ROOT:
         return _per_element(_ROOT_FLOPS)
-    return _per_element(0 if name in _FREE else 1)
+    return _per_element(1)
 
 
 def _fill_in() -> None:
@@ -393,10 +380,10 @@ def _fill_in() -> None:
                 RULES[op] = _per_element(_SOFTMAX_FLOPS)
             case Family.POOL:
                 RULES[op] = _pool
-            case Family.REDUCTION if name in ("topk.default", "sort.default"):
-                RULES[op] = _sort
             case Family.REDUCTION:
-                RULES[op] = _per_input_element(4 if name.startswith("var") else 1)
+                RULES[op] = _per_input_element(
+                    4 if name.startswith(("var", "std")) else 1
+                )
             case Family.RESAMPLE:
                 RULES[op] = _resample
             case Family.MOVE:

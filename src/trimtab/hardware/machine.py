@@ -29,9 +29,8 @@ __all__ = [
 EFFICIENCY_CLASSES = ("matmul", "conv", "depthwise", "pool", "norm", "vector")
 """Classes of operators that reach like shares of the peak.
 
-Dense products, convolutions,
-those with few channels a group, windows without products, normalisation, and everything
-element by element.
+Dense products, convolutions, convolutions with few channels a group, windows without
+products, normalisation, and everything that goes element by element.
 """
 
 

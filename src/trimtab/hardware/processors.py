@@ -137,7 +137,7 @@ def simd_bits(flags: Collection[str], llvm_cpu: str = "") -> int:
         llvm_cpu: tells the length of SVE vectors.
 
     Example:
-        >>> simd_bits({"avx2", "fma"}), simd_bits({"asimd", "sve"}, "neoverse-v1")
+        >>> simd_bits({"avx", "fma"}), simd_bits({"asimd", "sve"}, "neoverse-v1")
         (256, 256)
     """
     if "avx512f" in flags:

@@ -7,7 +7,13 @@ import pytest
 from trimtab.hardware.check import Severity, check
 from trimtab.hardware.defaults import REASON, fma_units, unknown, vector_registers
 from trimtab.hardware.load import machine, machine_names
-from trimtab.hardware.machine import EFFICIENCY_CLASSES, Kind, Origin, Source, numbers_of
+from trimtab.hardware.machine import (
+    EFFICIENCY_CLASSES,
+    Kind,
+    Origin,
+    Source,
+    numbers_of,
+)
 
 
 def test_defaults_are_plausible() -> None:

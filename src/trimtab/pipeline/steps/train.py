@@ -1,8 +1,12 @@
-"""Stage `train`: the training loop on a copy of the network."""
+"""Stage `train`: the training loop on a copy of the network.
+
+A seed of 0 in its table means the run's.
+"""
 
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 from typing import final
 
 from trimtab.bundle.section import Line, Section, Series
@@ -35,9 +39,9 @@ class _Train:
         history = fit(
             network,
             context.data,
-            settings,
+            replace(settings, seed=settings.seed or context.seed),
             progress=lambda now: context.progress(
-                now.done_frac, f"epoch {now.epoch} of {now.epochs}, loss {now.loss:.3f}"
+                now.step / now.steps, f"epoch {now.epoch} of {now.epochs}, loss {now.loss:.3f}"
             ),
         )
         last = history.epochs[-1]
@@ -47,7 +51,7 @@ class _Train:
             f"{format_percent(last.test_accuracy_frac)} of the held-out examples right",
             sections=(_section(history),),
             values={"accuracy_frac": last.test_accuracy_frac},
-            observed={"training": {"wall_s": history.wall_s}},
+            observed={"training": {"wall_s": sum(history.wall_s)}},
         )
 
 

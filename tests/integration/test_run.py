@@ -1,0 +1,205 @@
+"""The main job, shortened: from the run file to bundle, report and verdicts."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+import trimtab
+from trimtab.bundle.store import read
+
+pytestmark = pytest.mark.integration
+
+PLAN = """
+name = "small"
+network = "zoo:digits_cnn"
+data = "data.npz"
+machine = "milan"
+output = "out"
+seed = 3
+
+[budget]
+parameters = "100k"
+latency_s = "1s"
+
+[inspect]
+
+[train]
+epochs = 1
+threads = 1
+
+[verify]
+examples = 4
+measure = true
+calls = 5
+"""
+
+
+@pytest.fixture
+def folder(tmp_path):
+    import numpy as np
+
+    rng = np.random.default_rng(0)
+    labels = np.arange(200) % 10
+    images = rng.integers(0, 60, (200, 28, 28), dtype=np.uint8)
+    for image, label in zip(images, labels, strict=True):
+        image[2 * label : 2 * label + 4] += 180  # a bar whose height tells the class
+    np.savez(tmp_path / "data.npz", x=images, y=labels)
+    (tmp_path / "plan.toml").write_text(PLAN)
+    return tmp_path
+
+
+def trimtab_run(folder, *arguments):
+    return subprocess.run(
+        [sys.executable, "-m", "trimtab", "run", *arguments],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=240,
+    )
+
+
+def test_a_run_leaves_a_bundle_a_report_and_verdicts(folder):
+    done = trimtab_run(folder, "plan.toml", "--json")
+    assert done.returncode == 0, done.stderr
+    record = json.loads(done.stdout)
+    assert record["fits"] is True
+    assert [stage["name"] for stage in record["stages"]] == [
+        "inspect",
+        "train",
+        "verify",
+    ]
+    bundle = read(folder / record["bundle"])
+    assert bundle.manifest.values["parameters"] == bundle.graph.parameters
+    assert {verdict.name for verdict in bundle.manifest.verdicts} == {
+        "parameters",
+        "latency_s",
+    }
+    assert {section.name for section in bundle.sections} == {
+        "inspect",
+        "train",
+        "verify",
+    }
+    page = (folder / record["report"]).read_text()
+    assert "Predicted beside measured" in page
+    run = trimtab.load(folder / record["bundle"])
+    assert tuple(run(torch.zeros(1, 1, 28, 28)).shape) == (1, 10)
+
+    shown = subprocess.run(
+        [sys.executable, "-m", "trimtab", "show", record["bundle"], "--json"],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    kinds = {each["kind"] for each in json.loads(shown.stdout)["observations"]}
+    assert kinds == {"training", "latency"}
+
+    # A bundle is accepted wherever a network is.
+    inspected = subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "trimtab",
+            "inspect",
+            record["bundle"],
+            "--machine",
+            "milan",
+            "--json",
+        ],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert (
+        json.loads(inspected.stdout)["totals"]["parameters"] == bundle.graph.parameters
+    )
+
+    # The same plan gives the same bytes; without --overwrite nothing is touched.
+    before = contents(folder / record["bundle"])
+    again = trimtab_run(folder, "plan.toml")
+    assert again.returncode == 1
+    assert "--overwrite" in again.stderr
+    assert contents(folder / record["bundle"]) == before
+    assert trimtab_run(folder, "plan.toml", "--overwrite").returncode == 0
+    assert contents(folder / record["bundle"]) == before
+
+
+def contents(bundle: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in bundle.iterdir()}
+
+
+def test_a_budget_that_cannot_be_met_ends_with_two_and_nothing_written(folder):
+    (folder / "plan.toml").write_text(PLAN.replace('"100k"', '"10k"'))
+    done = trimtab_run(folder, "plan.toml")
+    assert done.returncode == 2
+    assert "parameters" in done.stderr
+    assert "exceeds the limit 10.0 k" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (folder / "out").exists()
+
+
+def test_a_limit_that_training_misses_ends_with_two_and_a_bundle(folder):
+    (folder / "plan.toml").write_text(
+        PLAN.replace("[budget]", "[budget]\naccuracy_frac = 0.9999999").replace(
+            "epochs = 1", "epochs = 1\nlearning_rate = 1e-9"
+        )
+    )
+    done = trimtab_run(folder, "plan.toml", "--json")
+    assert done.returncode == 2, done.stderr
+    record = json.loads(done.stdout)
+    assert record["fits"] is False
+    assert read(folder / record["bundle"]).manifest.verdicts
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (("epochs = 1", "epoch = 1"), "train.epoch: no such key"),
+        (("epochs = 1", "epochs = 0"), "epochs"),
+        (('"milan"', '"mialn"'), "milan"),
+        (('"data.npz"', '"none.npz"'), "none.npz"),
+        (("zoo:digits_cnn", "zoo:digit_cnn"), "digits_cnn"),
+        (("zoo:digits_cnn", "zoo:lenet5"), "shape"),
+        (('name = "small"', 'nmae = "small"'), "nmae: no such key"),
+        (("[inspect]", "[design]"), "does not have it"),
+    ],
+)
+def test_a_wrong_run_file_is_one_message(folder, change, said):
+    (folder / "plan.toml").write_text(PLAN.replace(*change))
+    done = trimtab_run(folder, "plan.toml")
+    assert done.returncode == 1, (done.stdout, done.stderr)
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (folder / "out").exists()
+
+
+def test_a_killed_run_leaves_nothing(folder):
+    (folder / "plan.toml").write_text(PLAN.replace("epochs = 1", "epochs = 1000"))
+    process = subprocess.Popen(
+        [sys.executable, "-m", "trimtab", "run", "plan.toml"],
+        cwd=folder,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert process.stderr is not None
+        for line in process.stderr:
+            if line.startswith("inspect"):
+                break
+        time.sleep(0.5)  # it trains now
+        process.send_signal(signal.SIGKILL)
+        process.wait(timeout=60)
+    finally:
+        process.kill()
+        process.wait()
+    assert not (folder / "out").exists()
+    (folder / "plan.toml").write_text(PLAN)
+    assert trimtab_run(folder, "plan.toml").returncode == 0
