@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import zipfile
+import zlib
 from pathlib import Path
 from typing import IO, Final
 
@@ -23,9 +24,11 @@ _MOST_CLASSES: Final = 1_000_000
 _CHANNELS: Final = (1, 3, 4)
 
 Array = npt.NDArray[np.generic]
+Floats = npt.NDArray[np.float32]
+Integers = npt.NDArray[np.int64]
 
 
-def read_npz(path: Path) -> list[tuple[Array, Array]]:
+def read_npz(path: Path) -> list[tuple[Floats, Integers]]:
     """Return inputs and targets: of one part, or of a train and a test part.
 
     Inputs become float32. Bytes (uint8) are scaled to [0, 1]; as images (n, h, w) they
@@ -52,12 +55,12 @@ def read_npz(path: Path) -> list[tuple[Array, Array]]:
                 _pair(path, inputs, targets, _read(path, archive, (inputs, targets)))
                 for inputs, targets in _names(path, archive)
             ]
-    except (zipfile.BadZipFile, OSError, EOFError, NotImplementedError) as error:
+    except (zipfile.BadZipFile, zlib.error, OSError, EOFError) as error:
         raise _error(
             path, f"it is not a readable .npz file: {error}", "write it again"
         ) from error
-    except RuntimeError as error:  # what zipfile raises for encrypted members
-        raise _error(path, str(error), "write it without a password") from error
+    except RuntimeError as error:  # of zipfile: encrypted, or packed in a rare way
+        raise _error(path, str(error), "write it with numpy.savez") from error
 
 
 def _names(path: Path, archive: zipfile.ZipFile) -> list[tuple[str, str]]:
@@ -92,7 +95,7 @@ def _array(path: Path, archive: zipfile.ZipFile, name: str) -> Array:
     with archive.open(member) as file:
         try:
             shape, dtype, header_bytes = _header(file)
-        except ValueError as error:
+        except Exception as error:  # numpy parses it as Python: anything may come
             raise _error(
                 where, f"its header is damaged: {error}", "write it again"
             ) from (error)
@@ -131,7 +134,7 @@ def _header(file: IO[bytes]) -> tuple[tuple[int, ...], np.dtype[np.generic], int
 
 def _pair(
     path: Path, x_name: str, y_name: str, arrays: tuple[Array, Array]
-) -> tuple[Array, Array]:
+) -> tuple[Floats, Integers]:
     x, y = arrays
     where = f"{path}: {x_name}, {y_name}"
     if y.ndim != 1 or y.dtype.kind not in "iu":
@@ -149,10 +152,10 @@ def _pair(
         rule = f"{x_name} is {x.dtype}: inputs are float, or uint8 for images"
         raise _error(where, rule, "convert it")
     with np.errstate(over="ignore"):  # too large for float32 is refused below
-        x = x.astype(np.float32)
-    if not np.isfinite(x).all():
+        inputs = x.astype(np.float32)
+    if not np.isfinite(inputs).all():
         raise _error(where, f"{x_name} has infinite or NaN values", "clean the data")
-    return x, y.astype(np.int64)
+    return inputs, y.astype(np.int64)
 
 
 def _images(x: Array) -> Array:

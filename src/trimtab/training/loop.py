@@ -166,7 +166,7 @@ def evaluate(
     try:
         with torch.no_grad():
             for inputs, targets in zip(
-                x.split(batch_size), y.split(batch_size), strict=True
+                torch.split(x, batch_size), torch.split(y, batch_size), strict=True
             ):
                 scores = module(inputs)
                 loss += float(F.cross_entropy(scores, targets, reduction="sum"))
@@ -300,7 +300,7 @@ def _batches(rows: Tensor, batch_size: int) -> list[Tensor]:
 
     Batch normalisation cannot train on one example.
     """
-    batches = list(rows.split(batch_size))
+    batches = list(torch.split(rows, batch_size))
     if len(batches) > 1 and batch_size > 1 and len(batches[-1]) == 1:
         batches[-2:] = [torch.cat(batches[-2:])]
     return batches
