@@ -183,23 +183,20 @@ def test_a_wrong_run_file_is_one_message(folder, change, said):
 
 def test_a_killed_run_leaves_nothing(folder):
     (folder / "plan.toml").write_text(PLAN.replace("epochs = 1", "epochs = 1000"))
-    process = subprocess.Popen(
+    with subprocess.Popen(
         [sys.executable, "-m", "trimtab", "run", "plan.toml"],
         cwd=folder,
         stderr=subprocess.PIPE,
         text=True,
-    )
-    try:
-        assert process.stderr is not None
-        for line in process.stderr:
-            if line.startswith("inspect"):
-                break
-        time.sleep(0.5)  # it trains now
-        process.send_signal(signal.SIGKILL)
-        process.wait(timeout=60)
-    finally:
-        process.kill()
-        process.wait()
+    ) as process:
+        try:
+            assert process.stderr is not None
+            for line in process.stderr:
+                if line.startswith("inspect"):
+                    break
+            time.sleep(0.5)  # it trains now
+        finally:
+            process.send_signal(signal.SIGKILL)
     assert not (folder / "out").exists()
     (folder / "plan.toml").write_text(PLAN)
     assert trimtab_run(folder, "plan.toml").returncode == 0

@@ -8,6 +8,7 @@ What was observed (times, hosts, dates) goes beside the bundle, see
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -17,12 +18,13 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError, with_config
 from trimtab.cost.verdict import Verdict
 from trimtab.errors import BundleError
 
-__all__ = ["FORMAT", "Manifest", "dumps", "loads"]
+__all__ = ["FORMAT", "MAX_BYTES", "Manifest", "dumps", "loads"]
 
 FORMAT = "trimtab-bundle-1"
 """Stands in every manifest; a reader refuses others."""
 
-_MAX_CHARACTERS = 16 << 20
+MAX_BYTES = 16 << 20
+"""A longer manifest is not read."""
 
 
 @with_config(ConfigDict(extra="forbid"))
@@ -63,12 +65,28 @@ _ADAPTER: TypeAdapter[Manifest] = TypeAdapter(Manifest)
 
 
 def dumps(manifest: Manifest) -> str:
-    """Return the manifest as JSON, for people too."""
+    """Return the manifest as JSON, for people too.
+
+    Raises:
+        BundleError: a value is not finite: JSON has no word for it.
+    """
     record = asdict(manifest)
     for verdict, written in zip(manifest.verdicts, record["verdicts"], strict=True):
         written["slack"] = verdict.slack
         written["fits"] = verdict.fits
-    return json.dumps(record, indent=2, allow_nan=False) + "\n"
+    try:
+        return json.dumps(record, indent=2, allow_nan=False) + "\n"
+    except ValueError as error:
+        odd = [
+            f"{name} = {value}"
+            for name, value in manifest.values.items()
+            if not math.isfinite(value)
+        ]
+        raise BundleError(
+            f"manifest of {manifest.name!r}",
+            rule=f"its numbers must be finite: {', '.join(odd) or error}",
+            remedy="see which stage made the number, such as a training that diverged",
+        ) from error
 
 
 def loads(text: str, where: str) -> Manifest:
@@ -78,23 +96,26 @@ def loads(text: str, where: str) -> Manifest:
         BundleError: it is none, or one of another format.
     """
     remedy = "make the bundle again with this version of trimtab"
-    if len(text) > _MAX_CHARACTERS:
-        rule = f"it has {len(text)} characters, at most {_MAX_CHARACTERS}"
-        raise BundleError("manifest", rule=rule, where=where, remedy=remedy)
     try:
         record = json.loads(text)
-        found = record.get("format") if isinstance(record, Mapping) else None
-        if found != FORMAT:
-            raise BundleError(
-                f"bundle of format {found!r}",
-                rule=f"this version reads {FORMAT!r}",
-                where=where,
-                remedy=remedy,
-            )
-        for verdict in record.get("verdicts") or ():
-            if isinstance(verdict, dict):  # both follow from the other fields
-                verdict.pop("slack", None)
-                verdict.pop("fits", None)
+    except (ValueError, RecursionError) as error:
+        raise BundleError(
+            "manifest", rule=f"it is no JSON: {error}", where=where, remedy=remedy
+        ) from error
+    found = record.get("format") if isinstance(record, Mapping) else None
+    if found != FORMAT:
+        raise BundleError(
+            f"bundle of format {found!r}",
+            rule=f"this version reads {FORMAT!r}",
+            where=where,
+            remedy=remedy,
+        )
+    verdicts = record.get("verdicts")
+    for verdict in verdicts if isinstance(verdicts, list) else ():
+        if isinstance(verdict, dict):  # both follow from the other fields
+            verdict.pop("slack", None)
+            verdict.pop("fits", None)
+    try:
         return _ADAPTER.validate_python(record)
     except ValidationError as error:
         first = error.errors()[0]
@@ -104,8 +125,4 @@ def loads(text: str, where: str) -> Manifest:
             rule=f"{place}: {first['msg']}",
             where=where,
             remedy=remedy,
-        ) from error
-    except (ValueError, RecursionError) as error:
-        raise BundleError(
-            "manifest", rule=f"it is no JSON: {error}", where=where, remedy=remedy
         ) from error

@@ -6,10 +6,13 @@ host. The file stands beside the bundle under its name with `SUFFIX`.
 
 from __future__ import annotations
 
+import fcntl
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -21,6 +24,7 @@ SUFFIX = ".observations.jsonl"
 """Behind the name of the bundle."""
 
 _MAX_BYTES = 64 << 20
+_BLOCK_BYTES = 1 << 16
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,11 +68,38 @@ def append(
         values: quantities by name, units in the names.
         date: ISO 8601, UTC.
         host: fingerprint of the machine.
+
+    Raises:
+        BundleError: a value is not finite: JSON has no word for it.
     """
     observation = Observation(kind=kind, date=date, host=host, values=dict(values))
-    line = json.dumps(asdict(observation), allow_nan=False) + "\n"
-    with sidecar(bundle).open("a", encoding="utf-8") as file:
-        file.write(line)  # one write of one line: concurrent appends do not mix
+    path = sidecar(bundle)
+    try:
+        line = json.dumps(asdict(observation), allow_nan=False) + "\n"
+    except ValueError as error:
+        raise BundleError(
+            f"observation {kind!r}",
+            rule=f"its values must be finite: {observation.values}",
+            where=str(path),
+            remedy="leave the value out",
+        ) from error
+    with path.open("ab+") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)  # concurrent appends do not mix
+        file.truncate(_end_of_last_line(file))
+        file.write(line.encode())
+
+
+def _end_of_last_line(file: BinaryIO) -> int:
+    """Return where the last whole line ends; a killed writer leaves part of one."""
+    end = file.seek(0, os.SEEK_END)
+    while end > 0:
+        start = max(0, end - _BLOCK_BYTES)
+        file.seek(start)
+        found = file.read(end - start).rfind(b"\n")
+        if found >= 0:
+            return start + found + 1
+        end = start
+    return 0
 
 
 def read(bundle: Path) -> list[Observation]:
@@ -90,9 +121,8 @@ def read(bundle: Path) -> list[Observation]:
             remedy="move the old ones away",
         )
     found = []
-    for number, line in enumerate(path.read_text("utf-8").splitlines(True), start=1):
-        if not line.endswith("\n"):
-            break
+    lines = path.read_bytes().split(b"\n")[:-1]  # the last one has no end
+    for number, line in enumerate(lines, start=1):
         try:
             found.append(_ADAPTER.validate_json(line))
         except ValidationError as error:

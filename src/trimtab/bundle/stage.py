@@ -81,7 +81,9 @@ class StageResult:
 
     Attributes:
         network: in evaluation mode.
-        summary: one sentence: what was decided or found.
+        summary: one sentence: what was decided or found; the same for the same plan
+            and seed.
+        observed_summary: one sentence on what was observed; shown, not bundled.
         sections: what it has to show; the same for the same plan and seed.
         values: quantities a budget can limit, by the names of `Budget`.
         observed: kinds of observations and their values, kept beside the bundle.
@@ -91,6 +93,7 @@ class StageResult:
 
     network: nn.Module
     summary: str
+    observed_summary: str = ""
     sections: tuple[Section, ...] = ()
     values: Mapping[str, float] = field(default_factory=dict)
     observed: Mapping[str, Mapping[str, float]] = field(default_factory=dict)

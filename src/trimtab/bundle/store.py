@@ -8,23 +8,27 @@
         sections.json        what the stages have to show
         ...                  what a stage added (compiled code, plans)
 
-It is written into a folder of another name beside its place, flushed, and renamed.
+It is written into a folder of another name beside its place, flushed, and renamed. One
+that it replaces is exchanged in the same step, where the system can do that (Linux).
 """
 
 from __future__ import annotations
 
 import contextlib
+import ctypes
+import glob
 import hashlib
 import os
 import re
 import shutil
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from trimtab.bundle import manifest as manifests
 from trimtab.bundle.manifest import Manifest
@@ -46,7 +50,10 @@ WEIGHTS = "weights.safetensors"
 SECTIONS = "sections.json"
 
 _FILE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")
-_SECTIONS: TypeAdapter[tuple[Section, ...]] = TypeAdapter(tuple[Section, ...])
+_SECTIONS: TypeAdapter[tuple[Section, ...]] = TypeAdapter(
+    tuple[Section, ...],
+    config=ConfigDict(ser_json_inf_nan="constants"),  # a heat map's empty cell is NaN
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -157,7 +164,7 @@ def write(
     files = {
         GRAPH: graphs.dumps(graph).encode(),
         TEXT: to_text(graph).encode(),
-        WEIGHTS: save({name: each.contiguous() for name, each in weights.items()}),
+        WEIGHTS: save(_apart(weights)),
         SECTIONS: _SECTIONS.dump_json(tuple(sections)),
     }
     for name, content in (extra or {}).items():
@@ -204,6 +211,11 @@ def read(path: Path) -> Bundle:
             else "there is no such folder",
             remedy="give the folder that `trimtab run` wrote",
         )
+    size_bytes = (path / MANIFEST).stat().st_size
+    if size_bytes > manifests.MAX_BYTES:
+        raise _damaged(
+            path, MANIFEST, f"it has {size_bytes} bytes, at most {manifests.MAX_BYTES}"
+        )
     manifest = manifests.loads(
         (path / MANIFEST).read_text("utf-8", errors="replace"), str(path / MANIFEST)
     )
@@ -221,6 +233,17 @@ def read(path: Path) -> Bundle:
         if found != expected:
             raise _damaged(path, name, "its content is not what was written")
     return Bundle(path=path, manifest=manifest)
+
+
+def _apart(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the weights, each in memory of its own; safetensors refuses others."""
+    owners = Counter(each.untyped_storage().data_ptr() for each in weights.values())
+    return {
+        name: each.clone().contiguous()
+        if owners[each.untyped_storage().data_ptr()] > 1
+        else each.contiguous()
+        for name, each in weights.items()
+    }
 
 
 def _damaged(path: Path, name: str, rule: str) -> BundleError:
@@ -247,7 +270,9 @@ def _workshop(path: Path) -> Iterator[Path]:
 
 
 def _put(folder: Path, path: Path) -> None:
-    if path.exists():
+    if _exchange(folder, path):
+        pass  # what was replaced goes with the workshop
+    elif path.exists():
         old = _temporary(path, "old")
         path.rename(old)
         try:
@@ -259,6 +284,16 @@ def _put(folder: Path, path: Path) -> None:
     else:
         folder.rename(path)
     _flush(path.parent)
+
+
+def _exchange(a: Path, b: Path) -> bool:
+    """Swap two folders in one step; whether that was possible."""
+    rename = getattr(ctypes.CDLL(None), "renameat2", None)
+    if rename is None or not b.exists():
+        return False
+    here, swap = -100, 2  # AT_FDCWD, RENAME_EXCHANGE
+    done: int = rename(here, os.fsencode(a), here, os.fsencode(b), swap)
+    return done == 0
 
 
 def _flush(folder: Path) -> None:
@@ -273,9 +308,11 @@ def _flush(folder: Path) -> None:
 def _sweep(path: Path) -> None:
     """Remove what killed writers left, and bring back what they were replacing."""
     for kind in ("old", "making"):
-        for left in path.parent.glob(f".{path.name}.{kind}-*"):
+        for left in path.parent.glob(f".{glob.escape(path.name)}.{kind}-*"):
             owner = left.name.rpartition("-")[2]
-            if not owner.isdecimal() or Path(f"/proc/{owner}").exists():
+            # Ours is left from an earlier process: containers number them alike.
+            living = owner != str(os.getpid()) and Path(f"/proc/{owner}").exists()
+            if living or not owner.isdecimal():
                 continue
             if kind == "old" and not path.exists():
                 left.rename(path)

@@ -46,9 +46,8 @@ def efficiency_class(graph: Graph, node: Node) -> str:
     family = OPERATORS[node.op].family
     if family is Family.CONVOLUTION:
         call = Call(graph, node)
-        grouped = call.has("groups") and call.number("groups") > 1
-        weight = call.type("weight").shape
-        if grouped and weight[1] < _FEW_CHANNELS:
+        groups = call.number("groups")
+        if groups > 1 and _channels(call, groups) < _FEW_CHANNELS:
             return "depthwise"
         return "conv"
     if family in (Family.MATMUL, Family.ATTENTION, Family.RECURRENT):
@@ -56,6 +55,15 @@ def efficiency_class(graph: Graph, node: Node) -> str:
     if family is Family.POOL:
         return "pool"
     return "norm" if family is Family.NORM else "vector"
+
+
+def _channels(call: Call, groups: int) -> int:
+    """Return the input channels of a group."""
+    weight = call.type("weight").shape
+    transposed = "transpose" in call.node.op or bool(
+        call.node.arguments.get("transposed")
+    )
+    return weight[0] // groups if transposed else weight[1]
 
 
 @final

@@ -95,6 +95,12 @@ class Budget:
                     rule="a limit must be positive",
                     remedy="give a positive number, or leave it out",
                 )
+        if self.accuracy_frac is not None and self.accuracy_frac > 1:
+            raise UsageError(
+                f"`Budget(accuracy_frac=...)` of {self.accuracy_frac}",
+                rule="a share is at most 1",
+                remedy="write 0.95 for 95 %",
+            )
 
     def judge(self, values: Mapping[str, float]) -> tuple[Verdict, ...]:
         """Return a verdict for every limit whose quantity is among `values`.

@@ -290,6 +290,12 @@ def _memory(graph: Graph) -> Series:
     )
 
 
+def _equal(values: list[float]) -> Line:
+    """Return the line on which both are the same."""
+    ends = (min(values), max(values))
+    return Line(name="equal", x=ends, y=ends)
+
+
 def measured_section(
     graph: Graph, estimate: NetworkEstimate, measured: Profile, machine: Machine
 ) -> Section:
@@ -321,6 +327,7 @@ def measured_section(
                 x_scale="log",
                 y_scale="log",
                 lines=(
+                    _equal([1e6 * row.latency_s for row in layers]),
                     Line(
                         name="layer",
                         x=tuple(1e6 * (row.measured_s or 0) for row in layers),

@@ -11,7 +11,7 @@ import hashlib
 import importlib
 import platform
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +60,7 @@ class RunResult:
     Attributes:
         bundle: folder of the bundle.
         report: the HTML page.
-        stages: name and closing sentence of every stage.
+        stages: name and closing sentences of every stage.
         verdicts: how the result stands to the budget.
     """
 
@@ -204,7 +204,7 @@ def run(
     return RunResult(
         bundle=path,
         report=report,
-        stages=manifest.stages,
+        stages=tuple((name, _sentence(result)) for name, result in results),
         verdicts=manifest.verdicts,
     )
 
@@ -212,8 +212,6 @@ def run(
 def _carry_out(
     stages: list[tuple[str, Stage[Any], Any]], context: Context, progress: Progress
 ) -> tuple[list[tuple[str, StageResult]], Context]:
-    from dataclasses import replace
-
     results: list[tuple[str, StageResult]] = []
     for name, stage, settings in stages:
 
@@ -225,8 +223,12 @@ def _carry_out(
         result = stage.run(context, settings)
         context = replace(context, network=result.network)
         results.append((name, result))
-        tell(1.0, result.summary)
+        tell(1.0, _sentence(result))
     return results, context
+
+
+def _sentence(result: StageResult) -> str:
+    return "; ".join(filter(None, (result.summary, result.observed_summary)))
 
 
 def _sha256(text: str) -> str:

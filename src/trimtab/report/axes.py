@@ -121,6 +121,9 @@ def scaled(title: str, values: Sequence[float], unit: str) -> Scaled:
     if not unit or not top:
         return Scaled(title=escape(f"{title} [{unit}]" if unit else title), factor=1.0)
     number, _, name = format_value(top, unit).partition(" ")
+    if float(number) == 0:  # rounded away: there is no smaller prefix
+        top = 1.0
+        number, _, name = format_value(top, unit).partition(" ")
     ratio = top / float(number)  # the prefix, but for what rounding took off
     factor = min(_PREFIXES, key=lambda prefix: abs(math.log(prefix / ratio)))
     return Scaled(

@@ -328,11 +328,11 @@ def _room(
         factor: of the axis.
         text_frac: how much of the range of the bars a text takes.
     """
-    low, high = min(0.0, *levels), max(0.0, *levels)
+    low, high = min([0.0, *levels]), max([0.0, *levels])
     text = text_frac * ((high - low) or 1.0)
     ends = [level for value, level in zip(values, levels, strict=True) if value < 0]
     left = min([low, *(end - text for end in ends)])
-    if levels[-1] < 0:  # the result, too, has its text on the left
+    if levels and levels[-1] < 0:  # the result, too, has its text on the left
         left = min(left, levels[-1] - text)
     return [left / factor, (high + text) / factor]
 

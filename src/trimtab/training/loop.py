@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from trimtab.bundle.stage import Data
 from trimtab.errors import DataError, UsageError
-from trimtab.training.data import Dataset
 from trimtab.training.settings import Settings, schedule_factor
 
 __all__ = [
@@ -87,7 +87,7 @@ class History:
 
 def fit(
     module: nn.Module,
-    dataset: Dataset,
+    dataset: Data,
     settings: Settings,
     *,
     optimizer: OptimizerFactory | None = None,
@@ -179,7 +179,7 @@ def evaluate(
 
 def _epochs(
     module: nn.Module,
-    dataset: Dataset,
+    dataset: Data,
     settings: Settings,
     optimizer: torch.optim.Optimizer,
     progress: Callable[[Progress], None] | None,

@@ -1,4 +1,4 @@
-"""What the tests of the cost model share: captured functions, nodes by hand, a machine."""
+"""What the tests of the cost model share: graphs of one node, a round machine."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import final
 
 from trimtab.bundle.section import Line, Section, Series
-from trimtab.bundle.stage import Context, StageResult
+from trimtab.bundle.stage import Context, Data, StageResult
 from trimtab.errors import PlanError
 from trimtab.training.loop import History, Settings, fit
 from trimtab.units import format_percent
@@ -35,13 +35,15 @@ class _Train:
                 where="key `data`",
                 remedy='add data = "digits", an .npz file or an image folder',
             )
+        _require_shape(context, context.data)
         network = copy.deepcopy(context.network)
         history = fit(
             network,
             context.data,
             replace(settings, seed=settings.seed or context.seed),
             progress=lambda now: context.progress(
-                now.step / now.steps, f"epoch {now.epoch} of {now.epochs}, loss {now.loss:.3f}"
+                now.step / now.steps,
+                f"epoch {now.epoch} of {now.epochs}, loss {now.loss:.3f}",
             ),
         )
         last = history.epochs[-1]
@@ -52,6 +54,20 @@ class _Train:
             sections=(_section(history),),
             values={"accuracy_frac": last.test_accuracy_frac},
             observed={"training": {"wall_s": sum(history.wall_s)}},
+        )
+
+
+def _require_shape(context: Context, data: Data) -> None:
+    wanted = tuple(context.inputs[0].shape[1:]) if context.inputs else ()
+    have = tuple(data.train[0].shape[1:])
+    if len(context.inputs) != 1 or wanted != have:
+        raise PlanError(
+            f"data {data.name!r} with examples of shape {have}",
+            rule=f"network {context.name!r} takes {len(context.inputs)} input(s) of "
+            f"shape {wanted}",
+            where="stage [train]",
+            remedy="give the shape of the data with input = "
+            f'["1,{",".join(map(str, have))}"], or take another network',
         )
 
 

@@ -97,7 +97,8 @@ class _Verify:
         )
         return StageResult(
             network=context.network,
-            summary=f"{summary}; measured {format_duration(measured.latency_s)}, "
+            summary=summary,
+            observed_summary=f"measured {format_duration(measured.latency_s)}, "
             f"predicted {format_duration(estimate.latency_s)}",
             sections=tuple(sections),
             observed={

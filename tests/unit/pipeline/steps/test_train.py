@@ -18,7 +18,6 @@ def data():
         train=(x[:45], y[:45]),
         test=(x[45:], y[45:]),
         classes=3,
-        digest="0" * 64,
     )
 
 
