@@ -77,6 +77,8 @@ def format_bytes(size_bytes: float) -> str:
         >>> format_bytes(3 * 2**20), format_bytes(100)
         ('3.00 MiB', '100 B')
     """
+    if not math.isfinite(size_bytes):
+        return str(size_bytes)
     for factor, unit in _BINARY:
         if abs(size_bytes) >= factor and factor > 1:
             return f"{_three_digits(size_bytes / factor)} {unit}"
@@ -90,6 +92,8 @@ def format_count(count: float) -> str:
         >>> format_count(25_557_032), format_count(12)
         ('25.6 M', '12')
     """
+    if not math.isfinite(count):
+        return str(count)
     for factor, prefix in _SI:
         if abs(count) >= factor and factor > 1:
             return f"{_three_digits(count / factor)} {prefix}"

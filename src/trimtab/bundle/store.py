@@ -160,6 +160,7 @@ def write(
     """
     from safetensors.torch import save
 
+    _sweep(path)
     require_free(path, overwrite=overwrite)
     files = {
         GRAPH: graphs.dumps(graph).encode(),
@@ -185,7 +186,6 @@ def write(
     )
     files[MANIFEST] = manifests.dumps(manifest).encode()
     path.parent.mkdir(parents=True, exist_ok=True)
-    _sweep(path)
     with _workshop(path) as folder:
         for name, content in files.items():
             with (folder / name).open("wb") as file:
@@ -193,7 +193,8 @@ def write(
                 file.flush()
                 os.fsync(file.fileno())
         _flush(folder)
-        _put(folder, path)
+        _put(folder, path, overwrite=overwrite)
+        _flush(path.parent)
     return Bundle(path=path, manifest=manifest)
 
 
@@ -266,13 +267,20 @@ def _workshop(path: Path) -> Iterator[Path]:
     try:
         yield folder
     finally:
+        _remove(folder)
+
+
+def _remove(folder: Path) -> None:
+    if folder.is_symlink():  # one to a bundle was replaced, not what it points to
+        folder.unlink()
+    else:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _put(folder: Path, path: Path) -> None:
-    if _exchange(folder, path):
-        pass  # what was replaced goes with the workshop
-    elif path.exists():
+def _put(folder: Path, path: Path, *, overwrite: bool) -> None:
+    if overwrite and _exchange(folder, path):
+        return  # what was replaced goes with the workshop
+    if overwrite and path.exists():
         old = _temporary(path, "old")
         path.rename(old)
         try:
@@ -280,10 +288,13 @@ def _put(folder: Path, path: Path) -> None:
         except OSError:
             old.rename(path)
             raise
-        shutil.rmtree(old, ignore_errors=True)
-    else:
+        _remove(old)
+        return
+    try:
         folder.rename(path)
-    _flush(path.parent)
+    except OSError:
+        require_free(path, overwrite=False)  # another writer was faster
+        raise
 
 
 def _exchange(a: Path, b: Path) -> bool:
@@ -317,4 +328,4 @@ def _sweep(path: Path) -> None:
             if kind == "old" and not path.exists():
                 left.rename(path)
             else:
-                shutil.rmtree(left, ignore_errors=True)
+                _remove(left)

@@ -19,10 +19,17 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
+from trimtab.errors import MachineError
 from trimtab.graph.capture import capture, weights_of
 from trimtab.graph.execute import Executor
 from trimtab.graph.types import Graph, Node, Ref, TensorType
-from trimtab.hardware.machine import EFFICIENCY_CLASSES, Machine, Origin, Source
+from trimtab.hardware.machine import (
+    EFFICIENCY_CLASSES,
+    Machine,
+    Origin,
+    Source,
+    numbers_of,
+)
 from trimtab.hardware.measure import Progress, median_time_s, profile
 
 __all__ = ["Probe", "calibrate", "with_numbers"]
@@ -297,6 +304,12 @@ def _numbers(machine: Machine, found: dict[str, float]) -> dict[str, float]:
     }
 
 
+def _measurable(path: str) -> bool:
+    return path.startswith("efficiency_frac.") or path.endswith(
+        ("frequency_hz", "_bytes_per_s", "dispatch_s", "setup_s")
+    )
+
+
 def with_numbers(
     machine: Machine, numbers: Mapping[str, float], benchmark: str
 ) -> Machine:
@@ -304,10 +317,24 @@ def with_numbers(
 
     Args:
         machine: to start from.
-        numbers: by their path (`hardware.machine.numbers_of`); sizes and counts are
-            facts and not replaced.
+        numbers: by their path (`hardware.machine.numbers_of`).
         benchmark: what measured them.
+
+    Raises:
+        MachineError: a path is none of a rate, an overhead or an efficiency: sizes and
+            counts are facts and not replaced.
     """
+    classes = {f"efficiency_frac.{name}" for name in EFFICIENCY_CLASSES}
+    replaceable = classes | {path for path in numbers_of(machine) if _measurable(path)}
+    for path in numbers:
+        if path not in replaceable:
+            raise MachineError(
+                f"measured number {path!r}",
+                rule="only rates, overheads and efficiencies that a machine has are "
+                "replaced by measurements",
+                where=f"machine {machine.name!r}, {benchmark}",
+                remedy=f"use one of {', '.join(sorted(replaceable))}",
+            )
 
     def number(path: str, default: float) -> float:
         return numbers.get(path, default)
@@ -342,10 +369,12 @@ def with_numbers(
         convolution_setup_s=number("convolution_setup_s", machine.convolution_setup_s),
         repack_bytes_per_s=number("repack_bytes_per_s", machine.repack_bytes_per_s),
         efficiency_frac={
-            each: number(
-                f"efficiency_frac.{each}", machine.efficiency_frac.get(each, 1)
-            )
-            for each in EFFICIENCY_CLASSES
+            **machine.efficiency_frac,
+            **{
+                path.partition(".")[2]: value
+                for path, value in numbers.items()
+                if path in classes
+            },
         },
         sources={**machine.sources, **dict.fromkeys(numbers, source)},
     )

@@ -162,15 +162,13 @@ def cost_section(graph: Graph, estimate: NetworkEstimate, machine: Machine) -> S
     parts = [
         (
             bound,
-            tuple(
-                1e3 * row.latency_s if row.bottleneck == bound else 0.0 for row in drawn
-            )
+            tuple(row.latency_s if row.bottleneck == bound else 0.0 for row in drawn)
             + ((0.0,) if rest > 0 else ()),
         )
         for bound in bounds
     ]
     if rest > 0:
-        parts.append(("others", (*[0.0] * len(drawn), 1e3 * rest)))
+        parts.append(("others", (*[0.0] * len(drawn), rest)))
     by_limit = ", ".join(
         f"{limit} {100 * seconds / estimate.latency_s:.0f} %"
         for limit, seconds in estimate.by_bottleneck().items()
@@ -183,7 +181,8 @@ def cost_section(graph: Graph, estimate: NetworkEstimate, machine: Machine) -> S
         figures=(
             Bars(
                 title="Predicted time by layer, coloured by what bounds it",
-                value_title="predicted time (ms)",
+                value_title="predicted time",
+                value_unit="s",
                 labels=tuple(labels),
                 parts=tuple(parts),
             ),
@@ -234,7 +233,7 @@ def _roofline(graph: Graph, estimate: NetworkEstimate, machine: Machine) -> Seri
             points.setdefault(efficiency_class(graph, node), []).append(
                 (
                     each.work.flops / each.work.traffic_bytes,
-                    each.work.flops / each.estimate.latency_s / 1e9,
+                    each.work.flops / each.estimate.latency_s,
                     node.module or node.name,
                 )
             )
@@ -244,14 +243,15 @@ def _roofline(graph: Graph, estimate: NetworkEstimate, machine: Machine) -> Seri
     return Series(
         title="Roofline",
         x_title="arithmetic intensity (flops per byte)",
-        y_title="performance (GFLOP/s)",
+        y_title="performance",
+        y_unit="flops/s",
         x_scale="log",
         y_scale="log",
         lines=(
             Line(
                 name=f"peak and memory of {machine.name}",
                 x=(low, ridge, high),
-                y=(low * bandwidth / 1e9, peak / 1e9, peak / 1e9),
+                y=(low * bandwidth, peak, peak),
             ),
             *(
                 Line(
@@ -269,13 +269,14 @@ def _roofline(graph: Graph, estimate: NetworkEstimate, machine: Machine) -> Seri
 
 def _memory(graph: Graph) -> Series:
     sizes = [
-        sum(graph.type_of(ref).size_bytes for ref in values) / 2**20
+        float(sum(graph.type_of(ref).size_bytes for ref in values))
         for values in live_sets(graph)
     ]
     return Series(
         title="Activations alive between operators",
         x_title="position in the graph (operators done)",
-        y_title="alive (MiB)",
+        y_title="alive",
+        y_unit="bytes",
         lines=(
             Line(
                 name="alive",
@@ -311,27 +312,30 @@ def measured_section(
         figures=(
             Bars(
                 title="Whole network",
-                value_title="time (ms)",
+                value_title="time",
+                value_unit="s",
                 labels=("predicted", "measured"),
                 parts=(
                     (
                         machine.name,
-                        (1e3 * estimate.latency_s, 1e3 * measured.latency_s),
+                        (estimate.latency_s, measured.latency_s),
                     ),
                 ),
             ),
             Series(
                 title="Every layer",
-                x_title="measured (µs)",
-                y_title="predicted (µs)",
+                x_title="measured",
+                y_title="predicted",
+                x_unit="s",
+                y_unit="s",
                 x_scale="log",
                 y_scale="log",
                 lines=(
-                    _equal([1e6 * row.latency_s for row in layers]),
+                    _equal([row.latency_s for row in layers]),
                     Line(
                         name="layer",
-                        x=tuple(1e6 * (row.measured_s or 0) for row in layers),
-                        y=tuple(1e6 * row.latency_s for row in layers),
+                        x=tuple(row.measured_s or 0.0 for row in layers),
+                        y=tuple(row.latency_s for row in layers),
                         labels=tuple(row.layer for row in layers),
                         mode="markers",
                     ),

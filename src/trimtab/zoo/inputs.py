@@ -13,9 +13,10 @@ from trimtab.graph.types import ITEM_BYTES, Graph
 
 __all__ = ["example_values", "parse_inputs"]
 
+_SIZES = "[0-9]{1,18}(?:,[0-9]{1,18})*"
 _FORM = re.compile(
     r"(?:(?P<name>[A-Za-z_]\w*)=)?"
-    r"(?:(?P<shape>\d+(?:,\d+)*)|(?P<dtype>[a-z]\w*)\[(?P<sizes>(?:\d+(?:,\d+)*)?)\])"
+    rf"(?:(?P<shape>{_SIZES})|(?P<dtype>[a-z]\w*)\[(?P<sizes>(?:{_SIZES})?)\])"
 )
 _MAX_ELEMENTS = 1 << 32
 # Sixteen gigabytes of float32: more is a slip of the keyboard.

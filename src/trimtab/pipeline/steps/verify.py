@@ -93,7 +93,7 @@ class _Verify:
             _values(executor, context.inputs),
             threads=context.threads,
             calls=settings.calls,
-            progress=lambda done, text: context.progress(0.7 + 0.3 * done, text),
+            progress=lambda done, text: context.progress(0.7 + 0.29 * done, text),
         )
         return StageResult(
             network=context.network,
