@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import sys
@@ -55,6 +56,8 @@ def _options(
 
 def main() -> None:
     """Run the command line and exit."""
+    # What is imported never dies: looking for it in cycles is 6 % of a short command.
+    gc.set_threshold(200_000, 20, 20)
     as_json = "--json" in sys.argv
     try:
         code = app(standalone_mode=False)

@@ -16,6 +16,8 @@ import warnings
 from collections.abc import Iterator, Mapping
 
 import torch
+import torch._dynamo
+import torch._functorch.aot_autograd  # export imports both when it is first called
 from torch import fx, nn
 from torch.export import ExportedProgram
 from torch.export.graph_signature import OutputKind
