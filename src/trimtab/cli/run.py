@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from pathlib import Path
 from typing import Annotated
 
@@ -54,6 +55,8 @@ def run(
         }
         wanted = load_plan(plan, overrides, set(STAGES))
         progress("start", 1.0, f"{len(wanted.stages)} stages")
+        gc.freeze()  # what was imported stays
+        gc.enable()
         result = carry_out(wanted, overwrite=overwrite, progress=progress)
     fitting = fits(result.verdicts)
     if as_json:

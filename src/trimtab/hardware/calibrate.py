@@ -297,10 +297,11 @@ def _numbers(machine: Machine, found: dict[str, float]) -> dict[str, float]:
     # Faster than the peak: then the clock is higher than the catalogue says.
     peak = max(machine.core.peak_flops_per_s, *rates.values())
     scale = peak / machine.core.peak_flops_per_s
+    clock = {"core.frequency_hz": machine.core.frequency_hz * scale}
     return {
         **{path: value for path, value in found.items() if path not in rates},
         **{f"efficiency_frac.{name}": rate / peak for name, rate in rates.items()},
-        "core.frequency_hz": machine.core.frequency_hz * scale,
+        **(clock if scale > 1 else {}),
     }
 
 
@@ -373,7 +374,7 @@ def with_numbers(
             **{
                 path.partition(".")[2]: value
                 for path, value in numbers.items()
-                if path in classes
+                if path.startswith("efficiency_frac.")
             },
         },
         sources={**machine.sources, **dict.fromkeys(numbers, source)},

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from platformdirs import user_cache_path
 
+from trimtab.errors import MachineError
 from trimtab.hardware.detect import fingerprint
 from trimtab.hardware.load import machine as load_machine
 from trimtab.hardware.load import to_toml
@@ -48,5 +49,13 @@ def stored() -> Machine | None:
     path = calibration_path()
     if not path.is_file():
         return None
-    found = load_machine(path)
+    try:
+        found = load_machine(path)
+    except MachineError as error:
+        raise MachineError(
+            "calibration of this host",
+            rule=f"it is damaged: {error.asked}: {error.rule} ({error.where})",
+            where=str(path),
+            remedy="remove the file; `trimtab machine calibrate` writes it anew",
+        ) from error
     return found if found.fingerprint == fingerprint() else None
