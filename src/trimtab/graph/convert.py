@@ -18,8 +18,8 @@ from torch.utils import _pytree as pytree
 
 from trimtab.errors import CaptureError
 from trimtab.frozen import FrozenDict
-from trimtab.graph.inplace import storage_of, tensor_of, written_by
-from trimtab.graph.operators import functional_form
+from trimtab.graph.inplace import storages, tensor_of, written_by
+from trimtab.graph.operators import functional_form, is_view
 from trimtab.graph.tree import LEAF, Tree
 from trimtab.graph.types import (
     Argument,
@@ -68,6 +68,7 @@ class Reader:
         self.title = title
         self.current: dict[fx.Node, Ref] = {}
         self.root: dict[fx.Node, fx.Node] = {}
+        self.memory = storages(program)
 
     def graph(self) -> Graph:
         """Return the graph."""
@@ -190,7 +191,7 @@ class Reader:
                     rule="it is not in the vocabulary of graphs",
                     where=f"node {node.name!r}, module {module!r}",
                     remedy="write the layer with other operators, or add a line to "
-                    "trimtab/graph/operators.py and a rule to trimtab/cost/work.py",
+                    "trimtab/graph/operators.py and a rule to trimtab/cost/rules.py",
                 )
             arguments, sharing = self._arguments(node, functional)
             self.current[node] = Ref(node.name)
@@ -206,7 +207,7 @@ class Reader:
                 outputs=self._output_types(node),
                 module=module,
                 module_type=module_type,
-                view_of=None if written is not None else sharing,
+                view_of=sharing if written is None or is_view(functional) else None,
             )
 
     def _ref(self, node: fx.Node) -> Ref:
@@ -216,16 +217,13 @@ class Reader:
         self, node: fx.Node, op: str
     ) -> tuple[FrozenDict[str, Argument], Ref | None]:
         """Return arguments by name, and the value whose memory the result shares."""
-        values = node.meta.get("val")
-        tensors = values if isinstance(values, list | tuple) else [values]
-        mine = {storage_of(each) for each in tensors if isinstance(each, torch.Tensor)}
+        mine = self.memory[node]
         sharing: list[Ref] = []
 
         def convert(value: object) -> Argument:
             if isinstance(value, fx.Node):
                 ref = self._ref(value)
-                tensor = tensor_of(value)
-                if tensor is not None and storage_of(tensor) in mine:
+                if self.memory[value] & mine:
                     sharing.append(ref)
                 return ref
             if isinstance(value, list | tuple):

@@ -13,9 +13,14 @@ import torch
 from torch import fx
 from torch.export import ExportedProgram
 
+from trimtab.errors import CaptureError
 from trimtab.graph.operators import functional_form
 
-__all__ = ["needs_decomposition", "storage_of", "tensor_of", "written_by"]
+__all__ = ["needs_decomposition", "storages", "tensor_of", "written_by"]
+
+_IDENTITIES = frozenset(
+    f"aten.{name}.default" for name in ("dropout", "feature_dropout", "alpha_dropout")
+)
 
 
 def tensor_of(node: fx.Node) -> torch.Tensor | None:
@@ -24,9 +29,34 @@ def tensor_of(node: fx.Node) -> torch.Tensor | None:
     return value if isinstance(value, torch.Tensor) else None
 
 
-def storage_of(tensor: torch.Tensor) -> int:
-    """Return what identifies the memory of a tensor."""
-    return int(tensor.untyped_storage()._cdata)
+def storages(program: ExportedProgram) -> dict[fx.Node, frozenset[int]]:
+    """Return what identifies the memory of every value; shared memory is the same.
+
+    The fake tensors of a trace share storage as the real ones would, except that
+    dropout in evaluation, which hands on its input itself, shows a new one.
+    """
+    same: dict[int, int] = {}
+    found: dict[fx.Node, frozenset[int]] = {}
+    for node in program.graph.nodes:
+        value = node.meta.get("val")
+        several = value if isinstance(value, list | tuple) else [value]
+        ids = {
+            int(each.untyped_storage()._cdata)
+            for each in several
+            if isinstance(each, torch.Tensor)
+        }
+        if _is_identity(node):
+            (source,) = found[node.args[0]]
+            same.update(dict.fromkeys(ids - {source}, source))
+        found[node] = frozenset(same.get(each, each) for each in ids)
+    return found
+
+
+def _is_identity(node: fx.Node) -> bool:
+    if str(node.target) not in _IDENTITIES or tensor_of(node) is None:
+        return False
+    train = node.args[2] if len(node.args) > 2 else node.kwargs.get("train")
+    return train is False
 
 
 def written_by(node: fx.Node) -> fx.Node | None:
@@ -41,15 +71,21 @@ def written_by(node: fx.Node) -> fx.Node | None:
 
 
 def needs_decomposition(program: ExportedProgram) -> bool:
-    """Whether a value is overwritten in a way that renaming cannot express."""
+    """Whether a value is overwritten in a way that renaming cannot express.
+
+    Raises:
+        CaptureError: decomposition could not express it either.
+    """
     nodes = list(program.graph.nodes)
     order = {node: index for index, node in enumerate(nodes)}
+    memory = storages(program)
     sharing: dict[int, list[fx.Node]] = defaultdict(list)
     for node in nodes:
-        tensor = tensor_of(node)
-        if tensor is not None:
-            sharing[storage_of(tensor)].append(node)
+        if tensor_of(node) is not None:
+            (storage,) = memory[node]
+            sharing[storage].append(node)
     root: dict[fx.Node, fx.Node] = {}
+    found = False
     for node in nodes:
         if node.op == "get_attr" or isinstance(
             node.target, torch._ops.HigherOrderOperator
@@ -61,18 +97,33 @@ def needs_decomposition(program: ExportedProgram) -> bool:
         base = root.get(written, written)
         root[node] = base
         tensor = tensor_of(written)
-        if (
-            tensor is None
-            or functional_form(str(node.target)) is None
-            or not _same_dtype(node, tensor)
-        ):
+        if tensor is None:
             return True
-        for other in sharing[storage_of(tensor)]:
+        renamed = functional_form(str(node.target)) is not None
+        found = found or not renamed or not _same_dtype(node, tensor)
+        (storage,) = memory[written]
+        for other in sharing[storage]:
             if root.get(other, other) is base or order[other] > order[node]:
                 continue
             if any(order[user] > order[node] for user in other.users):
-                return True
-    return False
+                _require_seen(other, written, node)
+                found = True
+    return found
+
+
+def _require_seen(other: fx.Node, written: fx.Node, node: fx.Node) -> None:
+    """Refuse aliases that decomposition does not see: it takes dropout for a copy."""
+    left, right = tensor_of(other), tensor_of(written)
+    assert left is not None
+    assert right is not None
+    if left.untyped_storage()._cdata != right.untyped_storage()._cdata:
+        raise CaptureError(
+            f"in-place operator {str(node.target)!r}",
+            rule="it overwrites a tensor that is used again under another name: "
+            "dropout in evaluation hands on its input itself",
+            where=f"node {node.name!r}",
+            remedy="write the operator out of place",
+        )
 
 
 def _same_dtype(node: fx.Node, written: torch.Tensor) -> bool:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 from trimtab.frozen import FrozenDict
 
-__all__ = ["OPERATORS", "Family", "Operator", "functional_form"]
+__all__ = ["OPERATORS", "Family", "Operator", "functional_form", "is_view"]
 
 
 class Family(enum.StrEnum):
@@ -395,6 +395,23 @@ OPERATORS: Mapping[str, Operator] = FrozenDict(_entries())
 """Every operator a graph may contain, by name."""
 
 
+_OTHER_NAMES = {
+    # pow.Scalar has the number first, pow.Tensor does not exist.
+    "aten.pow_.Scalar": "aten.pow.Tensor_Scalar",
+    "aten.pow_.Tensor": "aten.pow.Tensor_Tensor",
+}
+
+
+def is_view(op: str) -> bool:
+    """Whether the operator only shows memory in another way.
+
+    Example:
+        >>> is_view("aten.permute.default"), is_view("aten.clone.default")
+        (True, False)
+    """
+    return OPERATORS[op].family is Family.VIEW
+
+
 def functional_form(op: str) -> str | None:
     """Return the functional form of an in-place operator, or None if there is none.
 
@@ -402,6 +419,8 @@ def functional_form(op: str) -> str | None:
         >>> functional_form("aten.add_.Tensor"), functional_form("aten.resize_.default")
         ('aten.add.Tensor', None)
     """
+    if op in _OTHER_NAMES:
+        return _OTHER_NAMES[op]
     base, _, overload = op.rpartition(".")
     if not base.endswith("_"):
         return op if op in OPERATORS else None

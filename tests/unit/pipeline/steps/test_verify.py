@@ -7,7 +7,6 @@ from torch import nn
 from trimtab.errors import ExecutionError
 from trimtab.pipeline.steps.verify import STAGE, Settings
 
-
 CALLS = itertools.count()
 
 

@@ -1,0 +1,177 @@
+import pytest
+import torch
+from torch import nn
+
+from trimtab.errors import CaptureError, UsageError
+from trimtab.graph.capture import capture, weights_of
+from trimtab.graph.types import ConstantKind
+
+
+def test_module_paths_types_and_parameters():
+    net = nn.Sequential(nn.Linear(3, 4), nn.Sequential(nn.ReLU(), nn.Linear(4, 2)))
+    graph = capture(net.eval(), (torch.zeros(1, 3),), name="mlp")
+    assert graph.name == "mlp"
+    assert [(node.module, node.module_type) for node in graph.nodes] == [
+        ("0", "Linear"),
+        ("1.0", "ReLU"),
+        ("1.1", "Linear"),
+    ]
+    assert graph.parameters == 3 * 4 + 4 + 4 * 2 + 2
+    assert [node.output.shape for node in graph.nodes] == [(1, 4), (1, 4), (1, 2)]
+
+
+def test_arguments_stand_by_name_with_defaults():
+    net = nn.Conv2d(2, 4, 3, stride=2, groups=2, bias=False)
+    (node,) = capture(net.eval(), (torch.zeros(1, 2, 9, 9),)).nodes
+    assert node.arguments["stride"] == (2, 2)
+    assert node.arguments["padding"] == (0, 0)
+    assert node.arguments["groups"] == 2
+    assert "bias" not in node.arguments
+
+
+def test_the_module_is_not_changed(case):
+    module, args, kwargs = case
+    before = {key: each.clone() for key, each in module.state_dict().items()}
+    names = sorted(vars(module))
+    copies = [each.clone() for each in args]
+    capture(module, args, kwargs)
+    for key, each in module.state_dict().items():
+        assert torch.equal(each, before[key])
+    assert sorted(vars(module)) == names
+    assert not module.training
+    assert all(torch.equal(a, b) for a, b in zip(args, copies, strict=True))
+
+
+def test_nothing_in_a_graph_is_in_place(case):
+    module, args, kwargs = case
+    for node in capture(module, args, kwargs).nodes:
+        _, name, _ = node.op.split(".")
+        assert not name.endswith("_"), node.op
+
+
+def test_tied_weights_are_one_parameter(networks):
+    graph = capture(networks.Tied().eval(), (torch.zeros(1, 2, dtype=torch.int64),))
+    assert graph.parameters == 7 * 4
+    weights = weights_of(networks.Tied().eval(), graph)
+    assert list(weights) == ["table.weight"]
+
+
+def test_tensors_written_in_the_code_travel_inside(networks):
+    graph = capture(networks.Constants().eval(), (torch.zeros(2, 2),))
+    kinds = {constant.kind for constant in graph.constants}
+    assert kinds == {ConstantKind.BUFFER, ConstantKind.TENSOR}
+    (written,) = [c for c in graph.constants if c.kind is ConstantKind.TENSOR]
+    assert written.data == torch.tensor([0.5, -0.5]).numpy().tobytes()
+
+
+def test_views_say_what_they_show(networks):
+    def function(x):
+        y = x * 2
+        return y.view(4).reshape(2, 2).t() + 1, nn.functional.dropout(y, 0.5, False)
+
+    graph = capture(networks.Function(function).eval(), (torch.zeros(2, 2),))
+    shown = {node.name: node.view_of for node in graph.nodes}
+    assert shown["mul"] is None
+    assert str(shown["view"]) == "%mul"
+    assert str(shown["reshape"]) == "%view"
+    assert str(shown["t"]) == "%reshape"
+    assert str(shown["dropout"]) == "%mul"
+    assert shown["add"] is None
+
+
+def test_a_copy_is_no_view(networks):
+    def function(x):
+        return x.t().contiguous().view(4)
+
+    graph = capture(networks.Function(function).eval(), (torch.zeros(2, 2),))
+    assert graph.node("contiguous").view_of is None
+
+
+def test_training_mode_is_refused_with_the_module():
+    dropout = nn.Dropout()
+    net = nn.Sequential(nn.Linear(2, 2), nn.Sequential(dropout)).eval()
+    dropout.train()
+    with pytest.raises(CaptureError, match=r"module '1\.0'.*\.eval\(\)"):
+        capture(net, (torch.zeros(1, 2),))
+
+
+class Branch(nn.Module):
+    def forward(self, x):
+        return x if x.sum() > 0 else -x
+
+
+def test_data_dependent_control_flow_names_module_and_remedy(capfd):
+    net = nn.Sequential(nn.Linear(2, 2), nn.Sequential(Branch())).eval()
+    with pytest.raises(CaptureError, match=r"module '1\.0'") as caught:
+        capture(net, (torch.zeros(1, 2),))
+    assert "torch.where" in str(caught.value)
+    assert "depends on the values" in str(caught.value)
+    out, err = capfd.readouterr()
+    assert (out, err) == ("", "")  # export's own pages of output are kept back
+
+
+def test_a_wrong_shape_names_the_module():
+    net = nn.Sequential(nn.Linear(2, 2), nn.Sequential(nn.Linear(3, 3))).eval()
+    with pytest.raises(CaptureError, match=r"module '1\.0'"):
+        capture(net, (torch.zeros(1, 2),))
+
+
+def test_the_switch_of_attention_is_put_back():
+    before = torch.backends.mha.get_fastpath_enabled()
+    with pytest.raises(CaptureError):
+        capture(Branch().eval(), (torch.zeros(2),))
+    capture(nn.ReLU().eval(), (torch.zeros(2),))
+    assert torch.backends.mha.get_fastpath_enabled() is before
+
+
+class Counter(nn.Module):
+    calls: torch.Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("calls", torch.zeros(1))
+
+    def forward(self, x):
+        self.calls.add_(1)
+        return x + self.calls
+
+
+class HiddenCounter(Counter):
+    def forward(self, x):
+        self.calls[0] += 1
+        return x + self.calls
+
+
+@pytest.mark.parametrize("kind", [Counter, HiddenCounter])
+def test_state_is_refused(kind):
+    counter = kind()
+    with pytest.raises(CaptureError, match=r"its own tensor '0\.calls'"):
+        capture(nn.Sequential(counter).eval(), (torch.zeros(1),))
+    assert counter.calls.item() == 0
+
+
+def test_an_operator_outside_the_vocabulary_is_named(networks):
+    net = nn.Sequential(networks.Function(torch.fft.fft)).eval()
+    with pytest.raises(CaptureError, match=r"aten\.fft_fft.*module '0'"):
+        capture(net, (torch.zeros(2),))
+
+
+def test_wrong_arguments():
+    with pytest.raises(UsageError, match=r"only a torch\.nn\.Module"):
+        capture(torch.relu, (torch.zeros(1),))  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match="come as a tuple"):
+        capture(nn.ReLU().eval(), torch.zeros(1))  # type: ignore[arg-type]
+
+
+def test_weights_of_another_network():
+    graph = capture(nn.Linear(2, 2).eval(), (torch.zeros(1, 2),))
+    with pytest.raises(UsageError, match=r"weight 'weight'.*shape \(3, 2\)"):
+        weights_of(nn.Linear(2, 3).eval(), graph)
+
+
+def test_a_network_on_the_meta_device():
+    with torch.device("meta"):
+        net = nn.LSTM(3, 4).eval()
+        x = torch.zeros(5, 1, 3)
+    graph = capture(net, (x,))
+    assert graph.parameters == 4 * 4 * (3 + 4 + 2)

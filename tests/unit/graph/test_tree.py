@@ -1,0 +1,69 @@
+from collections import namedtuple
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from trimtab.errors import UsageError
+from trimtab.graph.tree import LEAF, Tree, flatten, unflatten
+
+TREES = st.recursive(
+    st.just(LEAF),
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=3).map(lambda c: Tree(kind="tuple", children=(*c,))),
+        st.lists(inner, max_size=3).map(lambda c: Tree(kind="list", children=(*c,))),
+        st.dictionaries(st.text(max_size=3), inner, max_size=3).map(
+            lambda d: Tree(kind="dict", keys=(*d,), children=(*d.values(),))
+        ),
+    ),
+    max_leaves=8,
+)
+
+
+@given(TREES)
+def test_what_is_nested_comes_apart_again(tree):
+    leaves = list(range(tree.leaf_count))
+    nested = unflatten(iter(leaves), tree)
+    assert list(flatten(nested, tree)) == leaves
+
+
+def test_named_tuples_come_back_equal_without_their_class():
+    Pair = namedtuple("Pair", "left right")  # noqa: N806
+    tree = Tree(
+        kind="namedtuple", keys=("left", "right"), children=(LEAF, LEAF), name="Pair"
+    )
+    made = unflatten(iter([1, 2]), tree)
+    assert made == Pair(1, 2)
+    assert made.left == 1
+    assert list(flatten(Pair(1, 2), tree)) == [1, 2]
+
+
+def test_field_names_from_a_file_cannot_be_code():
+    tree = Tree(
+        kind="namedtuple", keys=("class", "__x"), children=(LEAF, LEAF), name="T"
+    )
+    assert unflatten(iter([1, 2]), tree) == (1, 2)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [(1,), [1, 2], (1, 2, 3), {"a": 1}, 7],
+    ids=["short", "list", "long", "dict", "leaf"],
+)
+def test_another_nesting_is_told_with_its_place(value):
+    tree = Tree(kind="tuple", children=(LEAF, LEAF))
+    with pytest.raises(UsageError, match="captured with a tuple of 2"):
+        list(flatten(value, tree))
+
+
+def test_keys_of_a_dict_must_be_the_same():
+    tree = Tree(kind="dict", keys=("a",), children=(LEAF,))
+    with pytest.raises(UsageError, match="with the keys 'a'"):
+        list(flatten({"b": 1}, tree))
+
+
+def test_keys_and_children_agree():
+    with pytest.raises(UsageError, match="one key a child"):
+        Tree(kind="dict", keys=("a",))
+    with pytest.raises(UsageError, match="one key a child"):
+        Tree(kind="leaf", children=(LEAF,))
