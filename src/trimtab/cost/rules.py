@@ -1,4 +1,4 @@
-"""One work rule per operator of the vocabulary.
+"""One work rule per operator; over 400 lines since the vocabulary is as long.
 
 Multiply-adds are counted for convolutions and products alone, as the field publishes
 them; `flops` has everything. Functions that a processor evaluates as a polynomial count
@@ -23,11 +23,14 @@ TRANSCENDENTAL = 10
 # Convolutions: every output element is a sum over the filter
 
 
-def _spatial(shape: tuple[int, ...], rank: int) -> int:
-    return math.prod(shape[-rank:])
-
-
-@rule("conv1d.default", "conv2d.default", "conv2d.padding", "conv3d.default")
+@rule(
+    "conv1d.default",
+    "conv1d.padding",
+    "conv2d.default",
+    "conv2d.padding",
+    "conv3d.default",
+    "conv3d.padding",
+)
 def _convolution(call: Call) -> Work:
     """Weight (out, in / groups, *kernel): each output needs one filter."""
     weight = call.type("weight").shape

@@ -194,6 +194,14 @@ class Reader:
                     "trimtab/graph/operators.py and a rule to trimtab/cost/rules.py",
                 )
             arguments, sharing = self._arguments(node, functional)
+            if arguments.get("train") or arguments.get("training"):
+                raise CaptureError(
+                    f"operator {op!r} in training",
+                    rule="it draws random numbers or changes its own statistics, and a "
+                    "graph computes the same each time",
+                    where=f"node {node.name!r}, module {_module(node)[0]!r}",
+                    remedy="pass training=self.training and call .eval() first",
+                )
             self.current[node] = Ref(node.name)
             if written is not None:
                 base = self.root.get(written, written)

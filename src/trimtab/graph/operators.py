@@ -58,7 +58,9 @@ _VOCABULARY: Mapping[Family, str] = {
     Family.CONVOLUTION: """
         conv1d.default               1-D convolution, (N, C, L)
         conv2d.default               2-D convolution, (N, C, H, W)
+        conv1d.padding               1-D convolution, padding by name
         conv2d.padding               2-D convolution, padding by name
+        conv3d.padding               3-D convolution, padding by name
         conv3d.default               3-D convolution, (N, C, D, H, W)
         conv_transpose1d.default     transposed 1-D convolution
         conv_transpose2d.input       transposed 2-D convolution
@@ -141,8 +143,10 @@ _VOCABULARY: Mapping[Family, str] = {
         argmax.default               place of the maximum
         argmin.default               place of the minimum
         var.correction               variance
+        var.dim                      variance along dimensions
         var_mean.correction          variance and mean
         std.correction               standard deviation
+        std.dim                      standard deviation along dimensions
         prod.dim_int                 product along a dimension
         any.default                  whether any is true
         any.dim                      whether any is true along a dimension

@@ -540,7 +540,13 @@ def test_softmax(single: Single, op: str) -> None:
 # Reductions
 
 SORTS = {"topk.default", "sort.default", "argsort.default"}
-SPREADS = {"var.correction", "var_mean.correction", "std.correction"}
+SPREADS = {
+    "var.correction",
+    "var.dim",
+    "var_mean.correction",
+    "std.correction",
+    "std.dim",
+}
 
 
 @pytest.mark.parametrize("op", sorted(set(of_family(Family.REDUCTION)) - SORTS))

@@ -175,3 +175,19 @@ def test_a_network_on_the_meta_device():
         x = torch.zeros(5, 1, 3)
     graph = capture(net, (x,))
     assert graph.parameters == 4 * 4 * (3 + 4 + 2)
+
+
+def test_dropout_that_is_always_on_is_refused(networks):
+    def function(x):
+        return nn.functional.dropout(x, 0.5, training=True)
+
+    with pytest.raises(CaptureError, match="draws random numbers"):
+        capture(networks.Function(function).eval(), (torch.zeros(2),))
+
+
+def test_normalisation_by_the_batch_is_refused(networks):
+    def function(x):
+        return nn.functional.batch_norm(x, None, None, training=True)
+
+    with pytest.raises(CaptureError, match="in training"):
+        capture(networks.Function(function).eval(), (torch.zeros(2, 3),))

@@ -49,10 +49,8 @@ def test_writing_through_a_view_whose_base_is_read(networks):
 
 def test_what_a_node_writes_and_shares(networks):
     program = exported(networks.Function(networks.chain_in_place), (torch.ones(2),))
-    nodes = {node.name: node for node in program.graph.nodes}
+    nodes: dict[str, torch.fx.Node] = {node.name: node for node in program.graph.nodes}
     add, mul = nodes["add"], nodes["mul_"]
-    assert add is not None
-    assert mul is not None
     memory = storages(program)
     assert written_by(mul) is add
     assert written_by(add) is None

@@ -28,7 +28,7 @@ def test_what_is_nested_comes_apart_again(tree):
 
 
 def test_named_tuples_come_back_equal_without_their_class():
-    Pair = namedtuple("Pair", "left right")  # noqa: N806
+    Pair = namedtuple("Pair", "left right")
     tree = Tree(
         kind="namedtuple", keys=("left", "right"), children=(LEAF, LEAF), name="Pair"
     )

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
-import sys
 from collections.abc import Callable, Iterator
 from types import ModuleType
 
@@ -12,26 +9,12 @@ import pytest
 import torch
 from torch import nn
 
-_OPERATORS: list[
-    torch.library.Library
-] = []  # a definition lives as long as its library
-
 
 @pytest.fixture(scope="session")
-def torchvision_models() -> ModuleType:
-    """torchvision.models; its missing operators are declared beside a CPU torch."""
-    if importlib.util.find_spec("torchvision") is None:
-        pytest.skip("torchvision is not installed: no reference to compare with")
-    try:
-        return importlib.import_module("torchvision.models")
-    except RuntimeError:  # operator torchvision::nms does not exist
-        for name in [name for name in sys.modules if name.startswith("torchvision")]:
-            del sys.modules[name]
-    library = torch.library.Library("torchvision", "DEF")
-    library.define("nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-    library.define("qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-    _OPERATORS.append(library)
-    return importlib.import_module("torchvision.models")
+def torchvision_models(torchvision: ModuleType) -> ModuleType:
+    """torchvision.models, where torchvision is installed."""
+    models: ModuleType = torchvision.models
+    return models
 
 
 @pytest.fixture
