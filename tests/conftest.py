@@ -7,9 +7,12 @@ import os
 # Before torch is imported: its thread pool reads this once.
 os.environ.setdefault("OMP_NUM_THREADS", "2")
 
+import gc
 import importlib
+import logging
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 
@@ -89,3 +92,42 @@ def torchvision() -> ModuleType:
 
 
 _LIBRARY: list[torch.library.Library] = []  # its operators end with the object
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a command ended."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+@pytest.fixture
+def trimtab(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> Iterator[Callable[..., Ended]]:
+    """Return ``run(*arguments)``: the command line in an empty folder and cache.
+
+    In this process, where torch is loaded already: an exception that would be a
+    traceback for the user fails the test.
+    """
+    from trimtab.cli.main import main
+
+    monkeypatch.setenv("TRIMTAB_CACHE", str(tmp_path / "cache"))
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments: object) -> Ended:
+        monkeypatch.setattr(sys, "argv", ["trimtab", *map(str, arguments)])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as caught:
+            main()
+        out, err = capsys.readouterr()
+        return Ended(returncode=int(caught.value.code or 0), stdout=out, stderr=err)
+
+    handlers = list(logging.root.handlers)
+    yield run
+    logging.root.handlers[:] = handlers  # those made here write to what is captured
+    gc.enable()  # the command line does without
