@@ -20,7 +20,7 @@ PLAN = """
 name = "small"
 network = "zoo:digits_cnn"
 data = "data.npz"
-machine = "milan"
+machine = "this"
 output = "out"
 seed = 3
 
@@ -130,7 +130,7 @@ def test_a_limit_that_training_misses_ends_with_two_and_a_bundle(folder, trimtab
     [
         (("epochs = 1", "epoch = 1"), "train.epoch: no such key"),
         (("epochs = 1", "epochs = 0"), "epochs"),
-        (('"milan"', '"mialn"'), "milan"),
+        (('"this"', '"mialn"'), "milan"),
         (('"data.npz"', '"none.npz"'), "none.npz"),
         (("zoo:digits_cnn", "zoo:digit_cnn"), "digits_cnn"),
         (("zoo:digits_cnn", "zoo:lenet5"), "shape"),
@@ -165,3 +165,64 @@ def test_a_killed_run_leaves_nothing(folder, trimtab):
     assert not (folder / "out").exists()
     (folder / "plan.toml").write_text(PLAN)
     assert trimtab("run", "plan.toml").returncode == 0
+
+
+def test_a_limit_that_no_stage_can_judge_is_refused_first(folder, trimtab):
+    text = PLAN.replace("[budget]", "[budget]\naccuracy_frac = 0.5")
+    (folder / "plan.toml").write_text(
+        text.replace("[train]\nepochs = 1\nthreads = 1", "")
+    )
+    done = trimtab("run", "plan.toml")
+    assert done.returncode == 1
+    assert "limit on accuracy_frac: no stage of this plan" in done.stderr
+    assert not (folder / "out").exists()
+
+
+def test_what_stands_at_the_output_is_kept(folder, trimtab):
+    (folder / "out").mkdir()
+    (folder / "out" / "report.html").write_text("mine")
+    done = trimtab("run", "plan.toml")
+    assert done.returncode == 1
+    assert "report: something of its name stands there" in done.stderr
+    assert (folder / "out" / "report.html").read_text() == "mine"
+    foreign = folder / "out" / "small.trimtab"
+    foreign.mkdir()
+    (foreign / "manifest.json").write_text('{"name": "somebody else"}')
+    done = trimtab("run", "plan.toml", "--overwrite")
+    assert done.returncode == 1
+    assert "something that is no bundle stands there" in done.stderr
+    assert (foreign / "manifest.json").exists()
+    (folder / "file").write_text("")
+    done = trimtab("run", "plan.toml", "-o", "file/below")
+    assert done.returncode == 1
+    assert "is no folder that can be written" in done.stderr
+
+
+def test_keyword_inputs_reach_the_graph(folder, trimtab):
+    (folder / "net.py").write_text(
+        "from torch import nn\n"
+        "class Net(nn.Module):\n"
+        "    def forward(self, x, y=None):\n"
+        "        return x if y is None else x * y\n"
+    )
+    (folder / "plan.toml").write_text(
+        'network = "net.py"\ninput = ["1,4", "y=1,4"]\nmachine = "milan"\n'
+        "[inspect]\n[verify]\nmeasure = false\n"
+    )
+    done = trimtab("run", "plan.toml", "--json")
+    assert done.returncode == 0, done.stderr
+    bundle = read(folder / json.loads(done.stdout)["bundle"])
+    assert [node.op for node in bundle.graph.nodes] == ["aten.mul.Tensor"]
+    assert "machine.toml" in bundle.manifest.files
+
+
+def test_a_network_that_ends_the_program_is_an_error(folder, trimtab):
+    (folder / "net.py").write_text(
+        "import sys\nfrom torch import nn\n"
+        "class Net(nn.Module):\n"
+        "    def forward(self, x):\n"
+        "        sys.exit(0)\n"
+    )
+    done = trimtab("inspect", "net.py", "--input", "1,4", "--machine", "milan")
+    assert done.returncode == 1
+    assert "SystemExit" in done.stderr

@@ -51,7 +51,8 @@ class Context:
         name: of the network.
         network: in evaluation mode, as the stage before left it; a stage that changes
             it changes a copy.
-        inputs: example inputs, batch 1.
+        inputs: positional example inputs, batch 1.
+        keywords: keyword example inputs.
         data: None where the run file names none.
         machine: to decide for.
         threads: one call may use.
@@ -65,6 +66,7 @@ class Context:
     name: str
     network: nn.Module
     inputs: tuple[Any, ...]
+    keywords: Mapping[str, Any]
     data: Data | None
     machine: Machine
     threads: int
@@ -109,9 +111,11 @@ class Stage(Protocol[Settings]):
 
     Attributes:
         settings: a frozen dataclass whose fields are the keys of the stage's table.
+        gives: the limits of `Budget` that only this stage finds a value for.
     """
 
     settings: type[Settings]
+    gives: tuple[str, ...]
 
     def run(self, context: Context, settings: Settings) -> StageResult:
         """Do the step.

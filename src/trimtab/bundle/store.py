@@ -72,7 +72,7 @@ class Bundle:
     def graph(self) -> Graph:
         """The network."""
         path = self.path / GRAPH
-        return graphs.loads(path.read_text("utf-8"), str(path))
+        return graphs.loads(path.read_text("utf-8", errors="replace"), str(path))
 
     @cached_property
     def sections(self) -> tuple[Section, ...]:
@@ -106,8 +106,12 @@ class Bundle:
 
 
 def is_bundle(path: Path) -> bool:
-    """Whether a folder claims to be a bundle."""
-    return (path / MANIFEST).is_file()
+    """Whether a folder claims to be a bundle, of whatever version."""
+    manifest = path / MANIFEST
+    if not manifest.is_file():
+        return False
+    with manifest.open("rb") as file:
+        return b'"format": "trimtab-bundle-' in file.read(200)
 
 
 def require_free(path: Path, *, overwrite: bool) -> None:
@@ -204,7 +208,7 @@ def read(path: Path) -> Bundle:
     Raises:
         BundleError: there is none, or it is damaged.
     """
-    if not is_bundle(path):
+    if not (path / MANIFEST).is_file():
         raise BundleError(
             f"bundle {str(path)!r}",
             rule=f"the folder has no {MANIFEST}"

@@ -47,6 +47,7 @@ def inspect(
         from trimtab.cost.latency import Roofline
         from trimtab.graph.execute import Executor
         from trimtab.graph.types import Ref
+        from trimtab.hardware.detect import fingerprint
         from trimtab.hardware.load import machine as find_machine
         from trimtab.hardware.machine import Origin
         from trimtab.hardware.measure import profile
@@ -145,8 +146,13 @@ def inspect(
         out.print(
             f"measured:  {format_duration(measured.latency_s)} "
             f"(quartiles {format_duration(low)} to {format_duration(high)}, "
-            f"{measured.calls} calls, {measured.clock}); the prediction is "
-            f"{100 * (whole['latency_s'] / measured.latency_s - 1):+.0f} % off"
+            f"{measured.calls} calls, {measured.clock}); "
+            + (
+                "the prediction is "
+                f"{100 * (whole['latency_s'] / measured.latency_s - 1):+.0f} % off"
+                if target.fingerprint == fingerprint()
+                else f"the prediction is for {target.name}, which this host is not"
+            )
         )
     if target.fingerprint and Origin.MEASURED not in {
         source.origin for source in target.sources.values()

@@ -131,9 +131,10 @@ def calibrate_machine(as_json: Json = False) -> None:
     with progress_bar(quiet=as_json) as progress:
         progress("calibrate", 0.0, "starting")
         from trimtab.hardware.calibrate import calibrate
-        from trimtab.hardware.calibration import save
+        from trimtab.hardware.calibration import require_writable, save
         from trimtab.hardware.detect import present
 
+        require_writable()
         measured = calibrate(
             present(),
             progress=lambda done, text: progress("calibrate", done, text),

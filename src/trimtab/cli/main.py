@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import logging
-import os
 import sys
 from typing import Annotated
 
@@ -13,9 +12,12 @@ import typer
 from trimtab._version import __version__
 from trimtab.cli import inspect, machine, run, show
 from trimtab.cli.output import fail
-from trimtab.errors import BudgetInfeasibleError, TrimtabError
+from trimtab.errors import BudgetInfeasibleError, TrimtabError, UsageError
 
 __all__ = ["app", "main"]
+
+_INTERRUPTED = 130
+# What typer ends with after Ctrl-C, as shells do.
 
 app = typer.Typer(
     name="trimtab",
@@ -66,17 +68,31 @@ def main() -> None:
         code = fail(error, as_json=as_json, code=2)
     except TrimtabError as error:
         code = fail(error, as_json=as_json, code=1)
-    except KeyboardInterrupt:
-        sys.stderr.write("stopped; nothing was written\n")
-        code = 130
-    except BrokenPipeError:
-        # The reader (head, less) has gone: the rest is not wanted.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = 0
+    except OSError as error:
+        code = fail(_from_system(error), as_json=as_json, code=1)
     except Exception as error:
         show_usage = getattr(error, "show", None)  # a wrong option or command
         if show_usage is None:
             raise
-        show_usage()
-        code = 1  # 2 means: does not fit
+        if as_json:
+            wrong = UsageError(
+                str(getattr(error, "message", error)).rstrip("."),
+                where="command line",
+                remedy="see trimtab --help",
+            )
+            code = fail(wrong, as_json=True, code=1)
+        else:
+            show_usage()
+            code = 1  # 2 means: does not fit
+    if code == _INTERRUPTED:
+        sys.stderr.write("stopped\n")
     sys.exit(code or 0)
+
+
+def _from_system(error: OSError) -> TrimtabError:
+    return TrimtabError(
+        "reading or writing",
+        rule=error.strerror or str(error),
+        where=str(error.filename or "standard output"),
+        remedy="make room or give permission there, or choose another place",
+    )

@@ -23,6 +23,7 @@ __all__ = [
     "SCHEMA_VERSION",
     "console",
     "fail",
+    "plain",
     "print_json",
     "progress_bar",
     "table",
@@ -52,8 +53,20 @@ def fail(error: TrimtabError, *, as_json: bool, code: int) -> int:
         print_json(error.to_dict())
     else:
         stderr = Console(stderr=True, highlight=False)
-        stderr.print(f"[bold red]error[/]: {escape(str(error))}", soft_wrap=True)
+        stderr.print(f"[bold red]error[/]: {escape(plain(str(error)))}", soft_wrap=True)
     return code
+
+
+def plain(text: str) -> str:
+    r"""Return text without characters that control a terminal; line ends stay.
+
+    Example:
+        >>> plain("a\x1b[2Jb")
+        'a?[2Jb'
+    """
+    return "".join(
+        letter if letter.isprintable() or letter == "\n" else "?" for letter in text
+    )
 
 
 def table(
@@ -68,7 +81,7 @@ def table(
         columns: heading and unit (`trimtab.units.format_value`); "" for text.
         rows: a cell per column; None is empty.
     """
-    made = Table(title=title, title_justify="left", header_style="bold")
+    made = Table(title=plain(title), title_justify="left", header_style="bold")
     for heading, unit in columns:
         made.add_column(
             heading, justify="right" if unit else "left", overflow="fold", no_wrap=False
@@ -81,7 +94,7 @@ def table(
             elif unit and isinstance(cell, int | float):
                 cells.append(format_value(cell, unit))
             else:
-                cells.append(escape(str(cell)))
+                cells.append(escape(plain(str(cell))))
         made.add_row(*cells)
     return made
 

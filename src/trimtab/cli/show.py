@@ -9,6 +9,7 @@ import typer
 
 from trimtab.cli.output import (
     console,
+    plain,
     print_json,
     table,
     verdict_records,
@@ -34,7 +35,7 @@ def show(
 
     found = read(bundle)
     if graph and not as_json:
-        print(to_text(found.graph), end="")
+        print(plain(to_text(found.graph)), end="")
         return
     manifest = found.manifest
     seen = observations.read(bundle)

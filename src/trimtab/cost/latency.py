@@ -16,7 +16,7 @@ from trimtab.cost.work import Call, Work, work_of
 from trimtab.errors import MachineError, UsageError
 from trimtab.graph.operators import OPERATORS, Family
 from trimtab.graph.types import ConstantKind, Graph, Node
-from trimtab.hardware.machine import Kind, Machine
+from trimtab.hardware.machine import Machine
 
 __all__ = ["LatencyModel", "Roofline", "efficiency_class"]
 
@@ -105,10 +105,7 @@ class Roofline:
             for constant in graph.tensors
             if constant.kind is not ConstantKind.TENSOR
         )
-        # All streaming multiprocessors of a GPU work on one call.
-        used = (
-            machine.cores if machine.kind is Kind.GPU else min(threads, machine.cores)
-        )
+        used = machine.cores_for(threads)
         nodes = tuple(
             NodeEstimate(
                 name=node.name,
@@ -163,13 +160,7 @@ def _level(machine: Machine, size_bytes: int, cores: int) -> tuple[Limit, float]
     Level 1 is left out: an operator's operands never fit it together with its code's
     own traffic, and a framework cannot be measured there.
     """
-    best = (
-        Limit.MEMORY,
-        min(
-            machine.memory.core_bandwidth_bytes_per_s * cores,
-            machine.memory.bandwidth_bytes_per_s,
-        ),
-    )
+    best = (Limit.MEMORY, machine.memory_bandwidth(cores))
     for level, limit in ((3, Limit.L3), (2, Limit.L2)):
         cache = machine.cache(level)
         if cache is None:

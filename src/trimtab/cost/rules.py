@@ -295,7 +295,7 @@ def _reads(call: Call, name: str) -> Work:
     """Only that argument is read; another one gives a shape or a dtype."""
     size = call.type(name).size_bytes
     ref = call.argument(name)
-    constant = isinstance(ref, Ref) and call.graph.constant(ref) is not None
+    constant = isinstance(ref, Ref) and call.graph.is_weight(ref)
     return Work(
         read_bytes=0 if constant else size,
         weight_bytes=size if constant else 0,

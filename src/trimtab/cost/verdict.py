@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 
@@ -89,10 +90,10 @@ class Budget:
     def __post_init__(self) -> None:
         for each in fields(self):
             limit = getattr(self, each.name)
-            if limit is not None and not limit > 0:
+            if limit is not None and not 0 < limit < math.inf:
                 raise UsageError(
                     f"`Budget({each.name}=...)` of {limit}",
-                    rule="a limit must be positive",
+                    rule="a limit must be positive and finite",
                     remedy="give a positive number, or leave it out",
                 )
         if self.accuracy_frac is not None and self.accuracy_frac > 1:

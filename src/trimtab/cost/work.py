@@ -131,10 +131,10 @@ class Call:
         read = weights = 0
         for ref in dict.fromkeys(self.node.inputs):
             size = self.graph.type_of(ref).size_bytes
-            if self.graph.constant(ref) is None:
-                read += size
-            else:
+            if self.graph.is_weight(ref):
                 weights += size
+            else:
+                read += size
         return Work(
             multiply_adds=multiply_adds,
             flops=flops + 2 * multiply_adds,

@@ -13,6 +13,7 @@ import contextlib
 import gc
 import io
 import logging
+import threading
 import warnings
 from collections.abc import Iterator, Mapping
 
@@ -22,6 +23,7 @@ import torch._functorch.aot_autograd  # export imports both when it is first cal
 from torch import fx, nn
 from torch.export import ExportedProgram
 from torch.export.graph_signature import OutputKind
+from torch.utils import _pytree as pytree
 
 from trimtab.errors import CaptureError, UsageError
 from trimtab.graph.convert import CONSTANT_KINDS, Reader
@@ -29,6 +31,13 @@ from trimtab.graph.inplace import needs_decomposition, written_by
 from trimtab.graph.types import ConstantKind, Graph
 
 __all__ = ["capture", "weights_of"]
+
+
+_LOCK = threading.RLock()
+# torch.export keeps its modes in the process, and so does what keeps it quiet.
+
+_FAILURES = (Exception, SystemExit)
+# A forward() that calls sys.exit() must not end the program with success.
 
 
 def capture(
@@ -73,11 +82,11 @@ def capture(
         )
     title = name or type(module).__name__
     _require_evaluation(module, title)
-    kwargs = dict(example_kwargs or {})
-    program = _export(module, example_inputs, kwargs, title)
-    if needs_decomposition(program):
-        with _quiet():
-            program = program.run_decompositions({})
+    args, kwargs = _distinct(example_inputs, dict(example_kwargs or {}))
+    with _LOCK:
+        program = _export(module, args, kwargs, title)
+        if needs_decomposition(program):
+            program = _decomposed(program, title)
     _require_stateless(program, title)
     return Reader(module, program, title).graph()
 
@@ -113,6 +122,28 @@ def weights_of(module: nn.Module, graph: Graph) -> dict[str, torch.Tensor]:
                 remedy="give the module that was captured",
             )
         found[constant.shares] = tensor.detach()
+    return found
+
+
+def _distinct(
+    args: tuple[object, ...], kwargs: dict[str, object]
+) -> tuple[tuple[object, ...], dict[str, object]]:
+    """Return the inputs with tensors that share memory copied.
+
+    torch.export takes one tensor given twice for one input, and the graph would then
+    ignore the other.
+    """
+    leaves, spec = pytree.tree_flatten((args, kwargs))
+    seen: set[int] = set()
+    for index, leaf in enumerate(leaves):
+        if isinstance(leaf, torch.Tensor):
+            storage = leaf.untyped_storage()._cdata
+            if storage in seen:
+                leaves[index] = leaf.detach().clone()
+            seen.add(storage)
+    found: tuple[tuple[object, ...], dict[str, object]] = pytree.tree_unflatten(
+        leaves, spec
+    )
     return found
 
 
@@ -167,7 +198,7 @@ def _export(
     torch.backends.mha.set_fastpath_enabled(False)
     try:
         return _call_export(module, args, kwargs)
-    except Exception as error:
+    except _FAILURES as error:
         path = _failing_module(module, args, kwargs)
         where = f"module {path!r}" if path else f"forward() of {title}"
         raise _explain(error, title, where) from error
@@ -175,7 +206,22 @@ def _export(
         torch.backends.mha.set_fastpath_enabled(fastpath)
 
 
-def _explain(error: Exception, title: str, where: str) -> CaptureError:
+def _decomposed(program: ExportedProgram, title: str) -> ExportedProgram:
+    try:
+        with _quiet():
+            decomposed: ExportedProgram = program.run_decompositions({})
+            return decomposed
+    except _FAILURES as error:
+        raise CaptureError(
+            f"network {title!r}",
+            rule="it overwrites tensors in a way that PyTorch cannot make functional: "
+            f"{(str(error).splitlines() or [type(error).__name__])[0][:300]}",
+            where=f"forward() of {title}",
+            remedy="write the in-place operators on views out of place",
+        ) from error
+
+
+def _explain(error: BaseException, title: str, where: str) -> CaptureError:
     text = str(error).strip() or type(error).__name__
     reason = text.splitlines()[0][:300].rstrip(".")
     kind = type(error).__name__
@@ -218,7 +264,7 @@ def _failing_module(
     )
     try:
         _call_export(module, args, kwargs)
-    except Exception:
+    except _FAILURES:
         return stack[-1] if stack else ""
     finally:
         for handle in handles:

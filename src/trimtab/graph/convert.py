@@ -22,6 +22,7 @@ from trimtab.graph.inplace import storages, tensor_of, written_by
 from trimtab.graph.operators import functional_form, is_view
 from trimtab.graph.tree import LEAF, Tree
 from trimtab.graph.types import (
+    ITEM_BYTES,
     Argument,
     Constant,
     ConstantKind,
@@ -165,10 +166,18 @@ class Reader:
             raise CaptureError(
                 f"shape {shape} of {node.name!r}",
                 rule="a graph has fixed shapes, this one depends on values",
-                where=f"module {_module(node)[0]!r}",
+                where=f"{_place(node)}",
                 remedy="avoid operators such as nonzero, unique and boolean indexing",
             )
-        return TensorType(shape, _dtype_name(tensor.dtype))
+        name = _dtype_name(tensor.dtype)
+        if name not in ITEM_BYTES:
+            raise CaptureError(
+                f"tensor of dtype {name}",
+                rule=f"a graph holds {', '.join(ITEM_BYTES)}",
+                where=f"value {node.name!r}, {_place(node)}",
+                remedy="convert it; torch.view_as_real does it for complex numbers",
+            )
+        return TensorType(shape, name)
 
     def _nodes(self) -> Iterator[Node]:
         for node in self.program.graph.nodes:
@@ -185,11 +194,10 @@ class Reader:
             written = written_by(node)
             functional = functional_form(op)
             if functional is None:
-                module, _ = _module(node)
                 raise CaptureError(
                     f"operator {op!r}",
                     rule="it is not in the vocabulary of graphs",
-                    where=f"node {node.name!r}, module {module!r}",
+                    where=f"node {node.name!r}, {_place(node)}",
                     remedy="write the layer with other operators, or add a line to "
                     "trimtab/graph/operators.py and a rule to trimtab/cost/rules.py",
                 )
@@ -199,7 +207,7 @@ class Reader:
                     f"operator {op!r} in training",
                     rule="it draws random numbers or changes its own statistics, and a "
                     "graph computes the same each time",
-                    where=f"node {node.name!r}, module {_module(node)[0]!r}",
+                    where=f"node {node.name!r}, {_place(node)}",
                     remedy="pass training=self.training and call .eval() first",
                 )
             self.current[node] = Ref(node.name)
@@ -246,7 +254,7 @@ class Reader:
             raise CaptureError(
                 f"argument {value!r} of operator {op!r}",
                 rule="arguments are values, numbers, text and PyTorch's dtypes",
-                where=f"node {node.name!r}, module {_module(node)[0]!r}",
+                where=f"node {node.name!r}, {_place(node)}",
                 remedy="write the layer with plain numbers",
             )
 
@@ -333,3 +341,8 @@ def _module(node: fx.Node) -> tuple[str, str]:
     path, kind = next(reversed(stack.values()), ("", ""))  # the innermost
     name = kind if isinstance(kind, str) else getattr(kind, "__name__", "")
     return _CALL_NUMBER.sub("", path), name.rpartition(".")[2]
+
+
+def _place(node: fx.Node) -> str:
+    path, _ = _module(node)
+    return f"module {path!r}" if path else "the network itself"

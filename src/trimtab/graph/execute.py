@@ -66,7 +66,15 @@ class Executor:
         device: str | torch.device = "cpu",
     ) -> None:
         self.graph = graph
-        self.device = torch.device(device)
+        try:
+            self.device = torch.empty(0, device=device).device
+        except (RuntimeError, AssertionError) as error:
+            raise ExecutionError(
+                f"device {str(device)!r}",
+                rule=str(error).splitlines()[0],
+                where=f"graph {graph.name!r}",
+                remedy="name a device that this build of torch has, such as cpu",
+            ) from error
         self._constants = {
             Ref(constant.name): self._constant(constant, weights)
             for constant in graph.constants
@@ -77,6 +85,8 @@ class Executor:
             (*_bind(node, self.device), node, last[index])
             for index, node in enumerate(graph.nodes)
         ]
+        static = [step for step in self._steps if step[3].name in graph.static]
+        _compute(static, self._constants, lambda node: None)
 
     def _constant(
         self, constant: Constant, weights: Mapping[str, torch.Tensor]
@@ -89,8 +99,11 @@ class Executor:
             tensor is None
             or tuple(tensor.shape) != constant.type.shape
             or tensor.dtype != dtype
+            or (tensor.is_meta and self.device.type != "meta")
         ):
-            have = "none" if tensor is None else f"{tensor.dtype}{list(tensor.shape)}"
+            have = "none"
+            if tensor is not None:
+                have = f"{tensor.dtype}{list(tensor.shape)} on {tensor.device}"
             raise ExecutionError(
                 f"weight {constant.shares!r}",
                 rule=f"the graph needs {constant.type}, got {have}",
@@ -183,43 +196,50 @@ class Executor:
                 )
         alive = {**self._constants, **values}
 
-        def fill(argument: Argument) -> object:
-            if isinstance(argument, Ref):
-                return alive[argument]
-            if isinstance(argument, tuple):
-                return [fill(each) for each in argument]
-            return argument
-
-        with torch.no_grad():
-            for function, positional, keywords, node, dying in self._steps[start:stop]:
-                try:
-                    result = function(
-                        *map(fill, positional),
-                        **{key: fill(value) for key, value in keywords.items()},
-                    )
-                except (RuntimeError, TypeError, ValueError, IndexError) as error:
-                    raise ExecutionError(
-                        f"operator {node.op}",
-                        rule=str(error).splitlines()[0],
-                        where=f"node {node.name!r}, module {node.module!r}",
-                        remedy="check the values of the inputs: their shapes are right",
-                    ) from error
-                if isinstance(result, tuple | list):
-                    for index, each in enumerate(result):
-                        alive[Ref(node.name, index)] = each
-                else:
-                    alive[Ref(node.name)] = result
-                for ref in dying:
-                    alive.pop(ref, None)
-                if watch is not None:
-                    watch(node)
+        _compute(self._steps[start:stop], alive, watch or (lambda node: None))
         return {ref: alive[ref] for ref in self._live[stop]}
+
+
+def _compute(
+    steps: list[_Step], alive: dict[Ref, Value], watch: Callable[[Node], None]
+) -> None:
+    """Run the steps on the values in `alive`, and put there what they make."""
+
+    def fill(argument: Argument) -> object:
+        if isinstance(argument, Ref):
+            return alive[argument]
+        if isinstance(argument, tuple):
+            return [fill(each) for each in argument]
+        return argument
+
+    with torch.no_grad():
+        for function, positional, keywords, node, dying in steps:
+            try:
+                result = function(
+                    *map(fill, positional),
+                    **{key: fill(value) for key, value in keywords.items()},
+                )
+            except (RuntimeError, TypeError, ValueError, IndexError) as error:
+                raise ExecutionError(
+                    f"operator {node.op}",
+                    rule=(str(error).splitlines() or [type(error).__name__])[0],
+                    where=f"node {node.name!r}, module {node.module!r}",
+                    remedy="check the values of the inputs, and that the graph was "
+                    "captured, not written",
+                ) from error
+            if isinstance(result, tuple | list):
+                for index, each in enumerate(result):
+                    alive[Ref(node.name, index)] = each
+            else:
+                alive[Ref(node.name)] = result
+            for ref in dying:
+                alive.pop(ref, None)
+            watch(node)
 
 
 def _last_uses(graph: Graph) -> list[tuple[Ref, ...]]:
     """Return per node the values that nothing needs after it."""
-    kept = {Ref(constant.name) for constant in graph.constants}
-    kept.update(each for each in graph.outputs if isinstance(each, Ref))
+    kept = {each for each in graph.outputs if isinstance(each, Ref)}
     last: dict[Ref, int] = {}
     for index, node in enumerate(graph.nodes):
         for output in range(len(node.outputs)):
@@ -228,7 +248,7 @@ def _last_uses(graph: Graph) -> list[tuple[Ref, ...]]:
             last[ref] = index
     dying: list[list[Ref]] = [[] for _ in graph.nodes]
     for ref, index in last.items():
-        if ref not in kept:
+        if ref not in kept and ref.name not in graph.static:
             dying[index].append(ref)
     return [tuple(each) for each in dying]
 

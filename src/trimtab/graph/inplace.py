@@ -18,6 +18,24 @@ from trimtab.graph.operators import functional_form
 
 __all__ = ["needs_decomposition", "storages", "tensor_of", "written_by"]
 
+_PREDICATES = frozenset(
+    {
+        "eq",
+        "ne",
+        "lt",
+        "le",
+        "gt",
+        "ge",
+        "isnan",
+        "isinf",
+        "logical_and",
+        "logical_or",
+        "logical_not",
+        "logical_xor",
+    }
+)
+# Their results are bool; in place they keep the dtype.
+
 _IDENTITIES = frozenset(
     f"aten.{name}.default" for name in ("dropout", "feature_dropout", "alpha_dropout")
 )
@@ -128,11 +146,18 @@ def _require_seen(other: fx.Node, written: fx.Node, node: fx.Node) -> None:
 
 def _same_dtype(node: fx.Node, written: torch.Tensor) -> bool:
     """Whether the functional form keeps the dtype that the in-place form must keep."""
+    if not written.dtype.is_floating_point and written.dtype is not torch.bool:
+        limit: tuple[type, ...] = (float,)
+    else:
+        limit = (float, int) if written.dtype is torch.bool else ()
+    name = str(node.target).split(".")[1].rstrip("_")
+    if name in _PREDICATES and written.dtype is not torch.bool:
+        return False
     for value in (*node.args, *node.kwargs.values()):
         if isinstance(value, fx.Node):
             tensor = tensor_of(value)
             if tensor is None or tensor.dtype != written.dtype:
                 return False
-        elif isinstance(value, float) and not written.dtype.is_floating_point:
+        elif type(value) in limit:
             return False
     return True

@@ -1,7 +1,7 @@
 """Which values are alive when: live sets, peak activation memory, cuts.
 
 A position is a place between nodes: 0 is before the first, ``len(nodes)`` after the
-last. Constants are not counted, they are always there.
+last. Constants are not counted, nor views of them: they are always there.
 """
 
 from __future__ import annotations
@@ -11,7 +11,14 @@ from dataclasses import dataclass
 
 from trimtab.graph.types import Graph, Ref, refs_in
 
-__all__ = ["Cut", "Peak", "cuts", "live_sets", "peak_activation"]
+__all__ = [
+    "Cut",
+    "Peak",
+    "activation_sizes",
+    "cuts",
+    "live_sets",
+    "peak_activation",
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,7 +52,6 @@ class Peak:
 def _intervals(graph: Graph) -> dict[Ref, tuple[int, int]]:
     """Return from which position to which each value is alive, used ones only."""
     end = len(graph.nodes)
-    owned = {constant.name for constant in graph.constants}
     born: dict[Ref, int] = {Ref(leaf.name): 0 for leaf in graph.inputs if leaf.type}
     last: dict[Ref, int] = {}
     for index, node in enumerate(graph.nodes):
@@ -60,7 +66,7 @@ def _intervals(graph: Graph) -> dict[Ref, tuple[int, int]]:
     return {
         ref: (born[ref], used)
         for ref, used in last.items()
-        if ref.name not in owned and ref in born
+        if ref.name not in graph.static and ref in born
     }
 
 
@@ -90,25 +96,13 @@ def cuts(graph: Graph) -> Sequence[Cut]:
     ]
 
 
-def peak_activation(graph: Graph) -> Peak:
-    """Return the largest activation memory in use at once.
+def activation_sizes(graph: Graph) -> tuple[int, ...]:
+    """Return the bytes of activations in use while each node runs.
 
-    While a node runs, its inputs, its outputs and all that is needed later are alive.
-    Views take no memory of their own; they keep alive what they show.
+    Its inputs, its outputs and all that is needed later are alive. Views take no memory
+    of their own; they keep alive what they show.
     """
-    owner: dict[Ref, Ref] = {}
-    for node in graph.nodes:
-        for output in range(len(node.outputs)):
-            ref = Ref(node.name, output)
-            owner[ref] = owner.get(node.view_of, node.view_of) if node.view_of else ref
-    constants = {constant.name for constant in graph.constants}
-
-    def size(refs: set[Ref]) -> int:
-        return sum(
-            graph.type_of(ref).size_bytes for ref in refs if ref.name not in constants
-        )
-
-    best = Peak(size_bytes=0, node="")
+    sizes = []
     sets = live_sets(graph)
     for index, node in enumerate(graph.nodes):
         made = {
@@ -116,10 +110,21 @@ def peak_activation(graph: Graph) -> Peak:
             for output, kind in enumerate(node.outputs)
             if kind is not None
         }
-        alive = {owner.get(ref, ref) for ref in {*sets[index], *made}}
-        total = size(alive)
-        if total > best.size_bytes or not best.node:
-            best = Peak(size_bytes=total, node=node.name)
-    if not graph.nodes:
-        best = Peak(size_bytes=size(set(sets[0])), node="")
-    return best
+        alive = {graph.owner(ref) for ref in {*sets[index], *made}}
+        sizes.append(_size(graph, alive))
+    return tuple(sizes)
+
+
+def peak_activation(graph: Graph) -> Peak:
+    """Return the largest activation memory in use at once (`activation_sizes`)."""
+    sizes = activation_sizes(graph)
+    if not sizes:
+        return Peak(size_bytes=_size(graph, set(live_sets(graph)[0])), node="")
+    largest = max(sizes)
+    return Peak(size_bytes=largest, node=graph.nodes[sizes.index(largest)].name)
+
+
+def _size(graph: Graph, refs: set[Ref]) -> int:
+    return sum(
+        graph.type_of(ref).size_bytes for ref in refs if not graph.is_weight(ref)
+    )

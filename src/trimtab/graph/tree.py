@@ -43,6 +43,16 @@ class Tree:
                 remedy="give one key for every child",
             )
 
+        if self.kind == "namedtuple" and not all(
+            isinstance(each, str) and each.isidentifier()
+            for each in (self.name, *self.keys)
+        ):
+            raise UsageError(
+                f"named tuple {self.name!r} with fields {self.keys}"[:200],
+                rule="its names are Python identifiers",
+                remedy="capture the network again",
+            )
+
     @property
     def leaf_count(self) -> int:
         """How many leaves stand below."""

@@ -42,6 +42,11 @@ ITEM_BYTES = FrozenDict(
 """Bytes of one element of every dtype a graph may hold."""
 
 
+_MAX_RANK = 64
+_MAX_ELEMENTS = 1 << 48
+# PyTorch itself goes no further; a file that claims more is hostile.
+
+
 @dataclass(frozen=True, slots=True)
 class TensorType:
     """Shape and dtype of a tensor.
@@ -55,10 +60,16 @@ class TensorType:
     dtype: str
 
     def __post_init__(self) -> None:
-        if self.dtype not in ITEM_BYTES or any(size < 0 for size in self.shape):
+        if (
+            self.dtype not in ITEM_BYTES
+            or len(self.shape) > _MAX_RANK
+            or not all(type(size) is int and size >= 0 for size in self.shape)
+            or self.elements > _MAX_ELEMENTS
+        ):
             raise GraphError(
-                f"tensor type {self}",
-                rule=f"sizes are not negative, dtypes are {', '.join(ITEM_BYTES)}",
+                f"tensor type {self}"[:200],
+                rule=f"sizes are not negative, there are at most {_MAX_RANK} of them "
+                f"and 2^48 elements, dtypes are {', '.join(ITEM_BYTES)}",
                 remedy="convert the tensor to one of these dtypes",
             )
 
@@ -263,6 +274,14 @@ class Graph:
                 )
             widths[each.name] = len(each.outputs) if isinstance(each, Node) else 1
         for argument in self.outputs:
+            if isinstance(argument, tuple | Token):
+                raise GraphError(
+                    f"output {argument!r}"[:200],
+                    rule="outputs are values, numbers, text or None; they nest by the "
+                    "output tree",
+                    where=f"graph {self.name!r}",
+                    remedy="give the leaves one by one",
+                )
             for ref in refs_in(argument):
                 self._require_defined(ref, "the outputs")
         for leaves, tree, what in (
@@ -345,6 +364,33 @@ class Graph:
     def constant(self, ref: Ref) -> Constant | None:
         """Return the constant a value is, or None where it is computed or given."""
         return self._constants.get(ref.name)
+
+    @cached_property
+    def _owners(self) -> dict[Ref, Ref]:
+        owners: dict[Ref, Ref] = {}
+        for node in self.nodes:
+            if node.view_of is not None:
+                owner = owners.get(node.view_of, node.view_of)
+                for output in range(len(node.outputs)):
+                    owners[Ref(node.name, output)] = owner
+        return owners
+
+    def owner(self, ref: Ref) -> Ref:
+        """Return the value whose memory `ref` shows: itself unless it is a view."""
+        return self._owners.get(ref, ref)
+
+    def is_weight(self, ref: Ref) -> bool:
+        """Whether a value is a constant or shows the memory of one."""
+        return self.owner(ref).name in self._constants
+
+    @cached_property
+    def static(self) -> frozenset[str]:
+        """Names of what is the same in every call: constants, views of them alone."""
+        names = set(self._constants)
+        for node in self.nodes:
+            if node.view_of is not None and {ref.name for ref in node.inputs} <= names:
+                names.add(node.name)
+        return frozenset(names)
 
     @cached_property
     def tensors(self) -> tuple[Constant, ...]:

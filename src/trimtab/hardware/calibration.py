@@ -17,7 +17,7 @@ from trimtab.hardware.load import machine as load_machine
 from trimtab.hardware.load import to_toml
 from trimtab.hardware.machine import Machine
 
-__all__ = ["calibration_path", "save", "stored"]
+__all__ = ["calibration_path", "require_writable", "save", "stored"]
 
 
 def calibration_path() -> Path:
@@ -28,6 +28,28 @@ def calibration_path() -> Path:
     folder = os.environ.get("TRIMTAB_CACHE")
     root = Path(folder) if folder else user_cache_path("trimtab")
     return root / "machines" / f"{fingerprint()}.toml"
+
+
+def require_writable() -> None:
+    """Refuse a cache folder that cannot be written, before ten seconds are spent.
+
+    Raises:
+        MachineError: it cannot.
+    """
+    folder = calibration_path().parent
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        writable = os.access(folder, os.W_OK | os.X_OK)
+        reason = "it is not writable"
+    except OSError as error:
+        writable, reason = False, error.strerror or str(error)
+    if not writable:
+        raise MachineError(
+            "cache folder for calibrations",
+            rule=reason,
+            where=str(folder),
+            remedy="name another folder with the environment variable TRIMTAB_CACHE",
+        )
 
 
 def save(machine: Machine) -> Path:

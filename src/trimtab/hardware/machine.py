@@ -200,6 +200,20 @@ class Machine:
         """Return the cache of that level, or None where the machine has none."""
         return next((cache for cache in self.caches if cache.level == level), None)
 
+    def cores_for(self, threads: int) -> int:
+        """Return the cores that work on one call with that many threads.
+
+        All streaming multiprocessors of a GPU do.
+        """
+        return self.cores if self.kind is Kind.GPU else min(threads, self.cores)
+
+    def memory_bandwidth(self, cores: int) -> float:
+        """Return what that many cores stream from memory, in bytes per second."""
+        return min(
+            self.memory.core_bandwidth_bytes_per_s * cores,
+            self.memory.bandwidth_bytes_per_s,
+        )
+
     def peak_flops_per_s(self, threads: int = 1) -> float:
         """float32 peak of that many cores, at most all of them."""
         return self.core.peak_flops_per_s * min(threads, self.cores)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from trimtab.bundle.section import Bars, Line, Section, Series, Table
 from trimtab.cost.estimate import NetworkEstimate, NodeEstimate
 from trimtab.cost.latency import efficiency_class
-from trimtab.graph.liveness import live_sets, peak_activation
+from trimtab.graph.liveness import activation_sizes, peak_activation
 from trimtab.graph.types import ConstantKind, Graph, Node
 from trimtab.hardware.machine import Machine
 
@@ -80,6 +80,12 @@ def rows(
     parts: dict[str, NodeEstimate] = {each.name: each for each in estimate.nodes}
     total = estimate.latency_s or 1.0
     counted: set[str] = set()
+    inner = {
+        node.module[:index]
+        for node in graph.nodes
+        for index, letter in enumerate(node.module)
+        if letter == "."
+    }
     found: list[Row] = []
     for group in _groups(graph):
         estimates = [parts[node.name] for node in group]
@@ -88,7 +94,7 @@ def rows(
         output = group[-1].outputs[0] if group[-1].outputs else None
         operator = group[0].op.split(".")[1]
         # A block that calls operators itself is named with the operator.
-        leaf = group[0].module and not _is_inner(graph, group[0].module)
+        leaf = group[0].module and group[0].module not in inner
         found.append(
             Row(
                 layer=group[0].module if leaf else _joined(group[0].module, operator),
@@ -106,16 +112,28 @@ def rows(
                 else math.fsum(measured[node.name] for node in group),
             )
         )
+    unused = graph.parameters - sum(row.parameters for row in found)
+    if unused:
+        found.append(
+            Row(
+                layer="(not used by the call)",
+                kind="",
+                shape="-",
+                parameters=unused,
+                multiply_adds=0,
+                flops=0,
+                traffic_bytes=0,
+                latency_s=0.0,
+                bottleneck="",
+                share_frac=0.0,
+                measured_s=None if measured is None else 0.0,
+            )
+        )
     return tuple(found)
 
 
 def _joined(module: str, operator: str) -> str:
     return f"{module}.{operator}" if module else operator
-
-
-def _is_inner(graph: Graph, module: str) -> bool:
-    prefix = f"{module}."
-    return any(node.module.startswith(prefix) for node in graph.nodes)
 
 
 def _owned(graph: Graph, group: list[Node], counted: set[str]) -> int:
@@ -222,11 +240,8 @@ def cost_section(graph: Graph, estimate: NetworkEstimate, machine: Machine) -> S
 
 
 def _roofline(graph: Graph, estimate: NetworkEstimate, machine: Machine) -> Series:
-    peak = machine.peak_flops_per_s(estimate.threads)
-    bandwidth = min(
-        machine.memory.core_bandwidth_bytes_per_s * estimate.threads,
-        machine.memory.bandwidth_bytes_per_s,
-    )
+    cores = machine.cores_for(estimate.threads)
+    peak, bandwidth = machine.peak_flops_per_s(cores), machine.memory_bandwidth(cores)
     points: dict[str, list[tuple[float, float, str]]] = {}
     for node, each in zip(graph.nodes, estimate.nodes, strict=True):
         if each.work.flops and each.work.traffic_bytes:
@@ -268,13 +283,10 @@ def _roofline(graph: Graph, estimate: NetworkEstimate, machine: Machine) -> Seri
 
 
 def _memory(graph: Graph) -> Series:
-    sizes = [
-        float(sum(graph.type_of(ref).size_bytes for ref in values))
-        for values in live_sets(graph)
-    ]
+    sizes = [float(size) for size in activation_sizes(graph)]
     return Series(
-        title="Activations alive between operators",
-        x_title="position in the graph (operators done)",
+        title="Activations alive while each operator runs",
+        x_title="operator, in order",
         y_title="alive",
         y_unit="bytes",
         lines=(
@@ -282,10 +294,7 @@ def _memory(graph: Graph) -> Series:
                 name="alive",
                 x=tuple(float(index) for index in range(len(sizes))),
                 y=tuple(sizes),
-                labels=(
-                    "inputs",
-                    *(node.module or node.name for node in graph.nodes),
-                ),
+                labels=tuple(node.module or node.name for node in graph.nodes),
             ),
         ),
     )
@@ -293,7 +302,7 @@ def _memory(graph: Graph) -> Series:
 
 def _equal(values: list[float]) -> Line:
     """Return the line on which both are the same."""
-    ends = (min(values), max(values))
+    ends = (min(values, default=1.0), max(values, default=1.0))
     return Line(name="equal", x=ends, y=ends)
 
 
@@ -301,7 +310,11 @@ def measured_section(
     graph: Graph, estimate: NetworkEstimate, measured: Profile, machine: Machine
 ) -> Section:
     """Return predicted beside measured, layer by layer."""
-    layers = rows(graph, estimate, measured.nodes_s)
+    layers = [
+        row
+        for row in rows(graph, estimate, measured.nodes_s)
+        if row.latency_s and row.measured_s
+    ]
     error = estimate.latency_s / measured.latency_s - 1
     return Section(
         name="measured",

@@ -5,18 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 from torch import Tensor, nn
 
 from trimtab.bundle.store import Bundle, is_bundle, read
-from trimtab.errors import UsageError
+from trimtab.errors import CaptureError, UsageError
 from trimtab.graph.capture import capture, weights_of
 from trimtab.graph.types import Graph
 from trimtab.zoo.inputs import parse_inputs
 from trimtab.zoo.resolve import resolve
 
-__all__ = ["Opened", "Traced", "open_graph", "open_network"]
+__all__ = ["Opened", "Traced", "beside", "open_graph", "open_network"]
 
 Device = Literal["cpu", "meta"]
 
@@ -74,8 +74,8 @@ def open_network(
         UsageError: the network offers no inputs and none are given.
         NetworkNotFoundError: nothing stands under `spec`.
     """
-    spec = _beside(spec, folder)
-    file = None if weights is None else Path(_beside(weights, folder))
+    spec = beside(spec, folder)
+    file = None if weights is None else Path(beside(weights, folder))
     found = resolve(spec, weights=file, device="cpu" if file else device)
     if inputs:
         args, kwargs = parse_inputs(inputs, device=found.device)
@@ -92,12 +92,17 @@ def open_network(
     )
 
 
-def _beside(spec: str, folder: Path | None) -> str:
-    """Return a path in the folder of the run file, where it names a file there."""
+def beside(spec: str, folder: Path | None) -> str:
+    """Return a path in the folder of the run file, where it names something there.
+
+    Example:
+        >>> beside("zoo:lenet5", Path("plans"))
+        'zoo:lenet5'
+    """
     path, colon, rest = spec.partition(":")
-    if folder is None or not path.endswith((".py", ".safetensors")):
+    if folder is None or not path or Path(path).exists():
         return spec
-    if not Path(path).exists() and (folder / path).exists():
+    if (folder / path).exists():
         return f"{folder / path}{colon}{rest}"
     return spec
 
@@ -133,8 +138,17 @@ def open_graph(
         bundle = read(path)
         found = {} if device == "meta" else bundle.weights()
         return Traced(graph=bundle.graph, weights=found, bundle=bundle)
-    opened = open_network(spec, inputs=inputs, weights=weights, device=device)
-    graph = capture(
-        opened.module, opened.args, cast("Any", opened.kwargs), name=opened.name
-    )
+    try:
+        return _traced(
+            open_network(spec, inputs=inputs, weights=weights, device=device)
+        )
+    except CaptureError:
+        if device == "cpu":
+            raise
+        # Tensors that forward() makes or keeps outside of its state are no meta ones.
+        return _traced(open_network(spec, inputs=inputs, weights=weights))
+
+
+def _traced(opened: Opened) -> Traced:
+    graph = capture(opened.module, opened.args, opened.kwargs, name=opened.name)
     return Traced(graph=graph, weights=weights_of(opened.module, graph))

@@ -48,6 +48,8 @@ def _with(parse: Any) -> BeforeValidator:
     """Read text with a unit; a plain number is in the base unit."""
 
     def read(value: object) -> object:
+        if isinstance(value, bool):
+            raise ValueError("true and false are no numbers")  # noqa: TRY004 - pydantic
         if not isinstance(value, str):
             return value
         try:
@@ -60,8 +62,10 @@ def _with(parse: Any) -> BeforeValidator:
 
 _Count = Annotated[int, _with(parse_count), Field(gt=0)] | None
 _Bytes = Annotated[int, _with(parse_bytes), Field(gt=0)] | None
-_Seconds = Annotated[float, _with(parse_duration), Field(gt=0)] | None
-_Share = Annotated[float, Field(gt=0, le=1)] | None
+_Seconds = (
+    Annotated[float, _with(parse_duration), Field(gt=0, allow_inf_nan=False)] | None
+)
+_Share = Annotated[float, _with(float), Field(gt=0, le=1)] | None
 
 
 @with_config(ConfigDict(extra="forbid"))
@@ -84,8 +88,8 @@ class _PlanTable:
     data: str | None = None
     input: list[str] = field(default_factory=list)
     machine: str = "this"
-    threads: Annotated[int, Field(ge=1, le=4096)] = 1
-    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+    threads: Annotated[int, Field(ge=1, le=4096, strict=True)] = 1
+    seed: Annotated[int, Field(ge=0, lt=2**63, strict=True)] = 0
     output: str = "runs"
     budget: _BudgetTable = field(default_factory=_BudgetTable)
 
@@ -198,11 +202,15 @@ def parse_plan(
     Raises:
         PlanError: a key is unknown or a value wrong; the message names it.
     """
-    tables = {
-        key: value
-        for key, value in record.items()
-        if isinstance(value, Mapping) and key in known
-    }
+    for key, value in record.items():
+        if (key in known or key == "budget") and not isinstance(value, Mapping):
+            raise PlanError(
+                f"{key} = {value!r}"[:200],
+                rule=f"[{key}] is a table",
+                where=where,
+                remedy=f"write [{key}] on a line of its own, its keys below",
+            )
+    tables = {key: value for key, value in record.items() if key in known}
     rest = {key: value for key, value in record.items() if key not in tables}
     table = validated(
         _ADAPTER, rest, where, extra_keys=[f"[{name}]" for name in sorted(known)]
@@ -259,6 +267,8 @@ def validated(
             problems.append(f"{path}: {message[:1].lower()}{message[1:]}")
         schema = adapter.json_schema(mode="validation")
         allowed = [*schema.get("properties", {}), *(extra_keys or [])]
+        if not table and {each["loc"][0] for each in error.errors()} == {"budget"}:
+            allowed = [each.name for each in fields(_BudgetTable)]
         raise PlanError(
             f"table [{table}]" if table else "run file",
             rule="; ".join(dict.fromkeys(problems)),

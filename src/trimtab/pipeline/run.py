@@ -9,6 +9,7 @@ from __future__ import annotations
 import datetime
 import hashlib
 import importlib
+import os
 import platform
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -25,13 +26,13 @@ from trimtab.bundle.section import Section
 from trimtab.bundle.stage import Context, Stage, StageResult
 from trimtab.cost.latency import LatencyModel, Roofline
 from trimtab.cost.verdict import Verdict
-from trimtab.errors import PlanError
+from trimtab.errors import BundleError, PlanError
 from trimtab.graph.capture import capture, weights_of
 from trimtab.graph.liveness import peak_activation
 from trimtab.graph.store import digest
 from trimtab.hardware import load
 from trimtab.hardware.detect import fingerprint
-from trimtab.pipeline.network import open_network
+from trimtab.pipeline.network import beside, open_network
 from trimtab.pipeline.plan import Plan, validated
 from trimtab.report.html import render
 from trimtab.training.data import load as load_data
@@ -126,18 +127,22 @@ def run(
         for name in STAGES
         if name in plan.stages
     ]
-    machine = load.machine(plan.machine)
+    _require_values(plan, [stage for _, stage, _ in stages])
+    report = plan.output / "report.html"
+    _require_writable(plan.output, report, overwrite=overwrite)
+    machine = load.machine(beside(plan.machine, plan.folder))
     torch.manual_seed(plan.seed)  # of weights that a factory draws
     opened = open_network(
         plan.network, inputs=plan.input, weights=plan.weights, folder=plan.folder
     )
     data = None
     if plan.data is not None:
-        data = load_data(plan.data, seed=plan.seed)
+        data = load_data(beside(plan.data, plan.folder), seed=plan.seed)
     context = Context(
         name=opened.name,
         network=opened.module,
         inputs=opened.args,
+        keywords=opened.kwargs,
         data=data,
         machine=machine,
         threads=plan.threads,
@@ -149,7 +154,9 @@ def run(
     )
     results, context = _carry_out(stages, context, progress)
     progress("bundle", 0.0, "capturing the result")
-    graph = capture(context.network, context.inputs, name=context.name)
+    graph = capture(
+        context.network, context.inputs, context.keywords, name=context.name
+    )
     weights = weights_of(context.network, graph)
     estimate = context.latency.estimate(graph, machine, plan.threads)
     values: dict[str, float] = {
@@ -159,7 +166,7 @@ def run(
         "peak_bytes": peak_activation(graph).size_bytes,
         "latency_s": estimate.latency_s,
     }
-    files: dict[str, bytes] = {}
+    files: dict[str, bytes] = {"machine.toml": load.to_toml(machine).encode()}
     for _, result in results:
         values.update(result.values)
         files.update(result.files)
@@ -198,7 +205,6 @@ def run(
     _observe(path, results)
     progress("bundle", 0.6, "drawing the report")
     observed = [each for _, result in results for each in result.observed_sections]
-    report = plan.output / "report.html"
     _write_report(report, bundle.manifest, [*sections, *observed], machine.title)
     progress("bundle", 1.0, "done")
     return RunResult(
@@ -207,6 +213,45 @@ def run(
         stages=tuple((name, _sentence(result)) for name, result in results),
         verdicts=manifest.verdicts,
     )
+
+
+_ALWAYS = ("parameters", "multiply_adds", "weight_bytes", "peak_bytes", "latency_s")
+# Limits whose values follow from graph and machine, whatever stages run.
+
+
+def _require_values(plan: Plan, stages: list[Stage[Any]]) -> None:
+    """Refuse a limit that no stage of the plan finds a value for."""
+    given = {*_ALWAYS, *(name for stage in stages for name in stage.gives)}
+    for name in plan.resolved()["budget"]:
+        if name not in given:
+            raise PlanError(
+                f"limit on {name}",
+                rule="no stage of this plan finds a value for it, so it could not be "
+                "judged",
+                where=f"{plan.where}, table [budget]",
+                remedy="add the stage that does ([train] for accuracy_frac), or leave "
+                "the limit out",
+            )
+
+
+def _require_writable(folder: Path, report: Path, *, overwrite: bool) -> None:
+    """Refuse a place that cannot be written, before any work is done for it."""
+    existing = folder
+    while not existing.exists() and existing != existing.parent:
+        existing = existing.parent
+    if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
+        raise BundleError(
+            f"output {str(folder)!r}",
+            rule=f"{existing} is no folder that can be written",
+            remedy="give another place with -o",
+        )
+    if report.exists() and not (overwrite and report.is_file()):
+        raise BundleError(
+            "report",
+            rule="something of its name stands there",
+            where=str(report),
+            remedy="give another place with -o, or replace it with --overwrite",
+        )
 
 
 def _carry_out(

@@ -42,6 +42,7 @@ class _Scale:
     """A stage by structure, with settings of its own."""
 
     settings = _Settings
+    gives: tuple[str, ...] = ()
 
     def run(self, context: Context, settings: _Settings) -> StageResult:
         layer = nn.Linear(2, 2, bias=False)
@@ -60,6 +61,7 @@ def context() -> Context:
         name="n",
         network=nn.Identity().eval(),
         inputs=(torch.ones(1, 2),),
+        keywords={},
         data=None,
         machine=load.machine("milan"),
         threads=1,

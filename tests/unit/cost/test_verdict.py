@@ -95,7 +95,8 @@ def test_a_limit_is_positive(name: str, limit: float) -> None:
     with pytest.raises(UsageError) as caught:
         Budget(**{name: limit})  # type: ignore[arg-type]
     assert str(caught.value) == (
-        f"`Budget({name}=...)` of {limit}: a limit must be positive. Give a positive "
+        f"`Budget({name}=...)` of {limit}: a limit must be positive and "
+        "finite. Give a positive "
         "number, or leave it out."
     )
 

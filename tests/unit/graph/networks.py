@@ -89,6 +89,16 @@ def power_in_place(x):
     return y
 
 
+def compare_in_place(x):
+    y = x.clone()
+    y.gt_(0.0)  # stays float32
+    return y * 2
+
+
+def weight_view(x):
+    return x @ torch.ones(2, 3).t().t()
+
+
 def chain_in_place(x):
     y = x + 1
     y.mul_(2).sub_(3)
@@ -157,6 +167,8 @@ def cases():
     functions = (
         live_view,
         views_in_place,
+        compare_in_place,
+        weight_view,
         power_in_place,
         chain_in_place,
         no_grad_inside,

@@ -1,3 +1,6 @@
+import logging
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 import torch
 from torch import nn
@@ -191,3 +194,24 @@ def test_normalisation_by_the_batch_is_refused(networks):
 
     with pytest.raises(CaptureError, match="in training"):
         capture(networks.Function(function).eval(), (torch.zeros(2, 3),))
+
+
+def test_one_tensor_given_twice_is_two_inputs(networks):
+    x = torch.zeros(2)
+    graph = capture(networks.Function(torch.sub).eval(), (x, x))
+    (node,) = graph.nodes
+    assert [ref.name for ref in node.inputs] == [leaf.name for leaf in graph.inputs]
+
+
+def test_many_threads_may_capture():
+    def job(width):
+        return capture(nn.Linear(width, 2).eval(), (torch.zeros(1, width),)).parameters
+
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(job, range(1, 9))) == [2 * w + 2 for w in range(1, 9)]
+    assert logging.root.manager.disable == 0
+
+
+def test_complex_numbers_are_refused_with_the_place(networks):
+    with pytest.raises(CaptureError, match=r"complex64.*view_as_real"):
+        capture(nn.Tanh().eval(), (torch.zeros(2, dtype=torch.complex64),))

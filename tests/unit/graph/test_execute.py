@@ -191,3 +191,13 @@ def test_a_graph_from_the_meta_device_runs_here(networks):
     executor = Executor(graph, weights_of(module, graph))
     with torch.no_grad():
         assert torch.equal(executor(ids), module(ids))
+
+
+def test_devices_and_weights_that_are_not_there():
+    module = nn.Linear(3, 2).eval()
+    graph = capture(module, (torch.zeros(1, 3),))
+    with pytest.raises(ExecutionError, match="device 'banana'"):
+        Executor(graph, weights_of(module, graph), device="banana")
+    absent = {"weight": torch.empty(2, 3, device="meta"), "bias": torch.zeros(2)}
+    with pytest.raises(ExecutionError, match=r"weight 'weight'.*on meta"):
+        Executor(graph, absent)

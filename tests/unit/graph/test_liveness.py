@@ -2,11 +2,15 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from trimtab.cost import rules as _rules
+from trimtab.cost.work import total_work
 from trimtab.frozen import FrozenDict
 from trimtab.graph.capture import capture
 from trimtab.graph.liveness import cuts, live_sets, peak_activation
 from trimtab.graph.tree import LEAF, Tree
 from trimtab.graph.types import Graph, Input, Node, Ref, TensorType, refs_in
+
+assert _rules
 
 ONE_ARGUMENT = Tree(
     kind="tuple", children=(Tree(kind="tuple", children=(LEAF,)), Tree(kind="dict"))
@@ -92,3 +96,20 @@ def test_a_view_takes_no_memory_and_keeps_what_it_shows():
 def test_weights_are_no_activations():
     graph = capture(torch.nn.Linear(100, 2).eval(), (torch.zeros(1, 100),))
     assert peak_activation(graph).size_bytes == (100 + 2) * 4
+
+
+class Transposed(torch.nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.zeros(5, 3))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x @ self.weight.t()
+
+
+def test_views_of_weights_neither_cross_a_cut_nor_are_activations():
+    graph = capture(Transposed().eval(), (torch.zeros(1, 3),))
+    assert [node.op.split(".")[1] for node in graph.nodes] == ["t", "matmul"]
+    assert [cut.size_bytes for cut in cuts(graph)] == [3 * 4, 3 * 4, 5 * 4]
+    assert peak_activation(graph).size_bytes == (3 + 5) * 4
+    assert total_work(graph).weight_bytes == 5 * 3 * 4

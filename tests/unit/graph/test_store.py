@@ -178,3 +178,27 @@ def test_data_of_the_wrong_size_is_refused():
     record["constants"][0]["type"] = ["float32", 3]
     with pytest.raises(GraphError, match="data of the wrong size"):
         loads(json.dumps(record))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda record: record["nodes"][0].update(outputs=[["float32", *[2] * 200]]),
+        lambda record: record["nodes"][0].update(outputs=[["float32", 2**40, 2**40]]),
+        lambda record: record.update(outputs=[[1, 2], None, 3]),
+        lambda record: record.update(
+            output_tree={
+                "kind": "namedtuple",
+                "keys": ["a", "b", "c"],
+                "children": [record["input_tree"]["children"][0]] * 3,
+                "name": "a b;import os",
+            }
+        ),
+    ],
+    ids=["rank", "elements", "nested output", "name of a tuple"],
+)
+def test_hostile_files_are_refused_when_read(change):
+    record = json.loads(json.dumps(RECORD))
+    change(record)
+    with pytest.raises(GraphError, match=r"graph\.json"):
+        loads(json.dumps(record))

@@ -38,11 +38,12 @@ def test_named_tuples_come_back_equal_without_their_class():
     assert list(flatten(Pair(1, 2), tree)) == [1, 2]
 
 
-def test_field_names_from_a_file_cannot_be_code():
-    tree = Tree(
-        kind="namedtuple", keys=("class", "__x"), children=(LEAF, LEAF), name="T"
-    )
+def test_names_from_a_file_cannot_be_code():
+    keys = ("class", "_x")  # a keyword and a leading underscore are renamed
+    tree = Tree(kind="namedtuple", keys=keys, children=(LEAF, LEAF), name="T")
     assert unflatten(iter([1, 2]), tree) == (1, 2)
+    with pytest.raises(UsageError, match="Python identifiers"):
+        Tree(kind="namedtuple", keys=("a",), children=(LEAF,), name="a b;import os")
 
 
 @pytest.mark.parametrize(

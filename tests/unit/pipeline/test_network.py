@@ -62,3 +62,18 @@ def test_named_inputs_go_by_keyword(tmp_path):
 def test_nothing_there():
     with pytest.raises(NetworkNotFoundError, match="zoo:"):
         open_graph("nowhere")
+
+
+def test_tensors_made_in_forward_do_not_stop_inspection(tmp_path):
+    path = tmp_path / "net.py"
+    path.write_text(
+        "import torch\nfrom torch import nn\n"
+        "class Net(nn.Module):\n"
+        "    def __init__(self):\n"
+        "        super().__init__()\n"
+        "        self.t = torch.ones(4)\n"
+        "    def forward(self, x):\n"
+        "        return x * self.t + torch.tensor([1.0, 2.0, 3.0, 4.0])\n"
+    )
+    graph = open_graph(str(path), inputs=["1,4"], device="meta").graph
+    assert len(graph.constants) == 2

@@ -1,3 +1,4 @@
+import math
 from pathlib import Path
 
 import pytest
@@ -39,10 +40,13 @@ def test_stage_tables_are_kept_apart():
         ({"network": "n", "netwrok": "m"}, "netwrok: no such key"),
         ({"network": "n", "budget": {"params": 1}}, "budget.params: no such key"),
         ({"network": "n", "threads": 0}, "threads: input should be greater"),
-        ({"network": "n", "budget": {"latency_s": "5 apples"}}, "one of the units"),
+        ({"network": "n", "budget": {"latency_s": "5 apples"}}, "budget.latency_s"),
         ({"network": "n", "budget": {"accuracy_frac": 95}}, "budget.accuracy_frac"),
         ({"network": "n", "name": "../x"}, "name: string should match"),
         ({"network": "n", "trian": {"epochs": 1}}, "trian: no such key"),
+        ({"network": "n", "threads": True}, "threads: input should be a valid integer"),
+        ({"network": "n", "budget": {"latency_s": True}}, "budget.latency_s: true"),
+        ({"network": "n", "budget": {"latency_s": math.inf}}, "budget.latency_s"),
     ],
 )
 def test_wrong_keys_and_values_are_named(record, message):
@@ -50,7 +54,9 @@ def test_wrong_keys_and_values_are_named(record, message):
         plan_of(record)
     assert message in str(caught.value)
     assert "plan.toml" in str(caught.value)
-    assert "[train]" in str(caught.value)  # what may stand there is told
+    # What may stand there is told.
+    allowed = "accuracy_frac" if message.startswith("budget") else "[train]"
+    assert allowed in str(caught.value)
 
 
 def test_all_problems_are_told_at_once():
@@ -83,3 +89,9 @@ def test_the_resolved_plan_does_not_name_the_output():
     first = plan_of({"network": "n", "output": "a"})
     second = plan_of({"network": "n", "output": "b"})
     assert first.resolved() == second.resolved()
+
+
+@pytest.mark.parametrize("key", ["inspect", "budget"])
+def test_what_must_be_a_table_is_told(key):
+    with pytest.raises(PlanError, match=rf"\[{key}\] is a table"):
+        plan_of({"network": "n", key: 3})

@@ -24,6 +24,7 @@ class Settings:
 @final
 class _Inspect:
     settings = Settings
+    gives: tuple[str, ...] = ()
 
     def run(self, context: Context, settings: Settings) -> StageResult:
         """Judge what training cannot change.
@@ -33,7 +34,9 @@ class _Inspect:
         """
         del settings
         context.progress(0.1, "capturing")
-        graph = capture(context.network, context.inputs, name=context.name)
+        graph = capture(
+            context.network, context.inputs, context.keywords, name=context.name
+        )
         context.progress(0.7, "estimating")
         estimate = context.latency.estimate(graph, context.machine, context.threads)
         verdicts = context.budget.judge(

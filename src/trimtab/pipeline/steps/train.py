@@ -21,6 +21,7 @@ __all__ = ["STAGE"]
 @final
 class _Train:
     settings = Settings
+    gives = ("accuracy_frac",)
 
     def run(self, context: Context, settings: Settings) -> StageResult:
         """Train and judge on the held-out part of the data.
@@ -60,7 +61,7 @@ class _Train:
 def _require_shape(context: Context, data: Data) -> None:
     wanted = tuple(context.inputs[0].shape[1:]) if context.inputs else ()
     have = tuple(data.train[0].shape[1:])
-    if len(context.inputs) != 1 or wanted != have:
+    if len(context.inputs) != 1 or context.keywords or wanted != have:
         raise PlanError(
             f"data {data.name!r} with examples of shape {have}",
             rule=f"network {context.name!r} takes {len(context.inputs)} input(s) of "

@@ -23,6 +23,7 @@ def context():
             "name": "tiny",
             "network": network.eval(),
             "inputs": (torch.randn(1, 1, 8, 8),),
+            "keywords": {},
             "data": None,
             "machine": machine("milan"),
             "threads": 1,
