@@ -35,6 +35,9 @@ class FrozenDict(Mapping[K, V], Generic[K, V]):
     def __setattr__(self, name: str, value: object) -> None:
         raise AttributeError(f"FrozenDict is read-only: cannot set {name!r}")
 
+    def __delattr__(self, name: str) -> None:
+        raise AttributeError(f"FrozenDict is read-only: cannot delete {name!r}")
+
     def __getitem__(self, key: K) -> V:
         return self._items[key]
 

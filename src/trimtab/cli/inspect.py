@@ -11,6 +11,21 @@ from trimtab.cli.output import console, print_json, progress_bar, table
 
 __all__ = ["inspect"]
 
+# Title, unit, attribute of a row, and the least width of a terminal that has room.
+_COLUMNS = (
+    ("layer", "", "layer", 0),
+    ("kind", "", "kind", 120),
+    ("output", "", "shape", 90),
+    ("parameters", "count", "parameters", 60),
+    ("multiply-adds", "count", "multiply_adds", 0),
+    ("flops", "count", "flops", 140),
+    ("traffic", "bytes", "traffic_bytes", 130),
+    ("time", "s", "latency_s", 0),
+    ("bound by", "", "bottleneck", 70),
+    ("share", "frac", "share_frac", 100),
+    ("measured", "s", "measured_s", 0),
+)
+
 
 def inspect(
     network: Annotated[
@@ -95,38 +110,24 @@ def inspect(
             }
         print_json(record)
         return
-    columns = [
-        ("layer", ""),
-        ("kind", ""),
-        ("output", ""),
-        ("parameters", "count"),
-        ("multiply-adds", "count"),
-        ("flops", "count"),
-        ("traffic", "bytes"),
-        ("time", "s"),
-        ("bound by", ""),
-        ("share", "frac"),
-        *([("measured", "s")] if measured else []),
-    ]
     out = console()
+    columns = [
+        (title, unit, attribute)
+        for title, unit, attribute, least_width in _COLUMNS
+        if out.width >= least_width and (measured or attribute != "measured_s")
+    ]
     out.print(
         table(
             f"{graph.name} on {target.title}, {threads} thread(s)",
-            columns,
+            [(title, unit) for title, unit, _ in columns],
             [
-                (
-                    row.layer,
-                    row.kind,
-                    row.shape,
-                    row.parameters or None,
-                    row.multiply_adds or None,
-                    row.flops or None,
-                    row.traffic_bytes or None,
-                    row.latency_s,
-                    row.bottleneck,
-                    row.share_frac,
-                    *([row.measured_s] if measured else []),
-                )
+                # A zero says nothing; a time of zero does.
+                [
+                    value
+                    if (value := getattr(row, name)) or name == "latency_s"
+                    else None
+                    for _, _, name in columns
+                ]
                 for row in layers
             ],
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -129,11 +130,18 @@ def verdict_table(verdicts: Sequence[Verdict]) -> Table:
 def progress_bar(*, quiet: bool = False) -> Iterator[Callable[[str, float, str], None]]:
     """Give a function that shows how far each named piece of work is, on stderr.
 
-    Where stderr is no terminal, each piece leaves one line when it is done.
+    Where stderr is no terminal, each piece leaves one line when it is done. What a
+    user's own code prints meanwhile goes to stderr too: stdout is for the result.
 
     Args:
         quiet: show nothing, for ``--json``.
     """
+    with contextlib.redirect_stdout(sys.stderr), _bar(quiet=quiet) as update:
+        yield update
+
+
+@contextmanager
+def _bar(*, quiet: bool) -> Iterator[Callable[[str, float, str], None]]:
     if quiet:
         yield lambda name, done, text: None
         return

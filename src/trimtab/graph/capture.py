@@ -27,7 +27,7 @@ from torch.utils import _pytree as pytree
 
 from trimtab.errors import CaptureError, UsageError
 from trimtab.graph.convert import CONSTANT_KINDS, Reader
-from trimtab.graph.inplace import needs_decomposition, written_by
+from trimtab.graph.inplace import needs_decomposition, storages, written_by
 from trimtab.graph.types import ConstantKind, Graph
 
 __all__ = ["capture", "weights_of"]
@@ -231,7 +231,7 @@ def _explain(error: BaseException, title: str, where: str) -> CaptureError:
             rule="control flow depends on the values of a tensor, so no fixed graph "
             f"exists ({reason})",
             where=where,
-            remedy="replace the Python branch or .item() by torch.where or torch.cond, "
+            remedy="replace the Python branch or .item() by torch.where, "
             "or capture the part without it",
         )
     return CaptureError(
@@ -272,23 +272,35 @@ def _failing_module(
     return ""
 
 
+def _copied(node: fx.Node) -> bool:
+    """Whether every call starts with a copy: a tensor that forward() itself makes."""
+    targets = {str(user.target) for user in node.users}
+    return targets == {"aten.lift_fresh_copy.default"}
+
+
 def _require_stateless(program: ExportedProgram, title: str) -> None:
     signature = program.graph_signature
-    owned = {
+    memory = storages(program)
+    targets = {
         spec.arg.name: spec.target
         for spec in signature.input_specs
         if spec.kind in CONSTANT_KINDS
+    }
+    owned = {
+        storage: targets[node.name]
+        for node in program.graph.nodes
+        if node.op == "placeholder" and node.name in targets and not _copied(node)
+        for storage in memory[node]
     }
     changed: str | None = None
     for spec in signature.output_specs:
         if spec.kind in (OutputKind.BUFFER_MUTATION, OutputKind.PARAMETER_MUTATION):
             changed = spec.target
-    root: dict[fx.Node, fx.Node] = {}
     for node in program.graph.nodes:
         written = written_by(node) if node.op == "call_function" else None
-        if written is not None:
-            root[node] = root.get(written, written)
-            changed = owned.get(root[node].name) or changed
+        # Also through a view that nothing reads again.
+        for storage in memory[written] if written is not None else ():
+            changed = owned.get(storage) or changed
     if changed is not None:
         raise CaptureError(
             f"network {title!r}",

@@ -91,6 +91,11 @@ class Reader:
     def _leaves(self) -> tuple[tuple[Input, ...], tuple[Constant, ...]]:
         first: dict[int, str] = {}
         shares: dict[str, str] = {}
+        frozen = {
+            target
+            for target, owned in self.module.named_parameters(remove_duplicate=False)
+            if not owned.requires_grad
+        }
         for target, owned in (
             *self.module.named_parameters(remove_duplicate=False),
             *self.module.named_buffers(remove_duplicate=False),
@@ -125,6 +130,7 @@ class Reader:
                     kind=kind,
                     type=self._type(tensor, node),
                     shares=shares.get(spec.target, spec.target),
+                    frozen=spec.target in frozen,
                     data=self._data(spec.target)
                     if kind is ConstantKind.TENSOR
                     else None,
@@ -202,7 +208,7 @@ class Reader:
                     "trimtab/graph/operators.py and a rule to trimtab/cost/rules.py",
                 )
             arguments, sharing = self._arguments(node, functional)
-            if arguments.get("train") or arguments.get("training"):
+            if _draws_or_learns(arguments):
                 raise CaptureError(
                     f"operator {op!r} in training",
                     rule="it draws random numbers or changes its own statistics, and a "
@@ -314,7 +320,7 @@ class Reader:
             return Tree(kind="list", children=children)
         if kind in (dict, OrderedDict, defaultdict):
             keys = spec.context[1] if kind is defaultdict else spec.context
-            if all(isinstance(key, str | int) for key in keys):
+            if all(type(key) in (str, int) for key in keys):
                 return Tree(kind="dict", keys=tuple(keys), children=children)
         fields = getattr(spec.context, "_fields", None)
         if fields is not None:
@@ -341,6 +347,13 @@ def _module(node: fx.Node) -> tuple[str, str]:
     path, kind = next(reversed(stack.values()), ("", ""))  # the innermost
     name = kind if isinstance(kind, str) else getattr(kind, "__name__", "")
     return _CALL_NUMBER.sub("", path), name.rpartition(".")[2]
+
+
+def _draws_or_learns(arguments: FrozenDict[str, Argument]) -> bool:
+    """Whether an operator is random, or writes its statistics, given these arguments."""
+    learns = arguments.get("use_input_stats") and arguments.get("running_mean")
+    switches = ("train", "training", "dropout_p")
+    return bool(learns or any(arguments.get(name) for name in switches))
 
 
 def _place(node: fx.Node) -> str:

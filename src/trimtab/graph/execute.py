@@ -33,6 +33,9 @@ _Step = tuple[
     Callable[..., Any], list[Argument], dict[str, Argument], Node, tuple[Ref, ...]
 ]
 
+_FAILURES = (RuntimeError, TypeError, ValueError, IndexError, OverflowError)
+# What PyTorch raises for arguments that an operator does not take.
+
 
 class Executor:
     """A graph bound to its weights, ready to run.
@@ -112,9 +115,9 @@ class Executor:
             )
         tensor = tensor.detach().to(self.device)
         # PyTorch picks the kernel of a product by whether the weight asks for a
-        # gradient, even where none is recorded; the module's parameters do.
-        learned = constant.kind is ConstantKind.PARAMETER and dtype.is_floating_point
-        return tensor.requires_grad_(learned)
+        # gradient, even where none is recorded.
+        learned = constant.kind is ConstantKind.PARAMETER and not constant.frozen
+        return tensor.requires_grad_(learned and dtype.is_floating_point)
 
     def __call__(self, *args: object, **kwargs: object) -> Any:
         """Return what the network returns for these arguments.
@@ -127,9 +130,10 @@ class Executor:
         values: dict[Ref, Value] = {}
         for leaf, value in zip(self.graph.inputs, leaves, strict=True):
             if leaf.type is None:
-                if value != leaf.value:
+                # By type and text: 2 is not 2.0, a NaN is a NaN, a tensor is neither.
+                if (type(value), repr(value)) != (type(leaf.value), repr(leaf.value)):
                     raise ExecutionError(
-                        f"argument {leaf.name!r} = {value!r}",
+                        f"argument {leaf.name!r} = {_short(value)}",
                         rule=f"it was {leaf.value!r} at capture and is baked in",
                         where=f"graph {self.graph.name!r}",
                         remedy="capture the network again with this argument",
@@ -139,11 +143,8 @@ class Executor:
                 or tuple(value.shape) != leaf.type.shape
                 or str(value.dtype).removeprefix("torch.") != leaf.type.dtype
             ):
-                have = (
-                    f"{value.dtype}{list(value.shape)}".removeprefix("torch.")
-                    if isinstance(value, torch.Tensor)
-                    else type(value).__name__
-                )
+                tensor = isinstance(value, torch.Tensor)
+                have = _short(value) if tensor else type(value).__name__
                 raise ExecutionError(
                     f"argument {leaf.name!r} of type {have}",
                     rule=f"the network was captured with {leaf.type}",
@@ -219,7 +220,7 @@ def _compute(
                     *map(fill, positional),
                     **{key: fill(value) for key, value in keywords.items()},
                 )
-            except (RuntimeError, TypeError, ValueError, IndexError) as error:
+            except _FAILURES as error:
                 raise ExecutionError(
                     f"operator {node.op}",
                     rule=(str(error).splitlines() or [type(error).__name__])[0],
@@ -227,14 +228,28 @@ def _compute(
                     remedy="check the values of the inputs, and that the graph was "
                     "captured, not written",
                 ) from error
-            if isinstance(result, tuple | list):
-                for index, each in enumerate(result):
-                    alive[Ref(node.name, index)] = each
-            else:
-                alive[Ref(node.name)] = result
+            results = result if isinstance(result, tuple | list) else (result,)
+            if len(results) != len(node.outputs):
+                raise ExecutionError(
+                    f"operator {node.op}",
+                    rule=f"it gave {len(results)} results, the graph has "
+                    f"{len(node.outputs)}",
+                    where=f"node {node.name!r}, module {node.module!r}",
+                    remedy="capture the network again",
+                )
+            alive.update(
+                (Ref(node.name, index), each) for index, each in enumerate(results)
+            )
+            del result, results  # or a result that nobody needs outlives its node
             for ref in dying:
                 alive.pop(ref, None)
             watch(node)
+
+
+def _short(value: object) -> str:
+    if isinstance(value, torch.Tensor):
+        return f"{value.dtype}{list(value.shape)}".removeprefix("torch.")
+    return repr(value)[:100]
 
 
 def _last_uses(graph: Graph) -> list[tuple[Ref, ...]]:
@@ -255,6 +270,8 @@ def _last_uses(graph: Graph) -> list[tuple[Ref, ...]]:
 
 def _decode(constant: Constant) -> torch.Tensor:
     dtype = cast(torch.dtype, getattr(torch, constant.type.dtype))
+    if not constant.type.elements:
+        return torch.empty(constant.type.shape, dtype=dtype)
     raw = torch.from_numpy(np.frombuffer(constant.data or b"", dtype=np.uint8).copy())
     return raw.view(dtype).reshape(constant.type.shape)
 
@@ -277,7 +294,7 @@ def _bind(
         if isinstance(argument, Token):
             if argument.kind == "device":
                 return device
-            found = getattr(torch, argument.name, None)
+            found = vars(torch).get(argument.name)  # getattr would import modules
             if not isinstance(found, torch.dtype | torch.layout | torch.memory_format):
                 raise ExecutionError(
                     f"word {argument.name!r}",

@@ -403,6 +403,13 @@ _OTHER_NAMES = {
     # pow.Scalar has the number first, pow.Tensor does not exist.
     "aten.pow_.Scalar": "aten.pow.Tensor_Scalar",
     "aten.pow_.Tensor": "aten.pow.Tensor_Tensor",
+    # What Python's & | ^ and &= |= ^= call.
+    "aten.__and__.Tensor": "aten.bitwise_and.Tensor",
+    "aten.__or__.Tensor": "aten.bitwise_or.Tensor",
+    "aten.__xor__.Tensor": "aten.bitwise_xor.Tensor",
+    "aten.__iand__.Tensor": "aten.bitwise_and.Tensor",
+    "aten.__ior__.Tensor": "aten.bitwise_or.Tensor",
+    "aten.__ixor__.Tensor": "aten.bitwise_xor.Tensor",
 }
 
 

@@ -101,6 +101,7 @@ def _constant(constant: Constant) -> dict[str, object]:
         "kind": str(constant.kind),
         "type": _type(constant.type),
         "shares": constant.shares,
+        "frozen": constant.frozen,
         "data": None if data is None else base64.b64encode(data).decode(),
     }
 
@@ -238,9 +239,11 @@ def _read_input(record: object) -> Input:
 
 
 def _read_constant(record: object) -> Constant:
-    name, target, kind, type_, shares, data = _fields(
-        record, "name", "target", "kind", "type", "shares", "data"
+    name, target, kind, type_, shares, frozen, data = _fields(
+        record, "name", "target", "kind", "type", "shares", "frozen", "data"
     )
+    if not isinstance(frozen, bool):
+        raise TypeError(f"expected true or false, found {frozen!r}"[:200])
     found = _read_type(type_)
     raw = None
     if data is not None:
@@ -254,6 +257,7 @@ def _read_constant(record: object) -> Constant:
         kind=ConstantKind(kind),
         type=found,
         shares=_text(shares),
+        frozen=frozen,
         data=raw,
     )
     needed = found.size_bytes if constant.kind is ConstantKind.TENSOR else None

@@ -9,6 +9,7 @@ from collections import namedtuple
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from keyword import iskeyword
 from typing import Literal
 
 from trimtab.errors import UsageError
@@ -42,14 +43,22 @@ class Tree:
                 rule="dicts and named tuples have one key a child, others none",
                 remedy="give one key for every child",
             )
-
-        if self.kind == "namedtuple" and not all(
-            isinstance(each, str) and each.isidentifier()
-            for each in (self.name, *self.keys)
+        if len(set(self.keys)) != len(self.keys):
+            raise UsageError(
+                f"tree of kind {self.kind} with keys {self.keys}"[:200],
+                rule="a key stands for one child only",
+                remedy="give every child a key of its own",
+            )
+        if self.kind == "namedtuple" and (
+            iskeyword(self.name)
+            or not all(
+                isinstance(each, str) and each.isidentifier()
+                for each in (self.name, *self.keys)
+            )
         ):
             raise UsageError(
                 f"named tuple {self.name!r} with fields {self.keys}"[:200],
-                rule="its names are Python identifiers",
+                rule="its names are Python identifiers, that of the class is no keyword",
                 remedy="capture the network again",
             )
 

@@ -167,6 +167,8 @@ class Constant:
         kind: parameter, buffer, or a tensor written in the code.
         type: shape and dtype.
         shares: the target whose tensor this is; its own unless the weight is tied.
+        frozen: whether it is a parameter that asks for no gradient. PyTorch picks the
+            kernel of a product by that, and kernels round differently.
         data: elements in row-major little-endian order, only of kind TENSOR: parameters
             and buffers stand in a weights file.
     """
@@ -176,6 +178,7 @@ class Constant:
     kind: ConstantKind
     type: TensorType
     shares: str
+    frozen: bool = False
     data: bytes | None = None
 
 
@@ -351,7 +354,7 @@ class Graph:
             GraphError: the value is unknown or no tensor.
         """
         types = self._types.get(ref.name, ())
-        found = types[ref.output] if ref.output < len(types) else None
+        found = types[ref.output] if 0 <= ref.output < len(types) else None
         if found is None:
             raise GraphError(
                 f"type of value {ref}",

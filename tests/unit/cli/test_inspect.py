@@ -51,3 +51,26 @@ def test_errors_are_json_too(trimtab):
     done = trimtab("inspect", "zoo:nosuch", "--json")
     assert done.returncode == 1
     assert json.loads(done.stdout)["error"] == "NetworkNotFoundError"
+
+
+def test_what_user_code_prints_does_not_spoil_the_result(trimtab, tmp_path):
+    (tmp_path / "net.py").write_text(
+        "from torch import nn\nprint('hello')\n"
+        "def build():\n    print('again')\n    return nn.ReLU()\n"
+    )
+    done = trimtab(
+        "inspect", "net.py", "--input", "2,2", "--machine", "milan", "--json"
+    )
+    assert json.loads(done.stdout)["totals"]["nodes"] == 1
+    assert "hello" in done.stderr
+
+
+def test_a_narrow_terminal_gets_fewer_columns(trimtab, monkeypatch):
+    from rich.console import Console
+
+    from trimtab.cli import inspect
+
+    monkeypatch.setattr(inspect, "console", lambda: Console(width=60, no_color=True))
+    shown = trimtab("inspect", "zoo:lenet5", "--machine", "milan").stdout
+    assert "118 k" in shown  # 6 x 28 x 28 x 25 multiply-adds, in one piece
+    assert "AvgPool2d" not in shown
