@@ -8,7 +8,6 @@ os.environ["OMP_NUM_THREADS"] = "1"
 
 import json
 import sys
-import time
 
 from trimtab.cost.latency import Roofline
 from trimtab.graph.capture import capture, weights_of
@@ -23,10 +22,8 @@ def main() -> None:
     """Print predicted and measured seconds of the network named on the command line."""
     entry = network(sys.argv[1])
     module, inputs = entry.build().eval(), entry.example_inputs()
-    start = time.perf_counter()
     graph = capture(module, inputs, name=entry.name)
     estimate = Roofline().estimate(graph, machine("this"))
-    analysis_s = time.perf_counter() - start
     executor = Executor(graph, weights_of(module, graph))
     measured = profile(executor, {Ref(graph.inputs[0].name): inputs[0]}, calls=9)
     by_limit = {str(key): each for key, each in estimate.by_bottleneck().items()}
@@ -37,7 +34,6 @@ def main() -> None:
                 "predicted_s": estimate.latency_s,
                 "measured_s": measured.latency_s,
                 "interval_s": measured.interval_s,
-                "analysis_s": analysis_s,
                 "by_limit_s": by_limit,
             }
         )

@@ -36,3 +36,6 @@ def test_it_cannot_be_changed():
         frozen["b"] = 2  # type: ignore[index]
     with pytest.raises(AttributeError, match="read-only"):
         frozen._items = {}
+    with pytest.raises(AttributeError, match="read-only: cannot delete"):
+        del frozen._items
+    assert frozen == {"a": 1}

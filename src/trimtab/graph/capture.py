@@ -27,7 +27,12 @@ from torch.utils import _pytree as pytree
 
 from trimtab.errors import CaptureError, UsageError
 from trimtab.graph.convert import CONSTANT_KINDS, Reader
-from trimtab.graph.inplace import needs_decomposition, storages, written_by
+from trimtab.graph.inplace import (
+    needs_decomposition,
+    storage_of,
+    storages,
+    written_by,
+)
 from trimtab.graph.types import ConstantKind, Graph
 
 __all__ = ["capture", "weights_of"]
@@ -197,13 +202,50 @@ def _export(
     fastpath = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
     try:
-        return _call_export(module, args, kwargs)
+        with _replaced_buffers(module) as replaced:
+            program = _call_export(module, args, kwargs)
     except _FAILURES as error:
         path = _failing_module(module, args, kwargs)
         where = f"module {path!r}" if path else f"forward() of {title}"
         raise _explain(error, title, where) from error
     finally:
         torch.backends.mha.set_fastpath_enabled(fastpath)
+    for target in replaced:
+        raise _keeps_state(target, title)
+    return program
+
+
+@contextlib.contextmanager
+def _replaced_buffers(module: nn.Module) -> Iterator[list[str]]:
+    """Collect the buffers that modules assign anew: export forgets that, silently."""
+    paths = {id(each): path for path, each in module.named_modules()}
+    calls: list[tuple[nn.Module, dict[str, torch.Tensor | None]]] = []
+    replaced: list[str] = []
+
+    def enter(each: nn.Module, _: object) -> None:
+        calls.append((each, dict(each._buffers)))
+
+    def leave(each: nn.Module, _: object, __: object) -> None:
+        called, before = calls.pop()
+        while called is not each:  # calls that failed, and were caught
+            called, before = calls.pop()
+        for name, old in before.items():
+            new = each._buffers.get(name)
+            if old is None or new is old or id(each) not in paths:
+                continue
+            if new is None or storage_of(new) != storage_of(old):
+                path = paths[id(each)]
+                replaced.append(f"{path}.{name}" if path else name)
+
+    handles = (
+        nn.modules.module.register_module_forward_pre_hook(enter),
+        nn.modules.module.register_module_forward_hook(leave),
+    )
+    try:
+        yield replaced
+    finally:
+        for handle in handles:
+            handle.remove()
 
 
 def _decomposed(program: ExportedProgram, title: str) -> ExportedProgram:
@@ -302,10 +344,14 @@ def _require_stateless(program: ExportedProgram, title: str) -> None:
         for storage in memory[written] if written is not None else ():
             changed = owned.get(storage) or changed
     if changed is not None:
-        raise CaptureError(
-            f"network {title!r}",
-            rule=f"it changes its own tensor {changed!r} during the call; a graph "
-            "keeps no state between calls",
-            where=f"module {changed.rpartition('.')[0] or 'the network itself'!r}",
-            remedy="pass the state as an input and return it as an output",
-        )
+        raise _keeps_state(changed, title)
+
+
+def _keeps_state(target: str, title: str) -> CaptureError:
+    return CaptureError(
+        f"network {title!r}",
+        rule=f"it changes its own tensor {target!r} during the call; a graph "
+        "keeps no state between calls",
+        where=f"module {target.rpartition('.')[0] or 'the network itself'!r}",
+        remedy="pass the state as an input and return it as an output",
+    )

@@ -350,7 +350,7 @@ def _module(node: fx.Node) -> tuple[str, str]:
 
 
 def _draws_or_learns(arguments: FrozenDict[str, Argument]) -> bool:
-    """Whether an operator is random, or writes its statistics, given these arguments."""
+    """Whether an operator, called like this, is random or writes its statistics."""
     learns = arguments.get("use_input_stats") and arguments.get("running_mean")
     switches = ("train", "training", "dropout_p")
     return bool(learns or any(arguments.get(name) for name in switches))

@@ -16,7 +16,13 @@ from torch.export import ExportedProgram
 from trimtab.errors import CaptureError
 from trimtab.graph.operators import functional_form
 
-__all__ = ["needs_decomposition", "storages", "tensor_of", "written_by"]
+__all__ = [
+    "needs_decomposition",
+    "storage_of",
+    "storages",
+    "tensor_of",
+    "written_by",
+]
 
 _PREDICATES = frozenset(
     {
@@ -47,6 +53,11 @@ def tensor_of(node: fx.Node) -> torch.Tensor | None:
     return value if isinstance(value, torch.Tensor) else None
 
 
+def storage_of(tensor: torch.Tensor) -> int:
+    """Return what identifies the memory of a tensor."""
+    return int(tensor.untyped_storage()._cdata)
+
+
 def storages(program: ExportedProgram) -> dict[fx.Node, frozenset[int]]:
     """Return what identifies the memory of every value; shared memory is the same.
 
@@ -58,11 +69,7 @@ def storages(program: ExportedProgram) -> dict[fx.Node, frozenset[int]]:
     for node in program.graph.nodes:
         value = node.meta.get("val")
         several = value if isinstance(value, list | tuple) else [value]
-        ids = {
-            int(each.untyped_storage()._cdata)
-            for each in several
-            if isinstance(each, torch.Tensor)
-        }
+        ids = {storage_of(each) for each in several if isinstance(each, torch.Tensor)}
         if _is_identity(node):
             (source,) = found[node.args[0]]
             same.update(dict.fromkeys(ids - {source}, source))
@@ -134,7 +141,7 @@ def _require_seen(other: fx.Node, written: fx.Node, node: fx.Node) -> None:
     left, right = tensor_of(other), tensor_of(written)
     assert left is not None
     assert right is not None
-    if left.untyped_storage()._cdata != right.untyped_storage()._cdata:
+    if storage_of(left) != storage_of(right):
         raise CaptureError(
             f"in-place operator {str(node.target)!r}",
             rule="it overwrites a tensor that is used again under another name: "

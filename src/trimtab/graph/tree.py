@@ -58,7 +58,7 @@ class Tree:
         ):
             raise UsageError(
                 f"named tuple {self.name!r} with fields {self.keys}"[:200],
-                rule="its names are Python identifiers, that of the class is no keyword",
+                rule="its names are Python identifiers, its own is no keyword",
                 remedy="capture the network again",
             )
 

@@ -7,6 +7,7 @@ from torch import nn
 
 from trimtab.errors import CaptureError, UsageError
 from trimtab.graph.capture import capture, weights_of
+from trimtab.graph.execute import Executor
 from trimtab.graph.types import ConstantKind
 
 
@@ -108,6 +109,7 @@ def test_data_dependent_control_flow_names_module_and_remedy(capfd):
     with pytest.raises(CaptureError, match=r"module '1\.0'") as caught:
         capture(net, (torch.zeros(1, 2),))
     assert "torch.where" in str(caught.value)
+    assert "torch.cond" not in str(caught.value)  # its branches are nested graphs
     assert "depends on the values" in str(caught.value)
     out, err = capfd.readouterr()
     assert (out, err) == ("", "")  # export's own pages of output are kept back
@@ -145,7 +147,27 @@ class HiddenCounter(Counter):
         return x + self.calls
 
 
-@pytest.mark.parametrize("kind", [Counter, HiddenCounter])
+class CounterThroughView(Counter):
+    def forward(self, x):
+        self.calls.view(1).add_(1)  # nothing reads the buffer again
+        return x * 2
+
+
+class Recorder(Counter):
+    def forward(self, x):
+        self.calls[0] = x.sum()
+        return x * 2
+
+
+class NewCounter(Counter):
+    def forward(self, x):
+        self.calls = self.calls + 1
+        return x * 2
+
+
+@pytest.mark.parametrize(
+    "kind", [Counter, HiddenCounter, CounterThroughView, Recorder, NewCounter]
+)
 def test_state_is_refused(kind):
     counter = kind()
     with pytest.raises(CaptureError, match=r"its own tensor '0\.calls'"):
@@ -215,3 +237,90 @@ def test_many_threads_may_capture():
 def test_complex_numbers_are_refused_with_the_place(networks):
     with pytest.raises(CaptureError, match=r"complex64.*view_as_real"):
         capture(nn.Tanh().eval(), (torch.zeros(2, dtype=torch.complex64),))
+
+
+class Moved(Counter):
+    def forward(self, x):
+        self.calls = self.calls.to(x.device).view(1)  # the same memory
+        return x + self.calls
+
+
+def test_a_buffer_that_is_assigned_to_itself_is_no_state():
+    net = nn.Sequential(Moved()).eval()
+    graph = capture(net, (torch.zeros(1),))
+    executor = Executor(graph, weights_of(net, graph))
+    assert executor(torch.tensor([3.0])).tolist() == [3]
+
+
+def test_a_tensor_that_forward_makes_may_be_written(networks):
+    def function(x):
+        made = torch.tensor([1.0, 2.0])
+        made.add_(x)
+        return made * made
+
+    graph = capture(networks.Function(function).eval(), (torch.zeros(2),))
+    executor = Executor(graph, {})
+    for _ in range(2):  # the second call starts from the written numbers again
+        found = executor(torch.tensor([3.0, 4.0]))
+        assert found.tolist() == [(1 + 3) ** 2, (2 + 4) ** 2]
+
+
+def test_statistics_and_noise_inside_an_operator_are_refused(networks):
+    def normalise(x):
+        mean, variance = torch.zeros(3), torch.ones(3)
+        return nn.functional.instance_norm(x, mean, variance, use_input_stats=True)
+
+    with pytest.raises(CaptureError, match=r"instance_norm.*changes its own stat"):
+        capture(networks.Function(normalise).eval(), (torch.zeros(2, 3, 4),))
+
+    def attend(x):
+        return nn.functional.scaled_dot_product_attention(x, x, x, dropout_p=0.1)
+
+    with pytest.raises(CaptureError, match=r"attention.*draws random numbers"):
+        capture(networks.Function(attend).eval(), (torch.zeros(1, 1, 2, 2),))
+
+
+def test_normalisation_without_statistics_is_captured():
+    net = nn.InstanceNorm1d(3, affine=True).eval()
+    graph = capture(net, (torch.zeros(2, 3, 4),))
+    assert [node.op for node in graph.nodes] == ["aten.instance_norm.default"]
+    assert graph.parameters == 3 + 3
+
+
+def test_frozen_weights_are_known():
+    net = nn.Linear(2, 2).eval()
+    net.bias.requires_grad_(False)
+    graph = capture(net, (torch.zeros(1, 2),))
+    assert {each.target: each.frozen for each in graph.constants} == {
+        "weight": False,
+        "bias": True,
+    }
+    assert graph.parameters == 2 * 2 + 2  # frozen ones are parameters all the same
+
+
+class Memo(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.last = None
+        self.calls = 0
+
+    def forward(self, x):
+        self.last = x * 2
+        self.calls += 1
+        return self.last + 1
+
+
+def test_attributes_and_random_numbers_are_left_alone():
+    net = Memo().eval()
+    state = torch.get_rng_state()
+    capture(net, (torch.zeros(2),))
+    assert (net.last, net.calls) == (None, 0)
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+@pytest.mark.parametrize("write", [True, False])
+def test_example_inputs_are_not_changed(networks, write):
+    x = torch.ones(2)
+    function = networks.input_in_place if write else torch.relu
+    capture(networks.Function(function).eval(), (x,))
+    assert x.tolist() == [1, 1]

@@ -4,6 +4,7 @@ from torch import nn
 
 from trimtab.errors import CaptureError
 from trimtab.graph.capture import capture
+from trimtab.graph.execute import Executor
 from trimtab.graph.types import Ref, Token
 
 
@@ -61,3 +62,39 @@ def test_a_large_tensor_in_the_code_is_a_weight(networks):
     table = torch.ones(1 << 19)  # 2 MiB of float32
     with pytest.raises(CaptureError, match="register_buffer"):
         capture(networks.Function(lambda x: x + table).eval(), (torch.ones(1),))
+
+
+def test_masks_are_combined_as_python_writes_it(networks):
+    def function(x):
+        mask = (x > 0) & (x < 2) | (x == 3) ^ (x > 9)
+        mask |= x == 5
+        mask &= x < 100
+        mask ^= x == 7
+        return mask
+
+    graph = capture(networks.Function(function).eval(), (torch.zeros(8),))
+    x = torch.tensor([-1.0, 1.0, 2.0, 3.0, 5.0, 7.0, 9.5, 100.0])
+    wanted = [False, True, False, True, True, True, True, False]
+    assert Executor(graph, {})(x).tolist() == wanted
+    assert {node.op for node in graph.nodes} <= {
+        *(f"aten.{name}.Scalar" for name in ("gt", "lt", "eq")),
+        *(f"aten.bitwise_{name}.Tensor" for name in ("and", "or", "xor")),
+    }
+
+
+def test_keys_that_json_would_change_are_refused(networks):
+    def function(x):
+        return {True: x}
+
+    with pytest.raises(CaptureError, match="a dict with text keys"):
+        capture(networks.Function(function).eval(), (torch.zeros(2),))
+
+
+def test_an_empty_tensor_in_the_code(networks):
+    def function(x):
+        return torch.cat([x, torch.tensor([], dtype=torch.float64)])
+
+    x = torch.ones(2, dtype=torch.float64)
+    graph = capture(networks.Function(function).eval(), (x,))
+    assert graph.constants[0].data == b""
+    assert torch.equal(Executor(graph, {})(x), x)

@@ -1,3 +1,4 @@
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
@@ -5,13 +6,14 @@ import pytest
 import torch
 from torch import nn
 from torch.utils import _pytree as pytree
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from trimtab.errors import ExecutionError, UsageError
 from trimtab.frozen import FrozenDict
 from trimtab.graph.capture import capture, weights_of
 from trimtab.graph.execute import Executor
 from trimtab.graph.liveness import live_sets
-from trimtab.graph.types import Node, Ref, Token
+from trimtab.graph.types import Node, Ref, TensorType, Token
 
 
 @pytest.fixture(autouse=True)
@@ -201,3 +203,158 @@ def test_devices_and_weights_that_are_not_there():
     absent = {"weight": torch.empty(2, 3, device="meta"), "bias": torch.zeros(2)}
     with pytest.raises(ExecutionError, match=r"weight 'weight'.*on meta"):
         Executor(graph, absent)
+
+
+def scaled(value):
+    graph = capture(Scaled().eval(), (torch.ones(2, dtype=torch.int64), value))
+    return Executor(graph, {})
+
+
+class Scaled(nn.Module):
+    def forward(self, x, by):
+        return x if by is None else x * by
+
+
+@pytest.mark.parametrize("value", [None, 2, 2.0, True, 0.0, float("nan")], ids=repr)
+def test_only_the_very_number_is_the_one_that_was_baked_in(value):
+    x = torch.ones(2, dtype=torch.int64)
+    executor = scaled(value)
+    result = executor(x, value)
+    expected = Scaled()(x, value)
+    assert result.dtype == expected.dtype
+    assert torch.equal(result, expected) or value != value
+    for other in (None, 2, 2.0, True, 1, 0, -0.0, "2", float("nan"), x, torch.ones(1)):
+        if repr(other) != repr(value):
+            with pytest.raises(ExecutionError, match="baked in"):
+                executor(x, other)
+
+
+def test_a_tensor_in_place_of_a_number_is_told_in_one_line():
+    with pytest.raises(ExecutionError) as caught:
+        scaled(2)(torch.ones(2, dtype=torch.int64), torch.zeros(3, 4))
+    assert caught.value.asked == "argument 'by' = float32[3, 4]"
+    assert caught.value.rule == "it was 2 at capture and is baked in"
+
+
+def test_words_import_nothing(monkeypatch):
+    def load(name):
+        pytest.fail(f"a word from a file made torch import {name}")
+
+    arguments = FrozenDict({"self": Ref("input"), "dtype": Token("dtype", "_inductor")})
+    graph = tampered(op="aten.zeros_like.default", arguments=arguments)
+    monkeypatch.setattr(torch, "__getattr__", load)
+    with pytest.raises(ExecutionError, match=r"'_inductor'.*knows no dtype"):
+        Executor(graph, {})
+
+
+HOSTILE = {
+    "a number that is too large": ("add.Scalar", {"other": 1 << 80}, 1, "too big"),
+    "a size that is too large": (
+        "reshape.default",
+        {"shape": (1 << 80,)},
+        1,
+        "'shape'",
+    ),
+    "text for a number": ("add.Scalar", {"other": "x"}, 1, "other"),
+    "a missing argument": ("add.Scalar", {}, 1, "missing value"),
+    "too few results": ("relu.default", {}, 2, "gave 1 results, the graph has 2"),
+    "too many results": ("unbind.int", {"dim": 0}, 1, "gave 2 results, the graph"),
+    "all the memory": ("repeat.default", {"repeats": (1 << 46,)}, 1, "node 'relu'"),
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_a_hostile_graph_gives_an_error_that_names_the_node(name):
+    op, arguments, outputs, said = HOSTILE[name]
+    graph = tampered(
+        op=f"aten.{op}",
+        arguments=FrozenDict({"self": Ref("input"), **arguments}),
+        outputs=(TensorType((2,), "float32"),) * outputs,
+    )
+    with pytest.raises(ExecutionError, match=said) as caught:
+        Executor(graph, {})(torch.zeros(2))
+    assert "node 'relu'" in caught.value.where
+
+
+class Frozen(nn.Module):
+    """PyTorch picks its kernels by whether the weights ask for a gradient."""
+
+    def __init__(self, learned) -> None:
+        super().__init__()
+        torch.manual_seed(3)
+        layer = nn.TransformerEncoderLayer(32, 4, 64, batch_first=True)
+        self.layer = layer.requires_grad_(learned)
+
+    def forward(self, x):
+        return self.layer(x)
+
+
+@pytest.mark.parametrize("learned", [True, False])
+def test_equal_bits_whether_weights_are_frozen_or_not(learned):
+    module = Frozen(learned).eval()
+    for _ in range(4):
+        x = torch.randn(2, 5, 32)
+        with torch.no_grad():
+            expected = module(x)
+        assert torch.equal(bound(module, (x,), {})(x), expected)
+
+
+class Made(TorchDispatchMode):
+    """Notes every tensor that an operator makes, and holds none."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.made: list[weakref.ref[torch.Tensor]] = []
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        result = function(*args, **(kwargs or {}))
+        self.made += [
+            weakref.ref(each)
+            for each in pytree.tree_leaves(result)
+            if isinstance(each, torch.Tensor)
+        ]
+        return result
+
+    @property
+    def alive_bytes(self):
+        alive = {id(each()): each() for each in self.made if each() is not None}
+        return sum(
+            each.numel() * each.element_size()
+            for each in alive.values()
+            if each is not None
+        )
+
+
+def test_values_are_let_go_after_their_last_use(networks):
+    def function(x):
+        kept = torch.exp(x)
+        largest, _place = torch.exp(kept).max(dim=1)  # nobody wants the place
+        once = largest * 2
+        return torch.relu(once + 1) + kept.sum(1)
+
+    x = torch.randn(3, 7)
+    executor = bound(networks.Function(function).eval(), (x,), {})
+    given = {Ref(leaf.name) for leaf in executor.graph.inputs}
+    made = Made()
+    found = []
+    with made:
+        executor.run(
+            dict.fromkeys(given, x), watch=lambda node: found.append(made.alive_bytes)
+        )
+    crossing = live_sets(executor.graph)[1:]
+    assert found == [
+        sum(executor.graph.type_of(ref).size_bytes for ref in live if ref not in given)
+        for live in crossing
+    ]
+    assert max(found) == 2 * (3 * 7 * 4)  # both exponentials
+
+
+def test_constants_are_not_overwritten_by_a_run(networks):
+    module = networks.Constants().eval()
+    x = torch.ones(2)
+    executor = bound(module, (x,), {})
+    before = {name: each.clone() for name, each in module.state_dict().items()}
+    first, *_ = executor(x)
+    second, *_ = executor(x)
+    assert torch.equal(first, second)
+    assert all(torch.equal(module.state_dict()[k], v) for k, v in before.items())

@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trimtab.errors import GraphError
@@ -161,6 +161,38 @@ def test_a_file_that_was_tampered_with_gives_a_graph_or_one_error(place, value, 
         inner[place[-1]] = value
     with contextlib.suppress(GraphError):
         assert isinstance(loads(json.dumps(record)), Graph)
+
+
+TEXT = json.dumps(RECORD)
+
+
+@settings(max_examples=300)
+@given(
+    st.integers(0, len(TEXT)),
+    st.integers(0, 20),
+    st.one_of(
+        st.text(alphabet='[]{}",:0123456789.eE-+ntf\\ud', max_size=4),
+        st.text(max_size=3),
+    ),
+)
+def test_a_file_that_was_damaged_gives_a_graph_or_one_error(start, length, other):
+    damaged = TEXT[:start] + other + TEXT[start + length :]
+    with contextlib.suppress(GraphError):
+        assert isinstance(loads(damaged), Graph)
+
+
+def test_frozen_is_true_or_false():
+    record = json.loads(TEXT)
+    record["constants"][0]["frozen"] = 1
+    with pytest.raises(GraphError, match="expected true or false, found 1"):
+        loads(json.dumps(record))
+
+
+def test_a_name_that_occurs_twice_is_refused():
+    record = json.loads(TEXT)
+    record["nodes"][0]["name"] = record["inputs"][0]["name"]
+    with pytest.raises(GraphError, match="a name stands for one value only"):
+        loads(json.dumps(record))
 
 
 def test_deep_nesting_is_refused():

@@ -44,6 +44,14 @@ def test_names_from_a_file_cannot_be_code():
     assert unflatten(iter([1, 2]), tree) == (1, 2)
     with pytest.raises(UsageError, match="Python identifiers"):
         Tree(kind="namedtuple", keys=("a",), children=(LEAF,), name="a b;import os")
+    with pytest.raises(UsageError, match="its own is no keyword"):
+        Tree(kind="namedtuple", keys=("a",), children=(LEAF,), name="class")
+
+
+@pytest.mark.parametrize("kind", ["dict", "namedtuple"])
+def test_a_key_stands_for_one_child(kind):
+    with pytest.raises(UsageError, match="one child only"):
+        Tree(kind=kind, keys=("a", "a"), children=(LEAF, LEAF), name="T")
 
 
 @pytest.mark.parametrize(

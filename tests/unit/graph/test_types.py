@@ -116,6 +116,8 @@ def test_looking_up():
         graph.node("x")
     with pytest.raises(GraphError, match="unknown or no tensor"):
         graph.type_of(Ref("nosuch"))
+    with pytest.raises(GraphError, match="unknown or no tensor"):
+        graph.type_of(Ref("z", -1))
 
 
 def test_a_node_without_tensors_has_no_output():
