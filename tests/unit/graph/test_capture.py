@@ -301,13 +301,14 @@ def test_frozen_weights_are_known():
 class Memo(nn.Module):
     def __init__(self) -> None:
         super().__init__()
-        self.last = None
+        self.last: torch.Tensor | None = None
         self.calls = 0
 
     def forward(self, x):
-        self.last = x * 2
+        y = x * 2
+        self.last = y
         self.calls += 1
-        return self.last + 1
+        return y + 1
 
 
 def test_attributes_and_random_numbers_are_left_alone():

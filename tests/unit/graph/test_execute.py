@@ -1,6 +1,7 @@
 import weakref
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -247,7 +248,7 @@ def test_words_import_nothing(monkeypatch):
         Executor(graph, {})
 
 
-HOSTILE = {
+HOSTILE: dict[str, Any] = {
     "a number that is too large": ("add.Scalar", {"other": 1 << 80}, 1, "too big"),
     "a size that is too large": (
         "reshape.default",
