@@ -241,10 +241,10 @@ def test_words_import_nothing(monkeypatch):
     def load(name):
         pytest.fail(f"a word from a file made torch import {name}")
 
-    arguments = FrozenDict({"self": Ref("input"), "dtype": Token("dtype", "_inductor")})
+    arguments = FrozenDict({"self": Ref("input"), "dtype": Token("dtype", "_lazy")})
     graph = tampered(op="aten.zeros_like.default", arguments=arguments)
     monkeypatch.setattr(torch, "__getattr__", load)
-    with pytest.raises(ExecutionError, match=r"'_inductor'.*knows no dtype"):
+    with pytest.raises(ExecutionError, match=r"'_lazy'.*knows no dtype"):
         Executor(graph, {})
 
 
