@@ -1,9 +1,10 @@
 """Graph, Node and their values; over 400 lines, since each refers to the others.
 
 A network as frozen, typed, topological data. A value is named by a `Ref`: the name of
-an input, a constant or a node, and which of a node's outputs is meant. Operators are PyTorch's own (``aten.conv2d.default``); their
-arguments stand under the names of the operator's schema, defaults filled in, so that a
-reader needs neither PyTorch nor the order of a signature.
+an input, a constant or a node, and which of a node's outputs is meant. Operators are
+PyTorch's own (``aten.conv2d.default``); their arguments stand under the names of the
+operator's schema, defaults filled in, so that a reader needs neither PyTorch nor the
+order of a signature.
 """
 
 from __future__ import annotations
