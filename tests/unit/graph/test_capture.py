@@ -8,7 +8,7 @@ from torch import nn
 from trimtab.errors import CaptureError, UsageError
 from trimtab.graph.capture import capture, weights_of
 from trimtab.graph.execute import Executor
-from trimtab.graph.types import ConstantKind
+from trimtab.graph.types import ConstantKind, Ref
 
 
 def test_module_paths_types_and_parameters():
@@ -81,6 +81,22 @@ def test_views_say_what_they_show(networks):
     assert str(shown["t"]) == "%reshape"
     assert str(shown["dropout"]) == "%mul"
     assert shown["add"] is None
+
+
+def test_in_place_views_share_memory_and_in_place_sums_do_not(networks):
+    def function(x):
+        y = torch.relu(x)
+        y.unsqueeze_(0)
+        y.add_(1)
+        return nn.functional.dropout(y, 0.5, training=False, inplace=True)
+
+    graph = capture(networks.Function(function).eval(), (torch.zeros(2),))
+    assert [(node.op.split(".")[1], node.view_of) for node in graph.nodes] == [
+        ("relu", None),
+        ("unsqueeze", Ref("relu")),
+        ("add", None),
+        ("dropout", Ref("add_")),
+    ]
 
 
 def test_a_copy_is_no_view(networks):
