@@ -178,7 +178,8 @@ def test_weights_of_another_network_are_refused(bundle: Path, tmp_path: Path) ->
         load(bundle)
     assert str(caught.value) == (
         "weight 'conv.weight': the graph needs float32[4,3,3,3], got "
-        "torch.float32[1] (graph 'n'). Give the weights that belong to this graph."
+        "torch.float32[1] on cpu (graph 'n'). Give the weights that belong to this "
+        "graph."
     )
 
 
