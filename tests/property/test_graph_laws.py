@@ -87,6 +87,8 @@ STEPS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "dropout_": lambda a, _: nn.functional.dropout(a, 0.5, False, inplace=True),
 }
 
+MAY_BE_REFUSED = {"dropout", "dropout_", "t_", "unsqueeze_"}
+
 PROGRAMS = st.lists(
     st.tuples(st.sampled_from(list(STEPS)), st.integers(0, 9), st.integers(0, 9)),
     min_size=2,
@@ -130,9 +132,10 @@ def test_what_shares_memory_is_computed_as_the_program_does(steps):
         assume(False)  # PyTorch itself cannot run it
     try:
         graph = capture(program, (x.clone(),))
-    except CaptureError as error:
-        # Two cases are refused: writing through dropout, reshaping an input in place.
-        assert "dropout" in str(error) or "IndexError" in str(error)  # noqa: PT017
+    except CaptureError:
+        # Two things may be refused, no other: writing what dropout hands on, and
+        # reshaping an input in place, on which torch.export itself fails.
+        assert {name for name, _, _ in steps} & MAY_BE_REFUSED
         return
     executor = Executor(loads(dumps(graph)), {})
     values = {Ref(graph.inputs[0].name): x}
