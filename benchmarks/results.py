@@ -111,6 +111,9 @@ def table(path: Path) -> str:
         value = "not measured"
         if row["value"] is not None:
             value = format_value(row["value"], row["unit"])
+        if row["interval"]:
+            low, high = (format_value(end, row["unit"]) for end in row["interval"])
+            value += f" [{low}, {high}]"
         goal = (
             f"{row['op']} {format_value(row['goal'], row['unit'])}" if row["op"] else ""
         )

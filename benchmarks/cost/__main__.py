@@ -16,7 +16,10 @@ import time
 from itertools import combinations
 from pathlib import Path
 
+import numpy as np
+
 from benchmarks.results import Row, write
+from trimtab import stats
 
 HERE = Path(__file__).parent
 NETWORKS = (
@@ -79,6 +82,12 @@ def story(name: str, sample: dict[str, float]) -> str:
     return f"misses by over 25 %; the prediction is {100 * share:.0f} % {largest}"
 
 
+def _interval(samples: list[float]) -> tuple[float, float]:
+    """Return the 95 % interval of the median, by bootstrap."""
+    found = stats.bootstrap_interval(samples, np.median, seed=0)
+    return found.low, found.high
+
+
 def accuracy(samples: list[dict[str, dict[str, float]]]) -> list[Row]:
     """Return the rows on predicted against measured."""
     predicted, measured, rows, errors = {}, {}, [], []
@@ -112,6 +121,7 @@ def accuracy(samples: list[dict[str, dict[str, float]]]) -> list[Row]:
             unit="frac",
             op="<=",
             goal=0.25,
+            interval=_interval(errors),
             samples=errors,
         ),
         Row(
@@ -175,6 +185,7 @@ def speed(count: int) -> list[Row]:
             unit="s",
             op="<=",
             goal=1.5,
+            interval=_interval(analysis),
             peer="torch.export.export alone",
             peer_value=statistics.median(export),
             samples=analysis,
@@ -186,6 +197,7 @@ def speed(count: int) -> list[Row]:
             unit="s",
             op="<=",
             goal=6.0,
+            interval=_interval(walls),
             peer="the imports of torch.export alone",
             peer_value=statistics.median(imports),
             samples=walls,

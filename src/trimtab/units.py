@@ -22,7 +22,6 @@ __all__ = [
     "parse_bytes",
     "parse_count",
     "parse_duration",
-    "parse_rate",
 ]
 
 _SI = ((1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"), (1.0, ""))
@@ -38,10 +37,6 @@ _BYTE_UNITS = {
 }  # fmt: skip
 _COUNT_UNITS = {
     "": 1.0, "k": 1e3, "K": 1e3, "M": 1e6, "G": 1e9, "B": 1e9, "T": 1e12,
-}  # fmt: skip
-_RATE_UNITS = {
-    "bit/s": 1 / 8, "kbit/s": 1e3 / 8, "Mbit/s": 1e6 / 8, "Gbit/s": 1e9 / 8,
-    "B/s": 1.0, "kB/s": 1e3, "MB/s": 1e6, "GB/s": 1e9, "TB/s": 1e12,
 }  # fmt: skip
 
 
@@ -199,16 +194,3 @@ def parse_count(text: str) -> int:
         1500000
     """
     return round(_parse(text, _COUNT_UNITS, "1.5M"))
-
-
-def parse_rate(text: str) -> float:
-    """Return bytes per second.
-
-    Raises:
-        UsageError: not a number with a unit of bandwidth.
-
-    Example:
-        >>> parse_rate("100Mbit/s")
-        12500000.0
-    """
-    return _parse(text, _RATE_UNITS, "100Mbit/s")

@@ -226,3 +226,25 @@ def test_a_network_that_ends_the_program_is_an_error(folder, trimtab):
     done = trimtab("inspect", "net.py", "--input", "1,4", "--machine", "milan")
     assert done.returncode == 1
     assert "SystemExit" in done.stderr
+
+
+def test_a_bundle_is_a_network_for_run_too(folder, trimtab):
+    assert trimtab("run", "plan.toml").returncode == 0
+    stages = "[inspect]\n[verify]\ncalls = 3\n"
+    (folder / "again.toml").write_text(
+        'name = "again"\nnetwork = "out/small.trimtab"\ndata = "data.npz"\n'
+        f'output = "second"\n{stages}'
+    )
+    done = trimtab("run", "again.toml", "--json")
+    assert done.returncode == 0, done.stderr
+    first = read(folder / "out" / "small.trimtab")
+    second = read(folder / json.loads(done.stdout)["bundle"])
+    assert second.graph == first.graph
+    left, right = first.weights(), second.weights()
+    assert all(torch.equal(left[key], right[key]) for key in left)
+    (folder / "again.toml").write_text(
+        'name = "more"\nnetwork = "out/small.trimtab"\ndata = "data.npz"\n[train]\n'
+    )
+    done = trimtab("run", "again.toml")
+    assert done.returncode == 1
+    assert "Train the network it came from" in done.stderr

@@ -15,7 +15,6 @@ from trimtab.units import (
     parse_bytes,
     parse_count,
     parse_duration,
-    parse_rate,
 )
 
 THREE_DIGITS = 0.5e-2  # relative error of a number written with three digits, at most
@@ -87,8 +86,6 @@ def test_rates_percentages_and_units_of_records():
         (parse_bytes, "0.5GiB", 2**29),
         (parse_count, "25M", 25 * 10**6),
         (parse_count, "1e3", 1000),
-        (parse_rate, "100Mbit/s", 100e6 / 8),
-        (parse_rate, "1GB/s", 1e9),
     ],
 )
 def test_parsing(parse, text, value):
@@ -104,8 +101,6 @@ def test_parsing(parse, text, value):
         (parse_duration, "ms"),
         (parse_bytes, "1 GiB/s"),
         (parse_count, "many"),
-        (parse_rate, "100 Mbit"),
-        (parse_rate, ""),
     ],
 )
 def test_what_is_no_quantity_is_refused(parse, text):
@@ -139,8 +134,3 @@ def test_a_written_size_reads_back(size):
 @given(st.integers(min_value=0, max_value=10**14))
 def test_a_written_count_reads_back(count):
     assert parse_count(format_count(count)) == pytest.approx(count, rel=THREE_DIGITS)
-
-
-@given(st.floats(min_value=1, max_value=1e14))
-def test_a_written_rate_reads_back(rate):
-    assert parse_rate(format_rate(rate)) == pytest.approx(rate, rel=THREE_DIGITS)

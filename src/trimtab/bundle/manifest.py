@@ -42,7 +42,7 @@ class Manifest:
         plan: the resolved run file; empty for a bundle without one.
         inputs: SHA-256 of what went in, by name (network, weights, data).
         stages: what ran, in order, and the sentence it ended with.
-        values: the quantities a budget can limit.
+        values: quantities of the network, those a budget can limit among them.
         verdicts: how the result stands to its budget.
         files: SHA-256 of every other file in the bundle.
     """

@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from trimtab.cost.work import Work
-from trimtab.errors import GraphError
 from trimtab.frozen import FrozenDict
 
 __all__ = ["Estimate", "Limit", "NetworkEstimate", "NodeEstimate"]
@@ -93,22 +92,6 @@ class NetworkEstimate:
     def work(self) -> Work:
         """Work of one call."""
         return sum((node.work for node in self.nodes), Work())
-
-    def node(self, name: str) -> NodeEstimate:
-        """Return the estimate of the node of that name.
-
-        Raises:
-            GraphError: no node has that name.
-        """
-        for node in self.nodes:
-            if node.name == name:
-                return node
-        raise GraphError(
-            f"estimate of node {name!r}",
-            rule="the graph has no node of that name",
-            where=f"machine {self.machine!r}",
-            remedy="see the names in the text form of the graph",
-        )
 
     def by_bottleneck(self) -> dict[Limit, float]:
         """Return the time of the nodes that each limit bounds, largest first."""

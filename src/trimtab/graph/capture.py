@@ -33,6 +33,8 @@ from trimtab.graph.inplace import (
     storages,
     written_by,
 )
+from trimtab.graph.module import GraphModule
+from trimtab.graph.tree import flatten
 from trimtab.graph.types import ConstantKind, Graph
 
 __all__ = ["capture", "weights_of"]
@@ -87,6 +89,8 @@ def capture(
         )
     title = name or type(module).__name__
     _require_evaluation(module, title)
+    if isinstance(module, GraphModule):
+        return _same_graph(module.graph, example_inputs, dict(example_kwargs or {}))
     args, kwargs = _distinct(example_inputs, dict(example_kwargs or {}))
     with _LOCK:
         program = _export(module, args, kwargs, title)
@@ -128,6 +132,23 @@ def weights_of(module: nn.Module, graph: Graph) -> dict[str, torch.Tensor]:
             )
         found[constant.shares] = tensor.detach()
     return found
+
+
+def _same_graph(
+    graph: Graph, args: tuple[object, ...], kwargs: dict[str, object]
+) -> Graph:
+    """Return the graph that a module is, if it was captured for such inputs."""
+    leaves = flatten((args, kwargs), graph.input_tree)
+    for leaf, value in zip(graph.inputs, leaves, strict=True):
+        shape = tuple(value.shape) if isinstance(value, torch.Tensor) else None
+        if shape != (leaf.type.shape if leaf.type else None):
+            raise CaptureError(
+                f"graph {graph.name!r} for input {leaf.name!r} of shape {shape}",
+                rule=f"it was captured for {leaf.type}, and its shapes are fixed",
+                where=f"input {leaf.name!r}",
+                remedy="capture the network it came from for this shape",
+            )
+    return graph
 
 
 def _distinct(
@@ -202,7 +223,7 @@ def _export(
     fastpath = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
     try:
-        with _replaced_buffers(module) as replaced:
+        with _replaced_tensors(module) as replaced:
             program = _call_export(module, args, kwargs)
     except _FAILURES as error:
         path = _failing_module(module, args, kwargs)
@@ -210,28 +231,45 @@ def _export(
         raise _explain(error, title, where) from error
     finally:
         torch.backends.mha.set_fastpath_enabled(fastpath)
+    # A tensor that is only left behind, such as a map of attention, is no state.
+    read = {
+        spec.target
+        for spec in program.graph_signature.input_specs
+        if spec.kind in CONSTANT_KINDS
+    }
     for target in replaced:
-        raise _keeps_state(target, title)
+        if target in read:
+            raise _keeps_state(target, title)
     return program
 
 
+def _tensors_of(module: nn.Module) -> dict[str, torch.Tensor]:
+    """Return buffers and plain attributes that are tensors, by name."""
+    return {
+        name: value
+        for name, value in (*vars(module).items(), *module._buffers.items())
+        if isinstance(value, torch.Tensor)
+    }
+
+
 @contextlib.contextmanager
-def _replaced_buffers(module: nn.Module) -> Iterator[list[str]]:
-    """Collect the buffers that modules assign anew: export forgets that, silently."""
+def _replaced_tensors(module: nn.Module) -> Iterator[list[str]]:
+    """Collect the tensors that modules assign anew: export forgets that, silently."""
     paths = {id(each): path for path, each in module.named_modules()}
-    calls: list[tuple[nn.Module, dict[str, torch.Tensor | None]]] = []
+    calls: list[tuple[nn.Module, dict[str, torch.Tensor]]] = []
     replaced: list[str] = []
 
     def enter(each: nn.Module, _: object) -> None:
-        calls.append((each, dict(each._buffers)))
+        calls.append((each, _tensors_of(each)))
 
     def leave(each: nn.Module, _: object, __: object) -> None:
         called, before = calls.pop()
         while called is not each:  # calls that failed, and were caught
             called, before = calls.pop()
+        after = _tensors_of(each)
         for name, old in before.items():
-            new = each._buffers.get(name)
-            if old is None or new is old or id(each) not in paths:
+            new = after.get(name)
+            if new is old or id(each) not in paths:
                 continue
             if new is None or storage_of(new) != storage_of(old):
                 path = paths[id(each)]

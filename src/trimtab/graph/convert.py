@@ -351,9 +351,10 @@ def _module(node: fx.Node) -> tuple[str, str]:
 
 def _draws_or_learns(arguments: FrozenDict[str, Argument]) -> bool:
     """Whether an operator, called like this, is random or writes its statistics."""
-    learns = arguments.get("use_input_stats") and arguments.get("running_mean")
-    switches = ("train", "training", "dropout_p")
-    return bool(learns or any(arguments.get(name) for name in switches))
+    learns = arguments.get("running_mean") and (
+        arguments.get("training") or arguments.get("use_input_stats")
+    )
+    return bool(learns or arguments.get("train") or arguments.get("dropout_p"))
 
 
 def _place(node: fx.Node) -> str:

@@ -42,7 +42,7 @@ T = TypeVar("T")
 
 
 def dumps(graph: Graph) -> str:
-    """Return the graph as JSON, the same text for equal graphs.
+    """Return the graph as JSON; the same text for graphs captured alike.
 
     Example:
         >>> from trimtab.graph.tree import LEAF

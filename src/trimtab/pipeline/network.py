@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from torch import Tensor, nn
 
-from trimtab.bundle.store import Bundle, is_bundle, read
+from trimtab.bundle.store import is_bundle, read
 from trimtab.errors import CaptureError, UsageError
 from trimtab.graph.capture import capture, weights_of
+from trimtab.graph.module import GraphModule
+from trimtab.graph.tree import unflatten
 from trimtab.graph.types import Graph
-from trimtab.zoo.inputs import parse_inputs
+from trimtab.zoo.inputs import example_values, parse_inputs
 from trimtab.zoo.resolve import resolve
 
 __all__ = ["Opened", "Traced", "beside", "open_graph", "open_network"]
@@ -45,12 +47,10 @@ class Traced:
     Attributes:
         graph: of the network.
         weights: by target.
-        bundle: where the graph came from, if it was one.
     """
 
     graph: Graph
     weights: Mapping[str, Tensor]
-    bundle: Bundle | None = None
 
 
 def open_network(
@@ -64,17 +64,22 @@ def open_network(
     """Return the module that `spec` names, with example inputs.
 
     Args:
-        spec: ``zoo:NAME``, ``package.module:factory`` or a ``.py`` file.
-        inputs: as text (`trimtab.zoo.inputs`); the network's own where empty.
-        weights: a ``.safetensors`` file.
+        spec: ``zoo:NAME``, ``package.module:factory``, a ``.py`` file, or the folder of
+            a bundle.
+        inputs: as text (`trimtab.zoo.inputs`); the network's own where empty. A bundle
+            has its own.
+        weights: a ``.safetensors`` file; a bundle has its own.
         device: ``meta`` for shapes only.
         folder: of the run file, where files are looked for that are not here.
 
     Raises:
-        UsageError: the network offers no inputs and none are given.
+        UsageError: the network offers no inputs and none are given, or they are given
+            for a bundle.
         NetworkNotFoundError: nothing stands under `spec`.
     """
     spec = beside(spec, folder)
+    if is_bundle(Path(spec)):
+        return _open_bundle(Path(spec), inputs=inputs, weights=weights)
     file = None if weights is None else Path(beside(weights, folder))
     found = resolve(spec, weights=file, device="cpu" if file else device)
     if inputs:
@@ -90,6 +95,25 @@ def open_network(
     return Opened(
         name=found.name, module=found.module, args=found.example_inputs, kwargs={}
     )
+
+
+def _open_bundle(path: Path, *, inputs: Sequence[str], weights: str | None) -> Opened:
+    if inputs or weights:
+        raise UsageError(
+            f"bundle {str(path)!r} with {'inputs' if inputs else 'weights'}",
+            rule="a bundle has its own",
+            where="--input" if inputs else "--weights",
+            remedy="leave the option out",
+        )
+    bundle = read(path)
+    graph = bundle.graph
+    values = example_values(graph)
+    leaves = (values.get(leaf.name, leaf.value) for leaf in graph.inputs)
+    args, kwargs = cast(
+        tuple[tuple[Any, ...], dict[str, Any]], unflatten(leaves, graph.input_tree)
+    )
+    module = GraphModule(graph, bundle.weights()).eval()
+    return Opened(name=graph.name, module=module, args=args, kwargs=kwargs)
 
 
 def beside(spec: str, folder: Path | None) -> str:
@@ -117,27 +141,14 @@ def open_graph(
     """Return the graph of a network or a bundle.
 
     Args:
-        spec: as for `open_network`, or the folder of a bundle.
-        inputs: as text; a bundle has its own.
-        weights: a ``.safetensors`` file; a bundle has its own.
+        spec: as for `open_network`.
+        inputs: as text.
+        weights: a ``.safetensors`` file.
         device: ``meta`` where only the graph is needed.
 
     Raises:
-        UsageError: inputs or weights are given for a bundle.
-        TrimtabError: what `open_network`, `capture` and `bundle.store.read` raise.
+        TrimtabError: what `open_network` and `capture` raise.
     """
-    path = Path(spec)
-    if is_bundle(path):
-        if inputs or weights:
-            raise UsageError(
-                f"bundle {spec!r} with {'inputs' if inputs else 'weights'}",
-                rule="a bundle has its own",
-                where="--input" if inputs else "--weights",
-                remedy="leave the option out",
-            )
-        bundle = read(path)
-        found = {} if device == "meta" else bundle.weights()
-        return Traced(graph=bundle.graph, weights=found, bundle=bundle)
     try:
         return _traced(
             open_network(spec, inputs=inputs, weights=weights, device=device)

@@ -28,10 +28,10 @@ from trimtab.cost.latency import LatencyModel, Roofline
 from trimtab.cost.verdict import Verdict
 from trimtab.errors import BundleError, PlanError
 from trimtab.graph.capture import capture, weights_of
-from trimtab.graph.liveness import peak_activation
 from trimtab.graph.store import digest
 from trimtab.hardware import load
 from trimtab.hardware.detect import fingerprint
+from trimtab.pipeline.inspection import totals
 from trimtab.pipeline.network import beside, open_network
 from trimtab.pipeline.plan import Plan, validated
 from trimtab.report.html import render
@@ -159,13 +159,7 @@ def run(
     )
     weights = weights_of(context.network, graph)
     estimate = context.latency.estimate(graph, machine, plan.threads)
-    values: dict[str, float] = {
-        "parameters": graph.parameters,
-        "multiply_adds": estimate.work.multiply_adds,
-        "weight_bytes": graph.weight_bytes,
-        "peak_bytes": peak_activation(graph).size_bytes,
-        "latency_s": estimate.latency_s,
-    }
+    values = totals(graph, estimate)
     files: dict[str, bytes] = {"machine.toml": load.to_toml(machine).encode()}
     for _, result in results:
         values.update(result.values)

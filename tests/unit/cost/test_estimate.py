@@ -8,7 +8,6 @@ import pytest
 
 from trimtab.cost.estimate import Estimate, Limit, NetworkEstimate, NodeEstimate
 from trimtab.cost.work import Work
-from trimtab.errors import GraphError
 
 
 def estimate(overhead_s: float = 0.0, **limits_s: float) -> Estimate:
@@ -79,14 +78,3 @@ def test_time_by_bottleneck_is_sorted_and_complete() -> None:
         (Limit.OVERHEAD, 1.0),
     ]
     assert sum(whole.by_bottleneck().values()) == whole.latency_s
-
-
-def test_a_node_is_found_by_name() -> None:
-    first = node("a", estimate(1.0))
-    assert network(first, node("b", estimate(2.0))).node("a") is first
-    with pytest.raises(GraphError) as caught:
-        network(first).node("z")
-    assert str(caught.value) == (
-        "estimate of node 'z': the graph has no node of that name (machine 'round'). "
-        "See the names in the text form of the graph."
-    )

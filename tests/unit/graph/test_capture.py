@@ -226,12 +226,16 @@ def test_dropout_that_is_always_on_is_refused(networks):
         capture(networks.Function(function).eval(), (torch.zeros(2),))
 
 
-def test_normalisation_by_the_batch_is_refused(networks):
-    def function(x):
-        return nn.functional.batch_norm(x, None, None, training=True)
+def test_normalisation_by_the_batch_is_captured_unless_it_learns(networks):
+    def function(x, mean=None, variance=None):
+        return nn.functional.batch_norm(x, mean, variance, training=True)
 
+    net = networks.Function(function).eval()
+    x = torch.arange(6.0).reshape(2, 3)
+    graph = capture(net, (x,))
+    assert torch.equal(Executor(graph, {})(x), function(x))
     with pytest.raises(CaptureError, match="in training"):
-        capture(networks.Function(function).eval(), (torch.zeros(2, 3),))
+        capture(net, (x, torch.zeros(3), torch.ones(3)))
 
 
 def test_one_tensor_given_twice_is_two_inputs(networks):
@@ -341,3 +345,36 @@ def test_example_inputs_are_not_changed(networks, write):
     function = networks.input_in_place if write else torch.relu
     capture(networks.Function(function).eval(), (x,))
     assert x.tolist() == [1, 1]
+
+
+class Remembers(nn.Module):
+    """Reads what it left behind in the call before: state that is no buffer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.t = torch.zeros(1)
+
+    def forward(self, x):
+        self.t = self.t + x
+        return self.t * 2
+
+
+class LeavesBehind(nn.Module):
+    """Only writes: a map of attention that somebody may look at."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.t = torch.zeros(1)
+
+    def forward(self, x):
+        self.t = x * 2
+        return self.t + 1
+
+
+def test_state_in_a_plain_attribute_is_refused_where_it_is_read():
+    net = Remembers()
+    with pytest.raises(CaptureError, match=r"its own tensor '0\.t'"):
+        capture(nn.Sequential(net).eval(), (torch.ones(1),))
+    assert torch.equal(net.t, torch.zeros(1))
+    graph = capture(nn.Sequential(LeavesBehind()).eval(), (torch.ones(1),))
+    assert len(graph.nodes) == 2

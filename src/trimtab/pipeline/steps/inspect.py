@@ -9,8 +9,7 @@ from trimtab.bundle.stage import Context, StageResult
 from trimtab.cost.verdict import fits
 from trimtab.errors import BudgetInfeasibleError
 from trimtab.graph.capture import capture
-from trimtab.graph.liveness import peak_activation
-from trimtab.pipeline.inspection import cost_section
+from trimtab.pipeline.inspection import cost_section, totals
 from trimtab.units import format_count, format_duration
 
 __all__ = ["STAGE", "Settings"]
@@ -39,15 +38,7 @@ class _Inspect:
         )
         context.progress(0.7, "estimating")
         estimate = context.latency.estimate(graph, context.machine, context.threads)
-        verdicts = context.budget.judge(
-            {
-                "parameters": graph.parameters,
-                "multiply_adds": estimate.work.multiply_adds,
-                "weight_bytes": graph.weight_bytes,
-                "peak_bytes": peak_activation(graph).size_bytes,
-                "latency_s": estimate.latency_s,
-            }
-        )
+        verdicts = context.budget.judge(totals(graph, estimate))
         if not fits(verdicts):
             broken = [verdict for verdict in verdicts if not verdict.fits]
             raise BudgetInfeasibleError(

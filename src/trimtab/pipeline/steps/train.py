@@ -12,6 +12,7 @@ from typing import final
 from trimtab.bundle.section import Line, Section, Series
 from trimtab.bundle.stage import Context, Data, StageResult
 from trimtab.errors import PlanError
+from trimtab.graph.module import GraphModule
 from trimtab.training.loop import History, Settings, fit
 from trimtab.units import format_percent
 
@@ -35,6 +36,13 @@ class _Train:
                 rule="it needs data, and the run file names none",
                 where="key `data`",
                 remedy='add data = "digits", an .npz file or an image folder',
+            )
+        if isinstance(context.network, GraphModule):
+            raise PlanError(
+                f"stage [train] of bundle {context.name!r}",
+                rule="a bundle is a graph for one shape, without gradients",
+                where="key `network`",
+                remedy="train the network it came from, or leave [train] out",
             )
         _require_shape(context, context.data)
         network = copy.deepcopy(context.network)
