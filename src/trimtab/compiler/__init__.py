@@ -1,0 +1,1 @@
+"""Static tuning of tensor programs: schedules chosen by analysis, compiled by TVM."""

@@ -1,0 +1,1 @@
+"""All that imports TVM: code generation, linking, fallback, the measured baseline."""
