@@ -14,6 +14,7 @@ from typing import Any, final
 import tvm
 from tvm import tirx
 
+from trimtab.compiler.functions import without_calls
 from trimtab.compiler.loops import (
     Binary,
     Buffer,
@@ -183,6 +184,7 @@ class _Translator:
         raise TypeError(f"expression {value!r}")
 
 
+# Each is one instruction; all others are written out before they come here.
 _CALLS: Mapping[str, Any] = {
     "sqrt": tirx.sqrt,
     "floor": tirx.floor,
@@ -215,7 +217,8 @@ class Compiled:
 def compile_kernels(kernels: Sequence[Kernel], target: Any) -> Compiled:
     """Return the machine code of kernels, all in one module."""
     functions = {
-        kernel.name: _Translator().function(kernel) for kernel in kernels
+        kernel.name: _Translator().function(without_calls(kernel))
+        for kernel in kernels
     }
     module = tvm.IRModule(functions)
     module = tirx.transform.BindTarget(target.with_host(target))(module)
