@@ -203,10 +203,20 @@ def packed(shape: Sequence[int], *, block: int, halo: Halo = NO_HALO) -> Layout:
     top, bottom, left, right = halo
     row = (width + left + right) * block
     plane = (height + top + bottom) * row
+    size = batch * channels // block * plane
+    if block == channels or (height == width == 1 and halo == NO_HALO):
+        # Channels are plain neighbours then, and views need no special case.
+        return Layout(
+            shape=tuple(shape),
+            strides=(channels // block * plane, 1, row, block),
+            size=size,
+            offset=top * row + left * block,
+            halo=halo,
+        )
     return Layout(
         shape=tuple(shape),
         strides=(channels // block * plane, plane, row, block),
-        size=batch * channels // block * plane,
+        size=size,
         offset=top * row + left * block,
         axis=1,
         block=block,

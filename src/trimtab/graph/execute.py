@@ -26,7 +26,7 @@ from trimtab.graph.types import (
     Token,
 )
 
-__all__ = ["Executor"]
+__all__ = ["Executor", "run_node"]
 
 Value = Any  # a tensor, or what stands in its place: a number, text, None
 _Step = tuple[
@@ -118,6 +118,11 @@ class Executor:
         # gradient, even where none is recorded.
         learned = constant.kind is ConstantKind.PARAMETER and not constant.frozen
         return tensor.requires_grad_(learned and dtype.is_floating_point)
+
+    @property
+    def constants(self) -> Mapping[Ref, torch.Tensor]:
+        """The constants of the graph, and views of them."""
+        return self._constants
 
     def __call__(self, *args: object, **kwargs: object) -> Any:
         """Return what the network returns for these arguments.
@@ -244,6 +249,23 @@ def _compute(
             for ref in dying:
                 alive.pop(ref, None)
             watch(node)
+
+
+def run_node(node: Node, values: Mapping[Ref, Value], device: str = "cpu") -> list[Value]:
+    """Return the results of one node.
+
+    Args:
+        node: of a graph.
+        values: of what it reads.
+        device: where; tensors of `values` are there.
+
+    Raises:
+        ExecutionError: the operator is unknown or refuses its arguments.
+    """
+    step = (*_bind(node, torch.device(device)), node, ())
+    alive = dict(values)
+    _compute([step], alive, lambda node: None)
+    return [alive[Ref(node.name, index)] for index in range(len(node.outputs))]
 
 
 def _short(value: object) -> str:

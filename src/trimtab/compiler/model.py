@@ -1,0 +1,177 @@
+"""The time of a schedule: the largest of named limits, for a machine that may be absent.
+
+In cycles of one core: arithmetic, loads and stores by their ports, instructions by the
+width of the front end, sums by the latency of their chain, and the bytes that must come
+from each level of cache. All numbers are the machine's; none was fitted to an operator.
+
+After Tuna (arXiv 2104.14641), which scores a schedule by a linear model of such features
+with coefficients fixed once a machine. Here the features are times, so that the largest
+is a lower limit with a name, and no coefficient is left to fit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trimtab.compiler.nest import Body, Nest, ceil_div
+from trimtab.hardware.machine import Cache, Machine
+
+__all__ = ["Prediction", "Timing", "predict"]
+
+_FIT = 0.75
+# Share of a cache that a working set may fill before lines are lost to conflicts.
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Timing:
+    """What one core does in a cycle, as far as the closed form asks.
+
+    Attributes:
+        frequency_hz: of the clock.
+        lanes: float32 elements of a vector.
+        registers: vector registers.
+        fmas: multiply-adds a cycle.
+        loads: vector loads a cycle.
+        stores: vector stores a cycle.
+        arithmetic: other vector instructions a cycle.
+        issue: instructions a cycle.
+        fma_latency: cycles until a result can be added to again.
+        forward_latency: cycles from a store to a load of the same place.
+        restart: cycles lost when a loop ends unforeseen.
+    """
+
+    frequency_hz: float
+    lanes: int
+    registers: int
+    fmas: float
+    loads: float
+    stores: float
+    arithmetic: float
+    issue: float
+    fma_latency: float
+    forward_latency: float
+    restart: float
+
+
+def timing_of(machine: Machine) -> Timing:
+    """Return the timing of a machine's core."""
+    core = machine.core
+    return Timing(
+        frequency_hz=core.frequency_hz,
+        lanes=core.simd_bits // 32,
+        registers=core.vector_registers,
+        fmas=core.fma_units,
+        loads=2.0,
+        stores=1.0,
+        arithmetic=2.0,
+        issue=6.0 if core.fma_units >= 2 else 3.0,
+        fma_latency=4.0,
+        forward_latency=8.0,
+        restart=12.0,
+    )
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prediction:
+    """Times of schedules, one entry a schedule.
+
+    Attributes:
+        limits_s: by name: ``compute``, ``L2``, ``L3``, ``memory``, ``cold weights``.
+        latency_s: the largest of them.
+    """
+
+    limits_s: Mapping[str, NDArray[np.float64]]
+    latency_s: NDArray[np.float64]
+
+    def bottleneck(self, index: int) -> str:
+        """Return the name of the largest limit of one schedule."""
+        return max(self.limits_s, key=lambda name: float(self.limits_s[name][index]))
+
+
+def predict(
+    nest: Nest,
+    machine: Machine,
+    timing: Timing,
+    *,
+    threads: int = 1,
+    cold: bool = True,
+) -> Prediction:
+    """Return the times of schedules.
+
+    Args:
+        nest: of the schedules.
+        machine: that runs them.
+        timing: of its core.
+        threads: that run a call.
+        cold: whether the weights have left the caches since the last call.
+    """
+    cores = machine.cores_for(threads)
+    balance = ceil_div(nest.chunks, float(cores)) / np.maximum(nest.chunks, 1.0)
+    clock = timing.frequency_hz
+    compute: NDArray[np.float64] = np.asarray(0.0)
+    for part in nest.parts:
+        around = cycles(part.around, timing, chained=False) + timing.fma_latency
+        compute = compute + part.steps * cycles(part.body, timing) + part.runs * around
+        compute = compute + part.exits * timing.restart
+    compute = compute * balance / clock
+    limits: dict[str, NDArray[np.float64]] = {"compute": np.asarray(compute)}
+    caches = sorted(machine.caches, key=lambda cache: cache.level)
+    levels = list(_levels(machine, caches, cores))
+    traffic = nest.traffic([size * _FIT for size, _, _ in levels])
+    for (_, name, rate), moved in zip(levels, traffic, strict=True):
+        limits[name] = moved * balance / rate
+    if cold:
+        weights = nest.weight_bytes()
+        stream = weights / machine.memory_bandwidth(cores)
+        exposed = compute * (1.0 - np.asarray(nest.first_pass))
+        limits["cold weights"] = np.asarray(stream + exposed)
+    shape = np.broadcast_shapes(*(each.shape for each in limits.values()))
+    full = {name: np.broadcast_to(each, shape) for name, each in limits.items()}
+    return Prediction(
+        limits_s=full, latency_s=np.maximum.reduce(list(full.values()))
+    )
+
+
+def cycles(
+    body: Body, timing: Timing, *, chained: bool = True
+) -> NDArray[np.float64]:
+    """Return the cycles of one run of a body: the largest of its limits."""
+    over = np.maximum(np.asarray(body.registers, dtype=np.float64) - timing.registers, 0)
+    # One register too few, and LLVM's scheduler leaves no sum in a register: seen on
+    # AVX2 and AVX-512, and the assembly of the chosen few is read for it.
+    spilled = np.where(over > 0, body.chains, 0.0)
+    loads = np.asarray(body.loads) + body.broadcasts + spilled
+    stores = np.asarray(body.stores) + spilled
+    vector = np.asarray(body.fmas) + body.others
+    limits = [
+        np.asarray(body.fmas, dtype=np.float64) / timing.fmas,
+        vector / timing.arithmetic,
+        loads / timing.loads,
+        stores / timing.stores,
+        (vector + loads + stores + body.scalars) / timing.issue,
+    ]
+    if chained:
+        latency = timing.fma_latency + np.where(over > 0, timing.forward_latency, 0.0)
+        limits.append(latency * np.asarray(body.fmas) / np.maximum(body.chains, 1.0))
+    return np.maximum.reduce(np.broadcast_arrays(*limits))
+
+
+def _levels(
+    machine: Machine, caches: Sequence[Cache], cores: int
+) -> Iterator[tuple[float, str, float]]:
+    """Yield size of a cache, the limit's name and the rate from behind it."""
+    for index, cache in enumerate(caches):
+        size = float(cache.size_bytes) / max(1, min(cores, cache.shared_by_cores))
+        if index + 1 < len(caches):
+            behind = caches[index + 1]
+            yield size, f"L{behind.level}", behind.bandwidth_bytes_per_s
+        else:
+            yield size, "memory", machine.memory_bandwidth(cores) / cores
+

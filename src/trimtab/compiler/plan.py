@@ -1,0 +1,554 @@
+"""A graph as tasks: which kernel computes what, from where, to where.
+
+Decides layouts for the whole network at once: convolutions work on packed channels, a
+value carries the zeros its readers need around it, pieces of a concatenation are written
+where the whole will stand, and a conversion is inserted only where a reader cannot take
+what there is. What each operator becomes stands in `trimtab.compiler.lowerings`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal, final
+
+import torch
+
+from trimtab.compiler.formula import IDENTITY, Formula, slot
+from trimtab.compiler.groups import Affine, Group, Grouping
+from trimtab.compiler.layout import NO_HALO, Halo, Layout, packed, row_major
+from trimtab.compiler.spaces.elementwise import Elementwise
+from trimtab.compiler.windows import window_of
+from trimtab.graph.execute import run_node
+from trimtab.graph.types import Graph, Node, Ref, TensorType
+
+__all__ = [
+    "FallbackTask",
+    "Memory",
+    "Packing",
+    "Plan",
+    "Planner",
+    "Task",
+    "Value",
+    "plan",
+]
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Memory:
+    """A buffer of a network.
+
+    Attributes:
+        key: unique.
+        kind: an input or output of the network, or working memory.
+        index: of the input or output.
+        elements: how many it holds.
+        dtype: of them.
+        halo: the layout whose halo must stay zero, or None.
+    """
+
+    key: int
+    kind: Literal["input", "output", "workspace"]
+    index: int = 0
+    elements: int
+    dtype: str = "float32"
+    halo: Layout | None = None
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Value:
+    """A tensor in a buffer."""
+
+    memory: Memory
+    layout: Layout
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Packing:
+    """A constant in the order a kernel reads it, which its schedule decides.
+
+    Attributes:
+        key: which constant.
+        order: of a schedule, in words: equal words, equal arrays.
+        make: the flat array for a schedule.
+    """
+
+    key: str
+    order: Callable[[Any], str]
+    make: Callable[[Any], torch.Tensor]
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Task:
+    """One call of a kernel.
+
+    Attributes:
+        work: what to compute; equal work shares a kernel.
+        parameters: of the kernel, in order; the last is what it writes.
+        nodes: of the graph that it computes.
+        module: path of the module that made the first of them.
+    """
+
+    work: Any
+    parameters: tuple[Value | Packing, ...]
+    nodes: tuple[str, ...]
+    module: str
+
+    @property
+    def output(self) -> Value:
+        """What it writes."""
+        last = self.parameters[-1]
+        assert isinstance(last, Value)
+        return last
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FallbackTask:
+    """A node that no family computes."""
+
+    node: Node
+    reads: tuple[tuple[Ref, Value], ...]
+    writes: tuple[Value, ...]
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What to run.
+
+    Attributes:
+        tasks: in order.
+        inputs: types of the tensor inputs.
+        outputs: types of the tensor outputs, in the order of their memory's index.
+    """
+
+    tasks: tuple[Task | FallbackTask, ...]
+    inputs: tuple[TensorType, ...]
+    outputs: tuple[TensorType, ...]
+
+
+def plan(graph: Graph, grouping: Grouping, *, lanes: int) -> Plan:
+    """Return the tasks of a network.
+
+    Args:
+        graph: the network.
+        grouping: its groups and constants.
+        lanes: float32 elements of a vector.
+    """
+    return Planner(graph, grouping, lanes).run()
+
+
+@dataclass
+class Planner:
+    """Makes a plan; `lowerings` add tasks through it."""
+
+    graph: Graph
+    grouping: Grouping
+    lanes: int
+    values: dict[Ref, Value] = field(default_factory=dict)
+    tasks: list[Task | FallbackTask] = field(default_factory=list)
+    halos: dict[Ref, Halo] = field(default_factory=dict)
+    flat: set[Ref] = field(default_factory=set)
+    places: dict[Ref, tuple[Ref, int]] = field(default_factory=dict)
+    whole: dict[Ref, Value] = field(default_factory=dict)
+    constants: dict[Ref, torch.Tensor] = field(init=False)
+    memories: int = 0
+
+    def __post_init__(self) -> None:
+        self.constants = dict(self.grouping.constants)
+
+    # ------------------------------------------------------------ the whole
+
+    def run(self) -> Plan:
+        tensors = [leaf for leaf in self.graph.inputs if leaf.type is not None]
+        for index, leaf in enumerate(tensors):
+            assert leaf.type is not None
+            self.values[Ref(leaf.name)] = Value(
+                memory=self.memory(
+                    "input", leaf.type.elements, index=index, dtype=leaf.type.dtype
+                ),
+                layout=row_major(leaf.type.shape),
+            )
+        self.look_ahead()
+        for each in self.grouping.groups:
+            self.group(each)
+        outputs = self.outputs()
+        return Plan(
+            tasks=tuple(self.tasks),
+            inputs=tuple(leaf.type for leaf in tensors if leaf.type is not None),
+            outputs=tuple(outputs),
+        )
+
+    def outputs(self) -> list[TensorType]:
+        """Bring every output into the row-major form that is handed out."""
+        found: list[TensorType] = []
+        for each in self.graph.outputs:
+            if not isinstance(each, Ref):
+                continue
+            kind = self.graph.type_of(each)
+            memory = self.memory(
+                "output", kind.elements, index=len(found), dtype=kind.dtype
+            )
+            target = Value(memory=memory, layout=row_major(kind.shape))
+            found.append(kind)
+            source = self.constant_or_value(each)
+            if not self.redirect(source, target):
+                self.copy(source, target, (each.name,))
+        return found
+
+    def redirect(self, source: Value | Packing, target: Value) -> bool:
+        """Let the task that makes a value write it into an output instead."""
+        if not isinstance(source, Value) or source.memory.kind != "workspace":
+            return False
+        if source.layout != target.layout or source.memory.halo is not None:
+            return False
+        if source.memory.elements != target.memory.elements:
+            return False
+        moved = source.memory
+
+        def move(value: Any) -> Any:
+            if isinstance(value, Value) and value.memory == moved:
+                return replace(value, memory=target.memory)
+            return value
+
+        for index, task in enumerate(self.tasks):
+            if isinstance(task, Task):
+                self.tasks[index] = replace(
+                    task, parameters=tuple(map(move, task.parameters))
+                )
+            else:
+                self.tasks[index] = replace(
+                    task,
+                    reads=tuple((ref, move(value)) for ref, value in task.reads),
+                    writes=tuple(map(move, task.writes)),
+                )
+        for ref, value in self.values.items():
+            self.values[ref] = move(value)
+        return True
+
+    def group(self, group: Group) -> None:
+        if group.view:
+            self.view(group)
+            return
+        if group.anchor is None:
+            self.elementwise(group)
+            return
+        from trimtab.compiler.lowerings import LOWERINGS
+
+        lower = LOWERINGS.get(group.anchor.op)
+        if lower is None or not lower(self, group):
+            self.fallback(group)
+
+    # ------------------------------------------------------------ looking ahead
+
+    def look_ahead(self) -> None:
+        """Find what readers need around a value, and where concatenations stand."""
+        for node in self.graph.nodes:
+            window = window_of(self.graph, node)
+            if window is not None:
+                self.need(window.source, window.halo)
+                if window.groups > 1 and not window.depthwise:
+                    shape = self.shape(window.source)
+                    if shape[1] // window.groups % self.lanes:
+                        self.flat.add(window.source)
+        cats = [node for node in self.graph.nodes if node.op == "aten.cat.default"]
+        for node in reversed(cats):
+            self.place(node)
+
+    def need(self, ref: Ref, halo: Halo) -> None:
+        have = self.halos.get(ref, NO_HALO)
+        self.halos[ref] = tuple(map(max, have, halo))  # type: ignore[assignment]
+
+    def place(self, node: Node) -> None:
+        """Reserve the places of the pieces of a concatenation of channels."""
+        pieces, axis = node.arguments["tensors"], node.arguments.get("dim", 0)
+        shape = node.output.shape
+        if len(shape) != 4 or axis not in (1, -3) or not isinstance(pieces, tuple):
+            return
+        refs = [each for each in pieces if isinstance(each, Ref)]
+        if any(
+            self.shape(ref)[1] % self.lanes
+            or ref in self.constants
+            or self.graph.type_of(ref).dtype != "float32"
+            or any(ref == Ref(leaf.name) for leaf in self.graph.inputs)
+            for ref in refs
+        ) or len(set(refs)) != len(refs):
+            return
+        result = Ref(node.name)
+        spots = [self.places.get(ref) for ref in refs]
+        if all(spot is None for spot in spots):
+            start = 0
+            for ref in refs:
+                self.places[ref] = (result, start)
+                start += self.shape(ref)[1]
+        elif spots[0] is not None and spots[0][1] == 0:
+            start = 0
+            for ref, spot in zip(refs, spots, strict=True):
+                if spot != (spots[0][0], start):
+                    return
+                start += self.shape(ref)[1]
+        else:
+            return
+        root = self.places[refs[0]][0]
+        for ref in (*refs, result):
+            self.need(root, self.halos.get(ref, NO_HALO))
+
+    def shape(self, ref: Ref) -> tuple[int, ...]:
+        if ref in self.constants:
+            return tuple(self.constants[ref].shape)
+        return self.graph.type_of(ref).shape
+
+    # ------------------------------------------------------------ memory
+
+    def memory(
+        self,
+        kind: Literal["input", "output", "workspace"],
+        elements: int,
+        *,
+        index: int = 0,
+        dtype: str = "float32",
+        halo: Layout | None = None,
+    ) -> Memory:
+        self.memories += 1
+        return Memory(
+            key=self.memories,
+            kind=kind,
+            index=index,
+            elements=elements,
+            dtype=dtype,
+            halo=halo,
+        )
+
+    def fresh(self, layout: Layout, dtype: str = "float32") -> Value:
+        halo = layout if layout.halo != NO_HALO else None
+        return Value(
+            memory=self.memory("workspace", layout.size, dtype=dtype, halo=halo),
+            layout=layout,
+        )
+
+    def activation(self, ref: Ref, shape: Sequence[int]) -> Value:
+        """Return where an image-like value goes."""
+        place = self.places.get(ref)
+        if place is not None:
+            root, start = place
+            if root not in self.whole:
+                self.whole[root] = self.fresh(
+                    packed(self.shape(root), block=self.lanes, halo=self.halos.get(root, NO_HALO))
+                )
+            whole = self.whole[root]
+            return replace(whole, layout=whole.layout.slice_of(1, start, shape[1]))
+        halo = self.halos.get(ref, NO_HALO)
+        block = self.lanes if shape[1] % self.lanes == 0 else shape[1]
+        if ref in self.flat:
+            block = shape[1]
+        return self.fresh(packed(shape, block=block, halo=halo))
+
+    def constant_or_value(self, ref: Ref) -> Value | Packing:
+        if ref in self.constants:
+            return self.constant(ref)
+        return self.values[ref]
+
+    def constant(self, ref: Ref) -> Packing:
+        tensor = self.constants[ref]
+        return Packing(
+            key=str(ref),
+            order=lambda point: "",
+            make=lambda point: tensor.contiguous().view(-1),
+        )
+
+    def operand(
+        self, ref: Ref, shape: Sequence[int]
+    ) -> tuple[Value | Packing, Layout]:
+        """Return a further tensor of a formula and its layout over a shape."""
+        if ref in self.constants:
+            layout = row_major(tuple(self.constants[ref].shape))
+            return self.constant(ref), layout.broadcast(shape)
+        value = self.values[ref]
+        return value, value.layout.broadcast(shape)
+
+    def add(
+        self,
+        work: Any,
+        parameters: Sequence[Value | Packing],
+        nodes: Sequence[Node] | Sequence[str],
+    ) -> None:
+        names = tuple(node if isinstance(node, str) else node.name for node in nodes)
+        module = next((node.module for node in nodes if isinstance(node, Node)), "")
+        self.tasks.append(
+            Task(work=work, parameters=tuple(parameters), nodes=names, module=module)
+        )
+
+    # ------------------------------------------------------------ conversions
+
+    def copy(
+        self,
+        source: Value | Packing,
+        target: Value,
+        nodes: Sequence[Node] | Sequence[str],
+    ) -> None:
+        shape = target.layout.shape
+        layout = source.layout if isinstance(source, Value) else row_major(shape)
+        self.add(
+            Elementwise(
+                output=target.layout,
+                formula=IDENTITY,
+                operands=(layout,),
+                dtype=target.memory.dtype,
+            ),
+            (source, target),
+            nodes,
+        )
+
+    def dense(self, ref: Ref) -> Value:
+        """Return a value in row-major form, converted where it is not."""
+        value = self.values[ref]
+        if value.layout.dense:
+            return value
+        target = self.fresh(row_major(value.layout.shape), value.memory.dtype)
+        self.copy(value, target, (ref.name,))
+        return target
+
+    def image(self, ref: Ref, halo: Halo, *, flat: bool = False) -> Value:
+        """Return a value whose channels lie together, with zeros around it."""
+        value = self.values[ref]
+        layout = value.layout
+        near = layout.contiguous_along(1)
+        channels = layout.shape[1]
+        good = near == channels if flat else near % self.lanes == 0 or near == channels
+        enough = all(have >= need for have, need in zip(layout.halo, halo, strict=True))
+        if good and enough:
+            return value
+        block = self.lanes if channels % self.lanes == 0 and not flat else channels
+        target = self.fresh(packed(layout.shape, block=block, halo=halo))
+        self.copy(value, target, (ref.name,))
+        return target
+
+    # ------------------------------------------------------------ lowerings
+
+    def view(self, group: Group) -> None:
+        """Show a value under another shape without moving it, where that is possible."""
+        node = group.nodes[0]
+        assert node.view_of is not None
+        source = node.view_of
+        for attempt in (self.values[source], None):
+            value = attempt or self.dense(source)
+            layouts = _view_layouts(node, value.layout)
+            if layouts is not None:
+                for index, layout in enumerate(layouts):
+                    if layout is not None:
+                        self.values[Ref(node.name, index)] = replace(
+                            value, layout=layout
+                        )
+                return
+        self.fallback(group)
+
+    def elementwise(self, group: Group) -> None:
+        shape = self.shape(group.output)
+        pairs = [self.operand(ref, shape) for ref in group.operands]
+        images = len(shape) == 4 and any(
+            layout.contiguous_along(1) > 1 and layout.shape[2:] != (1, 1)
+            for _, layout in pairs
+        )
+        target = (
+            self.activation(group.output, shape)
+            if images or group.output in self.places
+            else self.fresh(row_major(shape))
+        )
+        self.add(
+            Elementwise(
+                output=target.layout,
+                formula=group.formula,
+                operands=tuple(layout for _, layout in pairs),
+            ),
+            (*(value for value, _ in pairs), target),
+            group.nodes,
+        )
+        self.values[group.output] = target
+
+    def fallback(self, group: Group) -> None:
+        """Run a node as PyTorch does; what was fused to it becomes a kernel."""
+        node = group.anchor
+        assert node is not None
+        reads = tuple(
+            (ref, self.dense(ref))
+            for ref in dict.fromkeys(node.inputs)
+            if ref not in self.constants
+        )
+        writes = []
+        for index, kind in enumerate(node.outputs):
+            if kind is None:
+                continue
+            value = self.fresh(row_major(kind.shape), kind.dtype)
+            self.values[Ref(node.name, index)] = value
+            writes.append(value)
+        self.tasks.append(FallbackTask(node=node, reads=reads, writes=tuple(writes)))
+        last = Ref(node.name)
+        for affine in group.affine:  # meant for the weights of a kernel
+            last = self.normalise(affine, last)
+        if group.output != last:
+            self.elementwise(
+                replace(
+                    group,
+                    anchor=None,
+                    nodes=group.nodes[1 + len(group.affine) :],
+                    operands=(last, *group.operands),
+                )
+            )
+
+    def normalise(self, affine: Affine, source: Ref) -> Ref:
+        """Apply a batch normalisation to a value by itself."""
+        node = affine.node
+        shape = (1, -1, *([1] * (len(node.output.shape) - 2)))
+        scale, shift = Ref(f"{node.name}.scale"), Ref(f"{node.name}.shift")
+        self.constants[scale] = affine.scale.float().view(shape)
+        self.constants[shift] = affine.shift.float().view(shape)
+        formula = Formula(slots=3, steps=(), result=slot(0) * slot(1) + slot(2))
+        self.elementwise(
+            Group(
+                anchor=None,
+                nodes=(node,),
+                formula=formula,
+                operands=(source, scale, shift),
+                output=Ref(node.name),
+            )
+        )
+        return Ref(node.name)
+
+
+def _view_layouts(node: Node, layout: Layout) -> tuple[Layout | None, ...] | None:
+    """Return the layouts of a view's results, or None where it must copy."""
+    assert node.view_of is not None
+    if layout.axis is not None:
+        same = len(node.outputs) == 1 and node.output.shape == layout.shape
+        return (layout,) if same and not _moves(node) else None
+    base = torch.empty(layout.size, device="meta").as_strided(
+        layout.shape, layout.strides, layout.offset
+    )
+    found: list[Layout | None] = []
+    for kind, result in zip(
+        node.outputs, run_node(node, {node.view_of: base}, "meta"), strict=True
+    ):
+        if kind is None:
+            found.append(None)
+            continue
+        if result is not base and not result._is_view():
+            return None
+        found.append(
+            Layout(
+                shape=tuple(result.shape),
+                strides=tuple(result.stride()),
+                offset=int(result.storage_offset()),
+                size=layout.size,
+            )
+        )
+    return tuple(found)
+
+
+def _moves(node: Node) -> bool:
+    """Whether a view may put elements elsewhere though the shape stays."""
+    return any(word in node.op for word in ("transpose", "permute", "movedim", "flip"))
