@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["Affine", "Group", "Grouping", "group"]
 
 _NORMS = ("aten.batch_norm.default", "aten._native_batch_norm_legit_no_training.default")
+_MOVING = ("aten.cat.default", "aten.concat.default")  # often nothing is left to do
 _FOLDING = ("aten.conv2d.default", "aten.convolution.default", "aten.linear.default")
 
 
@@ -134,7 +135,8 @@ class _Grouper:
         found = self.groups[index]
         if found.view or found.output != ref:
             return None
-        if found.anchor is not None and len(found.anchor.outputs) != 1:
+        anchor = found.anchor
+        if anchor is not None and (len(anchor.outputs) != 1 or anchor.op in _MOVING):
             return None
         return index
 

@@ -15,9 +15,10 @@ import torch
 from trimtab.compiler.groups import Group
 from trimtab.compiler.layout import Layout, packed, row_major
 from trimtab.compiler.plan import Packing, Planner, Value
-from trimtab.compiler.spaces import contraction
+from trimtab.compiler.spaces import contraction, depthwise
 from trimtab.compiler.spaces.contraction import Contraction
-from trimtab.compiler.windows import window_of
+from trimtab.compiler.spaces.depthwise import Depthwise
+from trimtab.compiler.windows import Window, window_of
 from trimtab.graph.types import Ref
 
 __all__ = ["LOWERINGS"]
@@ -94,7 +95,7 @@ def _convolution(planner: Planner, group: Group) -> bool:
     weight, bias = _folded(group, weight, bias)
     shape = node.output.shape
     if window.depthwise:
-        return False
+        return _depthwise(planner, group, window, weight, bias)
     channels = planner.shape(window.source)[1]
     ragged = window.groups > 1 and bool(
         channels // window.groups % planner.lanes or shape[1] // window.groups % planner.lanes
@@ -121,6 +122,56 @@ def _convolution(planner: Planner, group: Group) -> bool:
         (
             source,
             _weight(group, work, weight, planner.lanes),
+            *([] if bias is None else [_bias(group, bias)]),
+            *(value for value, _ in others),
+            target,
+        ),
+        group.nodes,
+    )
+    planner.values[group.output] = target
+    return True
+
+
+def _depthwise(
+    planner: Planner,
+    group: Group,
+    window: Window,
+    weight: torch.Tensor,
+    bias: torch.Tensor | None,
+) -> bool:
+    assert group.anchor is not None
+    shape = group.anchor.output.shape
+    source = planner.image(window.source, window.halo)
+    target = planner.activation(group.output, shape)
+    others = [planner.operand(ref, shape) for ref in group.operands]
+    work = Depthwise(
+        input=source.layout,
+        output=target.layout,
+        kernel=window.kernel,
+        stride=window.stride,
+        padding=window.padding,
+        dilation=window.dilation,
+        formula=group.formula,
+        operands=tuple(layout for _, layout in others),
+        bias=bias is not None,
+    )
+    lanes = planner.lanes
+
+    def pack(point: Any) -> torch.Tensor:
+        blocks = [
+            weight[first : first + channels, 0].permute(1, 2, 0).reshape(-1)
+            for first, channels in depthwise.pack_order(work, lanes)
+        ]
+        return torch.cat(blocks).float().contiguous()
+
+    packed_weight = Packing(
+        key=_key(group, "weight"), order=lambda point: f"depthwise{lanes}", make=pack
+    )
+    planner.add(
+        work,
+        (
+            source,
+            packed_weight,
             *([] if bias is None else [_bias(group, bias)]),
             *(value for value, _ in others),
             target,
@@ -347,10 +398,12 @@ def _cat(planner: Planner, group: Group) -> bool:
         return False  # an empty tensor may have any rank
     place = planner.places.get(refs[0])
     if place is not None and all(ref in planner.places for ref in refs):
-        whole = planner.whole[place[0]]
-        start = place[1]
-        layout = whole.layout.slice_of(axis, start, shape[axis])
-        planner.values[group.output] = Value(memory=whole.memory, layout=layout)
+        for ref in refs:
+            part = planner.part(*planner.places[ref], planner.shape(ref)[1])
+            if planner.values[ref] != part:  # made by what cannot write there
+                planner.copy(planner.values[ref], part, (node,))
+                planner.values[ref] = part
+        planner.values[group.output] = planner.part(*place, shape[1])
         return True
     values = [planner.constant_or_value(ref) for ref in refs]
     images = len(shape) == 4 and any(

@@ -23,6 +23,8 @@ from trimtab.hardware.machine import Cache, Machine
 
 __all__ = ["Prediction", "Timing", "predict"]
 
+_SPILL = 2.0
+# Stores that a spilled sum costs a step: it waits for the one before.
 _FIT = 0.75
 # Share of a cache that a working set may fill before lines are lost to conflicts.
 
@@ -148,7 +150,7 @@ def cycles(
     # AVX2 and AVX-512, and the assembly of the chosen few is read for it.
     spilled = np.where(over > 0, body.chains, 0.0)
     loads = np.asarray(body.loads) + body.broadcasts + spilled
-    stores = np.asarray(body.stores) + spilled
+    stores = np.asarray(body.stores) + _SPILL * spilled
     vector = np.asarray(body.fmas) + body.others
     limits = [
         np.asarray(body.fmas, dtype=np.float64) / timing.fmas,

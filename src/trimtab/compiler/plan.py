@@ -335,18 +335,21 @@ class Planner:
         """Return where an image-like value goes."""
         place = self.places.get(ref)
         if place is not None:
-            root, start = place
-            if root not in self.whole:
-                self.whole[root] = self.fresh(
-                    packed(self.shape(root), block=self.lanes, halo=self.halos.get(root, NO_HALO))
-                )
-            whole = self.whole[root]
-            return replace(whole, layout=whole.layout.slice_of(1, start, shape[1]))
+            return self.part(*place, shape[1])
         halo = self.halos.get(ref, NO_HALO)
         block = self.lanes if shape[1] % self.lanes == 0 else shape[1]
         if ref in self.flat:
             block = shape[1]
         return self.fresh(packed(shape, block=block, halo=halo))
+
+    def part(self, root: Ref, start: int, channels: int) -> Value:
+        """Return where channels of a concatenation stand."""
+        if root not in self.whole:
+            halo = self.halos.get(root, NO_HALO)
+            layout = packed(self.shape(root), block=self.lanes, halo=halo)
+            self.whole[root] = self.fresh(layout)
+        whole = self.whole[root]
+        return replace(whole, layout=whole.layout.slice_of(1, start, channels))
 
     def constant_or_value(self, ref: Ref) -> Value | Packing:
         if ref in self.constants:

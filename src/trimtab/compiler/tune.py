@@ -19,8 +19,9 @@ from trimtab.compiler.evolve import Knobs, evolve
 from trimtab.compiler.loops import Kernel
 from trimtab.compiler.model import Timing, predict, timing_of
 from trimtab.compiler.nest import Access, Body, Nest, Part
-from trimtab.compiler.spaces import contraction, contraction_model, elementwise
+from trimtab.compiler.spaces import contraction, contraction_model, depthwise, elementwise
 from trimtab.compiler.spaces.contraction import Contraction
+from trimtab.compiler.spaces.depthwise import Depthwise
 from trimtab.compiler.spaces.elementwise import Elementwise
 from trimtab.hardware.machine import Machine
 
@@ -132,6 +133,7 @@ class _Streams:
 
 _FAMILIES: Mapping[type, Family] = {
     Contraction: _Contractions(),
+    Depthwise: _Streams("depthwise", depthwise),
     Elementwise: _Streams("elementwise", elementwise),
 }
 

@@ -18,7 +18,7 @@ import torch
 from trimtab.graph.execute import Executor
 from trimtab.graph.types import Node, Ref
 
-__all__ = ["Profile", "median_time_s", "profile", "torch_threads"]
+__all__ = ["Profile", "median_time_s", "profile", "thread_times_s", "torch_threads"]
 
 Progress = Callable[[float, str], None]
 
@@ -58,6 +58,29 @@ def median_time_s(
             call()
             times.append(clock() - start)
     return statistics.median(times)
+
+
+def thread_times_s(
+    call: Callable[[], object],
+    *,
+    calls: int,
+    before: Callable[[], object] = lambda: None,
+) -> list[float]:
+    """Return CPU times of the thread for calls, after one that warms up.
+
+    Args:
+        call: what to time.
+        calls: how many; with none, nothing is called.
+        before: done ahead of each call, not timed.
+    """
+    times: list[float] = []
+    for index in range(calls + 1 if calls else 0):
+        before()
+        start = time.thread_time()
+        call()
+        if index:
+            times.append(time.thread_time() - start)
+    return times
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

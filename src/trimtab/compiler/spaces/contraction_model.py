@@ -20,6 +20,7 @@ __all__ = ["knobs", "nests", "points"]
 
 _LARGEST_TILE = 40  # accumulators: more than any machine has vector registers
 _UNROLL = (1, 2, 4, 8, 16)
+_FORESEEN = 4  # steps of a loop whose end the core foresees, or LLVM unrolls it
 _MOST_CODE = 700  # multiply-adds in the text of a tile: beyond, compiling takes seconds
 
 
@@ -143,14 +144,14 @@ def _nest(
             Part(
                 steps=count * depth,
                 runs=count,
-                exits=count * run / inner,
+                exits=np.where(inner > _FORESEEN, count * run / inner, 0.0),
                 body=Body(
                     fmas=tile,
                     loads=gs,
                     broadcasts=hs * ws,
                     scalars=(4.0 + ask * 2.0) / unroll,
                     chains=tile,
-                    registers=tile + np.minimum(gs, hs * ws) + 1.0,
+                    registers=tile + gs + 1.0,
                 ),
                 around=Body(
                     loads=tile * len(work.operands) + gs,
