@@ -22,6 +22,8 @@ from trimtab.compiler.loops import (
     Select,
     Statement,
     Var,
+    maximum,
+    minimum,
 )
 
 __all__ = [
@@ -29,12 +31,18 @@ __all__ = [
     "counter",
     "fused_loops",
     "lanes_loop",
+    "larger",
     "nest",
     "operations",
     "repeat",
+    "smaller",
     "storage",
     "strips",
 ]
+
+
+_NUMBERS = Number(math.inf)
+"""At least every number, but not NaN."""
 
 
 class Strip(NamedTuple):
@@ -145,6 +153,18 @@ def fused_loops(extents: Sequence[int], threads: int) -> int:
         if total >= 4 * threads:
             return index + 1
     return len(extents)
+
+
+def larger(value: Expr, so_far: Expr) -> Expr:
+    """Return the maximum of an element and what was found before; NaN stays NaN."""
+    # max(a, b) is a > b ? a : b: it keeps NaN in the second, not in the first. Of the
+    # tests for NaN this is one that no simplifier takes for true.
+    return Select(_NUMBERS.at_least(value), maximum(value, so_far), value)
+
+
+def smaller(value: Expr, so_far: Expr) -> Expr:
+    """Return the minimum of an element and what was found before; NaN stays NaN."""
+    return Select(_NUMBERS.at_least(value), minimum(value, so_far), value)
 
 
 def storage(dtype: str) -> str:

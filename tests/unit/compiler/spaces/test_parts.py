@@ -7,9 +7,11 @@ from trimtab.compiler.spaces.parts import (
     counter,
     fused_loops,
     lanes_loop,
+    larger,
     nest,
     operations,
     repeat,
+    smaller,
     storage,
     strips,
 )
@@ -102,3 +104,9 @@ def test_operations_of_a_function_are_those_it_is_written_with() -> None:
     both = plain.step(Call("tanh", (slot(0),)))
     # Bounds 2, square 1, two polynomials of degree 4, product, quotient, bounds 2.
     assert operations(both) == 2 + 1 + 2 * 2 * 4 + 2 + 2
+
+
+def test_not_a_number_wins() -> None:
+    # In the code of max(a, b), a > b ? a : b, NaN in a loses: it is chosen by hand.
+    assert str(larger(Var("x"), Var("m"))) == "select(inf >= x, max(x, m), x)"
+    assert str(smaller(Var("x"), Var("m"))) == "select(inf >= x, min(x, m), x)"
