@@ -10,6 +10,7 @@ from typing import Any, final
 import torch
 
 from trimtab.compiler.groups import group
+from trimtab.compiler.loops import Kernel
 from trimtab.compiler.memory import Arena, Lifetime, arrange
 from trimtab.compiler.model import timing_of
 from trimtab.compiler.plan import FallbackTask, Packing, Plan, Task, Value, plan
@@ -32,12 +33,16 @@ class Chosen:
         function: name of the kernel.
         point: the schedule.
         ranking: of all schedules.
+        kernel: its loops.
+        scratch_bytes: of working memory the kernel takes before its output.
     """
 
     work: Any
     function: str
     point: Any
     ranking: Ranking
+    kernel: Kernel
+    scratch_bytes: int
 
 
 @final
@@ -100,15 +105,24 @@ def build(
 
     def make(item: tuple[int, Any]) -> tuple[Chosen, Any]:
         index, work = item
-        family = family_of(work)
         ranking = rank(work, machine, threads=threads, timing=timing)
         point = ranking.points[ranking.order[0]]
+        family = family_of(point)
         name = f"{family.name}_{index}"
         kernel = family.kernel(
             work, point, lanes=timing.lanes, threads=threads, name=name
         )
         module = compile_kernels([kernel], target).module
-        return Chosen(work=work, function=name, point=point, ranking=ranking), module
+        scratch = family.scratch(work, point, lanes=timing.lanes, threads=threads)
+        found = Chosen(
+            work=work,
+            function=name,
+            point=point,
+            ranking=ranking,
+            kernel=kernel,
+            scratch_bytes=4 * scratch,
+        )
+        return found, module
 
     modules = []
     with ThreadPoolExecutor(2) as pool:
@@ -129,7 +143,7 @@ def build(
 def _program(
     planned: Plan, chosen: Mapping[Any, Chosen], constants: dict[str, torch.Tensor]
 ) -> Program:
-    arena = _arena(planned)
+    arena = _arena(planned, chosen)
 
     def argument(value: Value | Packing, point: Any) -> Argument:
         if isinstance(value, Packing):
@@ -143,7 +157,7 @@ def _program(
         return Argument(kind=memory.kind, index=memory.index)
 
     steps: list[Call | Fallback] = []
-    for task in planned.tasks:
+    for index, task in enumerate(planned.tasks):
         if isinstance(task, FallbackTask):
             steps.append(
                 Fallback(
@@ -156,12 +170,14 @@ def _program(
             )
             continue
         picked = chosen[task.work]
+        arguments = [argument(value, picked.point) for value in task.parameters]
+        if picked.scratch_bytes:
+            offset = arena.offsets[_scratch(index)]
+            arguments.insert(-1, Argument(kind="workspace", offset_bytes=offset))
         steps.append(
             Call(
                 function=picked.function,
-                arguments=tuple(
-                    argument(value, picked.point) for value in task.parameters
-                ),
+                arguments=tuple(arguments),
                 nodes=task.nodes,
             )
         )
@@ -174,9 +190,18 @@ def _program(
     )
 
 
-def _arena(planned: Plan) -> Arena:
+def _scratch(index: int) -> int:
+    """Return the key of the working memory of a step; values have positive keys."""
+    return -1 - index
+
+
+def _arena(planned: Plan, chosen: Mapping[Any, Chosen]) -> Arena:
     lives: dict[int, Lifetime] = {}
     for index, task in enumerate(planned.tasks):
+        if isinstance(task, Task) and chosen[task.work].scratch_bytes:
+            key = _scratch(index)
+            size = chosen[task.work].scratch_bytes
+            lives[key] = Lifetime(key=key, size_bytes=size, first=index, last=index)
         values = (
             task.parameters
             if isinstance(task, Task)

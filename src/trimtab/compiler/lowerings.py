@@ -15,9 +15,10 @@ import torch
 from trimtab.compiler.groups import Group
 from trimtab.compiler.layout import Layout, packed, row_major
 from trimtab.compiler.plan import Packing, Planner, Value
-from trimtab.compiler.spaces import contraction, depthwise
+from trimtab.compiler.spaces import contraction, depthwise, winograd_plan
 from trimtab.compiler.spaces.contraction import Contraction
 from trimtab.compiler.spaces.depthwise import Depthwise
+from trimtab.compiler.spaces.winograd_weights import transform_weights
 from trimtab.compiler.windows import Window, window_of
 from trimtab.graph.types import Ref
 
@@ -35,8 +36,8 @@ def _folded(
     group: Group, weight: torch.Tensor, bias: torch.Tensor | None
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
     """Return weight and bias with the batch normalisations in them, in float64."""
-    weight = weight.double()
-    bias = None if bias is None else bias.double()
+    weight = weight.detach().double()
+    bias = None if bias is None else bias.detach().double()
     for affine in group.affine:
         weight = weight * affine.scale.view(-1, *([1] * (weight.dim() - 1)))
         bias = affine.shift if bias is None else bias * affine.scale + affine.shift
@@ -65,9 +66,15 @@ def _weight(
     """Return the packed weights of a contraction; `weight` is ``(O, C, kh, kw)``."""
 
     def order(point: Any) -> str:
+        if isinstance(point, winograd_plan.Point):
+            return f"F{point.tile}/{point.chunk}x{point.vectors}x{lanes}"
         return f"{point.vectors}x{lanes}/{contraction.input_block(work)}"
 
     def make(point: Any) -> torch.Tensor:
+        if isinstance(point, winograd_plan.Point):
+            return torch.from_numpy(
+                transform_weights(work, point, weight.detach().numpy(), lanes=lanes)
+            )
         size = contraction.input_block(work)
         height, width = work.kernel
         blocks = [

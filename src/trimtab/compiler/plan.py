@@ -252,6 +252,8 @@ class Planner:
             window = window_of(self.graph, node)
             if window is not None:
                 self.need(window.source, window.halo)
+                if window.winograd:
+                    self.need(window.source, window.reach(4))
                 if window.groups > 1 and not window.depthwise:
                     shape = self.shape(window.source)
                     if shape[1] // window.groups % self.lanes:

@@ -19,13 +19,21 @@ from trimtab.compiler.evolve import Knobs, evolve
 from trimtab.compiler.loops import Kernel
 from trimtab.compiler.model import Timing, predict, timing_of
 from trimtab.compiler.nest import Access, Body, Nest, Part
-from trimtab.compiler.spaces import contraction, contraction_model, depthwise, elementwise
+from trimtab.compiler.spaces import (
+    contraction,
+    contraction_model,
+    depthwise,
+    elementwise,
+    winograd,
+    winograd_model,
+    winograd_plan,
+)
 from trimtab.compiler.spaces.contraction import Contraction
 from trimtab.compiler.spaces.depthwise import Depthwise
 from trimtab.compiler.spaces.elementwise import Elementwise
 from trimtab.hardware.machine import Machine
 
-__all__ = ["Family", "Ranking", "family_of", "rank"]
+__all__ = ["Family", "Ranking", "families_of", "family_of", "rank"]
 
 
 _WHOLE = 60_000
@@ -57,6 +65,10 @@ class Family(Protocol):
         """Return the loops of a schedule."""
         ...
 
+    def scratch(self, work: Any, point: Any, *, lanes: int, threads: int) -> int:
+        """Return the elements of working memory a kernel takes before its output."""
+        ...
+
 
 @final
 class _Contractions:
@@ -65,6 +77,42 @@ class _Contractions:
     points = staticmethod(contraction_model.points)
     nests = staticmethod(contraction_model.nests)
     kernel = staticmethod(contraction.kernel)
+
+    def scratch(self, work: Any, point: Any, *, lanes: int, threads: int) -> int:
+        return 0
+
+
+@final
+class _Winograd:
+    name = "winograd"
+    nests = staticmethod(winograd_model.nests)
+    kernel = staticmethod(winograd.kernel)
+
+    def knobs(self, work: Any, *, lanes: int, threads: int) -> Knobs:
+        found = self.points(work, lanes=lanes, threads=threads)
+        return Knobs(
+            choices={"point": found}, make=lambda point: point, legal=lambda _: True
+        )
+
+    def points(self, work: Any, *, lanes: int, threads: int) -> Sequence[Any]:
+        """Return the schedules whose tiles find zeros where they reach out."""
+        found = winograd_model.points(work, lanes=lanes, threads=threads)
+        fits = {
+            tile: all(
+                have >= need
+                for have, need in zip(
+                    work.input.halo,
+                    winograd_plan.required_halo(work, tile),
+                    strict=True,
+                )
+            )
+            for tile in {point.tile for point in found}
+        }
+        return [point for point in found if fits[point.tile]]
+
+    def scratch(self, work: Any, point: Any, *, lanes: int, threads: int) -> int:
+        plan = winograd_plan.Plan.of(work, point, lanes=lanes, threads=threads)
+        return plan.scratch_elements
 
 
 @final
@@ -130,17 +178,35 @@ class _Streams:
         )
         return found
 
+    def scratch(self, work: Any, point: Any, *, lanes: int, threads: int) -> int:
+        return 0
 
-_FAMILIES: Mapping[type, Family] = {
-    Contraction: _Contractions(),
-    Depthwise: _Streams("depthwise", depthwise),
-    Elementwise: _Streams("elementwise", elementwise),
+
+_CONTRACTION, _WINOGRAD = _Contractions(), _Winograd()
+_DEPTHWISE = _Streams("depthwise", depthwise)
+_ELEMENTWISE = _Streams("elementwise", elementwise)
+
+_FAMILIES: Mapping[type, tuple[Family, ...]] = {
+    Contraction: (_CONTRACTION, _WINOGRAD),
+    Depthwise: (_DEPTHWISE,),
+    Elementwise: (_ELEMENTWISE,),
+}
+_BY_POINT: Mapping[type, Family] = {
+    contraction.Point: _CONTRACTION,
+    winograd_plan.Point: _WINOGRAD,
+    depthwise.Point: _DEPTHWISE,
+    elementwise.Point: _ELEMENTWISE,
 }
 
 
-def family_of(work: Any) -> Family:
-    """Return the family that computes a work."""
+def families_of(work: Any) -> tuple[Family, ...]:
+    """Return the families that may compute a work."""
     return _FAMILIES[type(work)]
+
+
+def family_of(point: Any) -> Family:
+    """Return the family a schedule belongs to."""
+    return _BY_POINT[type(point)]
 
 
 @final
@@ -149,7 +215,7 @@ class Ranking:
     """Schedules of one work, and what the closed form says of each.
 
     Attributes:
-        points: every legal schedule.
+        points: schedules that were judged.
         latency_s: predicted, one a schedule.
         limits_s: named limits, one entry a schedule.
         order: places in `points`, the best first.
@@ -178,35 +244,55 @@ def rank(
         machine: that runs it.
         threads: of a call.
         timing: of the core, the machine's own if None.
-        points: to judge; all legal ones if None.
+        points: to judge; if None all legal ones of every family, or those that
+            evolution visits where they are too many.
         cold: whether weights have left the caches since the last call.
-        seed: of the search, where there are too many schedules to judge all.
+        seed: of that search.
     """
-    family = family_of(work)
     timing = timing or timing_of(machine)
-    if points is None:
+
+    def judge(some: Sequence[Any]) -> Ranking:
+        return _judge(work, some, machine, timing, threads=threads, cold=cold)
+
+    if points is not None:
+        return judge(points)
+    found: list[Any] = []
+    for family in families_of(work):
         space = family.knobs(work, lanes=timing.lanes, threads=threads)
         if space.size <= _WHOLE:
-            points = family.points(work, lanes=timing.lanes, threads=threads)
+            found += family.points(work, lanes=timing.lanes, threads=threads)
         else:
+            found += evolve(space, lambda some: judge(some).latency_s, seed=seed)
+    return judge(found)
 
-            def judge(some: Sequence[Any]) -> NDArray[np.float64]:
-                return rank(
-                    work, machine, threads=threads, timing=timing, points=some, cold=cold
-                ).latency_s
 
-            points = evolve(space, judge, seed=seed)
+def _judge(
+    work: Any,
+    points: Sequence[Any],
+    machine: Machine,
+    timing: Timing,
+    *,
+    threads: int,
+    cold: bool,
+) -> Ranking:
     latency = np.zeros(len(points))
-    tie = np.zeros(len(points))
+    total = np.zeros(len(points))
     limits: dict[str, NDArray[np.float64]] = {}
-    for places, nest in family.nests(
-        work, points, lanes=timing.lanes, threads=threads
-    ):
-        found = predict(nest, machine, timing, threads=threads, cold=cold)
-        latency[places] = found.latency_s
-        for name, each in found.limits_s.items():
-            limits.setdefault(name, np.zeros(len(points)))[places] = each
-        tie[places] = sum(found.limits_s.values())
+    members: dict[str, list[int]] = {}
+    for index, point in enumerate(points):
+        members.setdefault(family_of(point).name, []).append(index)
+    for indices in members.values():
+        some = [points[index] for index in indices]
+        nests = family_of(some[0]).nests(
+            work, some, lanes=timing.lanes, threads=threads
+        )
+        for inner, nest in nests:
+            places = np.array(indices)[inner]
+            found = predict(nest, machine, timing, threads=threads, cold=cold)
+            latency[places] = found.latency_s
+            for name, each in found.limits_s.items():
+                limits.setdefault(name, np.zeros(len(points)))[places] = each
+            total[places] = sum(found.limits_s.values())
     # Of equal ones, what is further from its other limits.
-    order = np.lexsort((np.arange(len(points)), latency + 1e-3 * tie))
+    order = np.lexsort((np.arange(len(points)), latency + 1e-3 * total))
     return Ranking(points=points, latency_s=latency, limits_s=limits, order=order)

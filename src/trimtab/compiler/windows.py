@@ -26,6 +26,7 @@ class Window:
         groups: of channels.
         depthwise: whether each channel is by itself.
         halo: the zeros it reads around the image.
+        output: height and width of the result.
     """
 
     source: Ref
@@ -36,6 +37,22 @@ class Window:
     groups: int
     depthwise: bool
     halo: Halo
+    output: tuple[int, int]
+
+    @property
+    def winograd(self) -> bool:
+        """Whether minimal filtering can compute it."""
+        return (
+            self.kernel == (3, 3)
+            and self.stride == self.dilation == (1, 1)
+            and self.groups == 1
+        )
+
+    def reach(self, tile: int) -> Halo:
+        """Return the zeros read around the image in tiles of that many outputs."""
+        top, bottom, left, right = self.halo
+        height, width = self.output
+        return (top, bottom + -height % tile, left, right + -width % tile)
 
 
 def window_of(graph: Graph, node: Node) -> Window | None:
@@ -77,6 +94,7 @@ def window_of(graph: Graph, node: Node) -> Window | None:
         groups=groups,
         depthwise=groups > 1 and groups == shape[1] == filters[0],
         halo=halo_of(shape, node.output.shape, kernel, stride, before, dilation),
+        output=(node.output.shape[2], node.output.shape[3]),
     )
 
 
