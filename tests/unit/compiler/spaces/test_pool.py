@@ -65,9 +65,9 @@ ADAPTIVE = {
 def _work(case, layouts) -> Pool:
     shape, settings, arguments, keywords, function = case
     output = function(torch.zeros(shape), *arguments, **keywords).shape
-    window, stride, padding, dilation = (
-        *arguments, *((1, 1), (1, 1), (0, 0), (1, 1))[len(arguments) :],
-    )  # fmt: skip
+    window, stride = arguments[:2]
+    padding = arguments[2] if len(arguments) > 2 else (0, 0)
+    dilation = arguments[3] if len(arguments) > 3 else (1, 1)
     return Pool(
         input=_layout(layouts, shape),
         output=_layout(layouts, tuple(output)),
