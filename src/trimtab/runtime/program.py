@@ -11,7 +11,7 @@ from typing import Literal
 
 from trimtab.graph.types import TensorType
 
-__all__ = ["Argument", "Call", "Fallback", "Program", "Target"]
+__all__ = ["Argument", "Call", "Code", "Fallback", "Program", "Target"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,6 +32,21 @@ class Target:
     triple: str
     features: tuple[str, ...]
     threads: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Code:
+    """Compiled kernels.
+
+    Attributes:
+        kind: a shared library that needs libc alone, or LLVM's text, which takes TVM to
+            load: that is kept where no linker was found. Either tells the sizes of the
+            buffers of its kernels.
+        data: content of the file.
+    """
+
+    kind: Literal["shared", "llvm"]
+    data: bytes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
