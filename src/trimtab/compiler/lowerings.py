@@ -18,8 +18,9 @@ from trimtab.compiler.plan import Packing, Planner, Value
 from trimtab.compiler.spaces import contraction, depthwise, winograd_plan
 from trimtab.compiler.spaces.contraction import Contraction
 from trimtab.compiler.spaces.depthwise import Depthwise
+from trimtab.compiler.spaces.pool import Pool
 from trimtab.compiler.spaces.winograd_weights import transform_weights
-from trimtab.compiler.windows import Window, window_of
+from trimtab.compiler.windows import Window, pair, window_of
 from trimtab.graph.types import Ref
 
 __all__ = ["LOWERINGS"]
@@ -185,6 +186,48 @@ def _depthwise(
         ),
         group.nodes,
     )
+    planner.values[group.output] = target
+    return True
+
+
+def _pool(planner: Planner, group: Group) -> bool:
+    node = group.anchor
+    assert node is not None
+    arguments = node.arguments
+    source = arguments["self"]
+    if not isinstance(source, Ref) or source not in planner.values:
+        return False
+    shape, given = node.output.shape, planner.shape(source)
+    if len(given) != 4 or node.output.dtype != "float32" or len(node.outputs) != 1:
+        return False
+    settings: dict[str, Any] = {"adaptive": "adaptive" in node.op}
+    if not settings["adaptive"]:
+        kernel = arguments["kernel_size"]
+        stride = arguments.get("stride") or kernel
+        divisor = arguments.get("divisor_override")
+        settings |= {
+            "kernel": pair(kernel),
+            "stride": pair(stride),
+            "padding": pair(arguments.get("padding", 0)),
+            "dilation": pair(arguments.get("dilation", 1)),
+            "include_padding": bool(arguments.get("count_include_pad", True)),
+            "divisor": divisor if isinstance(divisor, int) else None,
+        }
+    value = planner.values[source]
+    if value.layout.contiguous_along(1) > 1:
+        target = planner.activation(group.output, shape)
+    else:
+        target = planner.fresh(row_major(shape))
+    others = [planner.operand(ref, shape) for ref in group.operands]
+    work = Pool(
+        input=value.layout,
+        output=target.layout,
+        kind="max" if "max" in node.op else "mean",
+        formula=group.formula,
+        operands=tuple(layout for _, layout in others),
+        **settings,
+    )
+    planner.add(work, (value, *(each for each, _ in others), target), group.nodes)
     planner.values[group.output] = target
     return True
 
@@ -441,6 +484,10 @@ def _cat(planner: Planner, group: Group) -> bool:
 
 
 LOWERINGS: Mapping[str, Callable[[Planner, Group], bool]] = {
+    "aten.max_pool2d.default": _pool,
+    "aten.avg_pool2d.default": _pool,
+    "aten.adaptive_avg_pool2d.default": _pool,
+    "aten._adaptive_avg_pool2d.default": _pool,
     "aten.conv2d.default": _convolution,
     "aten.conv2d.padding": _convolution,
     "aten.convolution.default": _convolution,

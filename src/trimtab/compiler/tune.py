@@ -24,6 +24,7 @@ from trimtab.compiler.spaces import (
     contraction_model,
     depthwise,
     elementwise,
+    pool,
     winograd,
     winograd_model,
     winograd_plan,
@@ -31,6 +32,7 @@ from trimtab.compiler.spaces import (
 from trimtab.compiler.spaces.contraction import Contraction
 from trimtab.compiler.spaces.depthwise import Depthwise
 from trimtab.compiler.spaces.elementwise import Elementwise
+from trimtab.compiler.spaces.pool import Pool
 from trimtab.hardware.machine import Machine
 
 __all__ = ["Family", "Ranking", "families_of", "family_of", "rank"]
@@ -185,17 +187,20 @@ class _Streams:
 _CONTRACTION, _WINOGRAD = _Contractions(), _Winograd()
 _DEPTHWISE = _Streams("depthwise", depthwise)
 _ELEMENTWISE = _Streams("elementwise", elementwise)
+_POOL = _Streams("pool", pool)
 
 _FAMILIES: Mapping[type, tuple[Family, ...]] = {
     Contraction: (_CONTRACTION, _WINOGRAD),
     Depthwise: (_DEPTHWISE,),
     Elementwise: (_ELEMENTWISE,),
+    Pool: (_POOL,),
 }
 _BY_POINT: Mapping[type, Family] = {
     contraction.Point: _CONTRACTION,
     winograd_plan.Point: _WINOGRAD,
     depthwise.Point: _DEPTHWISE,
     elementwise.Point: _ELEMENTWISE,
+    pool.Point: _POOL,
 }
 
 
