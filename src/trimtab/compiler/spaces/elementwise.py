@@ -13,7 +13,6 @@ written across: the compiler turns such a tile into shuffles of registers.
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -30,6 +29,7 @@ from trimtab.compiler.loops import (
     Statement,
     Store,
 )
+from trimtab.compiler.spaces.axes import Digit, digits, join
 from trimtab.compiler.spaces.parts import (
     Strip,
     counter,
@@ -118,19 +118,7 @@ class Point(NamedTuple):
     fused: int = 0
 
 
-class Dimension(NamedTuple):
-    """A loop over all tensors.
-
-    Attributes:
-        extent: of it.
-        strides: of the output and the operands, in elements.
-    """
-
-    extent: int
-    strides: tuple[int, ...]
-
-
-def dimensions(work: Elementwise) -> list[Dimension]:
+def dimensions(work: Elementwise) -> list[Digit]:
     """Return the fewest loops that visit all elements, in the output's order.
 
     Raises:
@@ -152,42 +140,9 @@ def dimensions(work: Elementwise) -> list[Dimension]:
         8 (1, 16)
     """
     tensors = (work.output, *work.operands)
-    found: list[Dimension] = []
-    for axis, extent in enumerate(work.output.shape):
-        # Strides of a coordinate's digits: the blocks are the places they end.
-        blocks = sorted({each.block for each in tensors if each.axis == axis})
-        ends = [1, *(block for block in blocks if 1 < block < extent), extent]
-        for low, high in reversed(list(itertools.pairwise(ends))):
-            if high % low:
-                raise ValueError(f"blocks {blocks} of an axis of {extent}")
-            if high > low:
-                found.append(
-                    Dimension(
-                        high // low,
-                        tuple(_digit(each, axis, low) for each in tensors),
-                    )
-                )
     # A stride of 0 in the output cannot be; the stable sort keeps equals in order.
-    found.sort(key=lambda each: -each.strides[0])
-    joined: list[Dimension] = []
-    for each in found:
-        last = joined[-1] if joined else None
-        if last and all(
-            outer == inner * each.extent
-            for outer, inner in zip(last.strides, each.strides, strict=True)
-        ):
-            joined[-1] = Dimension(last.extent * each.extent, each.strides)
-        else:
-            joined.append(each)
-    return joined or [Dimension(1, (1,) * len(tensors))]
-
-
-def _digit(layout: Layout, axis: int, weight: int) -> int:
-    """Return the stride of the digit of a coordinate that counts in `weight`."""
-    stride = layout.strides[axis]
-    if axis != layout.axis:
-        return stride * weight
-    return weight if weight < layout.block else weight // layout.block * stride
+    loops = sorted(digits(tensors), key=lambda each: -each.strides[0])
+    return join(loops) or [Digit(1, (1,) * len(tensors))]
 
 
 def points(work: Elementwise, *, lanes: int, threads: int) -> list[Point]:
