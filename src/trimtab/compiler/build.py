@@ -1,78 +1,79 @@
-"""A network compiled: groups, tasks, schedules, machine code, one program."""
+"""A network compiled: groups, tasks, schedules, machine code, a program a batch size."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, final
 
 import torch
 
+from trimtab.compiler.emit import Chosen, constant_name, emit
 from trimtab.compiler.groups import group
-from trimtab.compiler.loops import Kernel
-from trimtab.compiler.memory import Arena, Lifetime, arrange
-from trimtab.compiler.model import timing_of
-from trimtab.compiler.plan import FallbackTask, Packing, Plan, Task, Value, plan
+from trimtab.compiler.model import Timing, timing_of
+from trimtab.compiler.plan import Packing, Plan, Task, plan
 from trimtab.compiler.tune import Ranking, family_of, rank
-from trimtab.graph.execute import run_node
-from trimtab.graph.types import ITEM_BYTES, Graph, Ref
+from trimtab.graph.execute import Executor, run_node
+from trimtab.graph.types import Graph, Ref
 from trimtab.hardware.machine import Machine
-from trimtab.runtime.program import Argument, Call, Fallback, Program
+from trimtab.runtime.program import Code, Program, Target
 
-__all__ = ["Built", "Chosen", "build"]
+__all__ = ["Built", "Tuned", "build", "known_values"]
+
+Progress = Callable[[float, str], None]
+
+_WORKERS = 2  # code generation releases the interpreter; more than the cores wait
 
 
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Chosen:
-    """The schedule of one work.
+class Tuned:
+    """How one work came to its kernel.
 
     Attributes:
         work: what it computes.
-        function: name of the kernel.
-        point: the schedule.
-        ranking: of all schedules.
-        kernel: its loops.
-        scratch_bytes: of working memory the kernel takes before its output.
+        chosen: the kernel.
+        ranking: of the schedules.
+        place: of the chosen one in `ranking.points`.
+        rejected: schedules that looked better, and why not they.
+        code: the kernel's object file.
     """
 
     work: Any
-    function: str
-    point: Any
+    chosen: Chosen
     ranking: Ranking
-    kernel: Kernel
-    scratch_bytes: int
+    place: int
+    rejected: tuple[tuple[Any, str], ...]
+    code: bytes
 
 
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Built:
-    """What came out.
+    """A network as code.
 
     Attributes:
-        plan: the tasks.
-        chosen: schedules, by work.
-        program: to run.
-        constants: packed, by name.
-        modules: of machine code.
+        plans: the tasks, by batch size.
+        programs: to run, by batch size.
+        tuned: kernels, by work.
+        constants: packed, by name, of all batch sizes.
+        code: the library.
     """
 
-    plan: Plan
-    chosen: Mapping[Any, Chosen]
-    program: Program
+    plans: Mapping[int, Plan]
+    programs: Mapping[int, Program]
+    tuned: Mapping[Any, Tuned]
     constants: Mapping[str, torch.Tensor]
-    modules: Sequence[Any]
+    code: Code
 
 
 def known_values(
     graph: Graph, weights: Mapping[str, torch.Tensor]
 ) -> dict[Ref, torch.Tensor]:
     """Return what does not depend on the input: constants and what follows from them."""
-    from trimtab.graph.execute import Executor
-
     executor = Executor(graph, weights)
-    found = dict(executor.constants)
+    found = {ref: each.detach() for ref, each in executor.constants.items()}
     for node in graph.nodes:
         reads = node.inputs
         if Ref(node.name) in found or not reads or any(r not in found for r in reads):
@@ -83,142 +84,168 @@ def known_values(
 
 
 def build(
-    graph: Graph,
+    graphs: Mapping[int, Graph],
     weights: Mapping[str, torch.Tensor],
     machine: Machine,
+    target: Target,
     *,
-    threads: int = 1,
-    progress: Callable[[float, str], None] = lambda done, text: None,
+    seed: int = 0,
+    progress: Progress = lambda done, text: None,
 ) -> Built:
-    """Return a network compiled for a machine."""
-    from trimtab.compiler.tvm.lower import compile_kernels, target_of
+    """Return a network as code.
 
+    Args:
+        graphs: the network, by batch size.
+        weights: by target, one set for all.
+        machine: to decide for.
+        target: to make code for.
+        seed: of the search.
+        progress: told the share that is done.
+
+    Raises:
+        UsageError: no linker is there, or it failed.
+    """
     timing = timing_of(machine)
-    grouping = group(graph, known_values(graph, weights))
-    planned = plan(graph, grouping, lanes=timing.lanes)
-    works: dict[Any, None] = {}
-    for task in planned.tasks:
-        if isinstance(task, Task):
-            works.setdefault(task.work, None)
-    target = target_of(machine.core.llvm_cpu)
-    chosen: dict[Any, Chosen] = {}
+    plans: dict[int, Plan] = {}
+    for batch, graph in sorted(graphs.items(), reverse=True):
+        grouping = group(graph, known_values(graph, weights))
+        plans[batch] = plan(graph, grouping, lanes=timing.lanes)
+    tuner = _Tuner(machine, timing, target, seed, progress)
+    tuned = tuner.tune(plans)
+    constants: dict[str, torch.Tensor] = {}
+    kernels = {work: each.chosen for work, each in tuned.items()}
+    programs = {
+        batch: emit(each, kernels, constants) for batch, each in plans.items()
+    }
+    progress(0.95, "linking")
+    return Built(
+        plans=plans,
+        programs=programs,
+        tuned=tuned,
+        constants=constants,
+        code=tuner.link(list(tuned.values())),
+    )
 
-    def make(item: tuple[int, Any]) -> tuple[Chosen, Any]:
-        index, work = item
-        ranking = rank(work, machine, threads=threads, timing=timing)
-        point = ranking.points[ranking.order[0]]
+
+class _Tuner:
+    """Chooses and compiles the kernels of some plans."""
+
+    def __init__(
+        self,
+        machine: Machine,
+        timing: Timing,
+        target: Target,
+        seed: int,
+        progress: Progress,
+    ) -> None:
+        from trimtab.compiler.tvm.lower import target_of
+
+        self.machine, self.timing, self.seed = machine, timing, seed
+        self.threads = target.threads
+        self.triple = target.triple
+        self.target = target_of(target.llvm_cpu, target.triple)
+        self.progress = progress
+
+    def tune(self, plans: Mapping[int, Plan]) -> dict[Any, Tuned]:
+        """Return a kernel for every work.
+
+        The largest batch chooses first; others read its packed constants where they
+        read the same weights, so that these are stored once.
+        """
+        tuned: dict[Any, Tuned] = {}
+        orders: dict[str, str] = {}
+        works = [list(_packings(each)) for each in plans.values()]
+        total = sum(map(len, works))
+        with ThreadPoolExecutor(_WORKERS) as pool:
+            for items in works:
+                fresh = [
+                    (work, packings) for work, packings in items if work not in tuned
+                ]
+                jobs = pool.map(
+                    lambda item: self.one(*item),
+                    (
+                        (len(tuned) + index, work, packings, dict(orders))
+                        for index, (work, packings) in enumerate(fresh)
+                    ),
+                )
+                for (work, packings), found in zip(fresh, jobs, strict=True):
+                    tuned[work] = found
+                    for each in packings:
+                        orders.setdefault(each.key, each.order(found.chosen.point))
+                    self.progress(0.9 * len(tuned) / total, found.chosen.function)
+        return tuned
+
+    def one(
+        self,
+        index: int,
+        work: Any,
+        packings: Sequence[Packing],
+        orders: Mapping[str, str],
+    ) -> Tuned:
+        """Choose and compile the kernel of one work."""
+        from trimtab.compiler.tvm.link import object_of
+        from trimtab.compiler.tvm.lower import compile_kernels
+
+        ranking = rank(
+            work,
+            self.machine,
+            threads=self.threads,
+            timing=self.timing,
+            seed=self.seed,
+        )
+        place = next(
+            (
+                int(place)
+                for place in ranking.order
+                if all(
+                    each.order(ranking.points[place]) == orders[each.key]
+                    for each in packings
+                    if each.key in orders
+                )
+            ),
+            int(ranking.order[0]),
+        )
+        point = ranking.points[place]
         family = family_of(point)
         name = f"{family.name}_{index}"
-        kernel = family.kernel(
-            work, point, lanes=timing.lanes, threads=threads, name=name
-        )
-        module = compile_kernels([kernel], target).module
-        scratch = family.scratch(work, point, lanes=timing.lanes, threads=threads)
-        found = Chosen(
-            work=work,
+        sizes = {"lanes": self.timing.lanes, "threads": self.threads}
+        kernel = family.kernel(work, point, **sizes, name=name)
+        chosen = Chosen(
             function=name,
             point=point,
-            ranking=ranking,
             kernel=kernel,
-            scratch_bytes=4 * scratch,
+            scratch_bytes=4 * family.scratch(work, point, **sizes),
         )
-        return found, module
-
-    modules = []
-    with ThreadPoolExecutor(2) as pool:
-        for found, module in pool.map(make, enumerate(works)):
-            chosen[found.work] = found
-            modules.append(module)
-    constants: dict[str, torch.Tensor] = {}
-    program = _program(planned, chosen, constants)
-    return Built(
-        plan=planned,
-        chosen=chosen,
-        program=program,
-        constants=constants,
-        modules=modules,
-    )
-
-
-def _program(
-    planned: Plan, chosen: Mapping[Any, Chosen], constants: dict[str, torch.Tensor]
-) -> Program:
-    arena = _arena(planned, chosen)
-
-    def argument(value: Value | Packing, point: Any) -> Argument:
-        if isinstance(value, Packing):
-            name = f"{value.key}|{value.order(point)}"
-            if name not in constants:
-                constants[name] = value.make(point)
-            return Argument(kind="constant", name=name)
-        memory = value.memory
-        if memory.kind == "workspace":
-            return Argument(kind="workspace", offset_bytes=arena.offsets[memory.key])
-        return Argument(kind=memory.kind, index=memory.index)
-
-    steps: list[Call | Fallback] = []
-    for index, task in enumerate(planned.tasks):
-        if isinstance(task, FallbackTask):
-            steps.append(
-                Fallback(
-                    node=task.node.name,
-                    reads=tuple(
-                        (str(ref), argument(value, None)) for ref, value in task.reads
-                    ),
-                    writes=tuple(argument(value, None) for value in task.writes),
-                )
-            )
-            continue
-        picked = chosen[task.work]
-        arguments = [argument(value, picked.point) for value in task.parameters]
-        if picked.scratch_bytes:
-            offset = arena.offsets[_scratch(index)]
-            arguments.insert(-1, Argument(kind="workspace", offset_bytes=offset))
-        steps.append(
-            Call(
-                function=picked.function,
-                arguments=tuple(arguments),
-                nodes=task.nodes,
-            )
+        return Tuned(
+            work=work,
+            chosen=chosen,
+            ranking=ranking,
+            place=place,
+            rejected=(),
+            code=object_of(compile_kernels([kernel], self.target)),
         )
-    return Program(
-        inputs=planned.inputs,
-        outputs=planned.outputs,
-        workspace_bytes=arena.size_bytes,
-        zeroed=arena.zeroed,
-        steps=tuple(steps),
-    )
+
+    def link(self, tuned: Sequence[Tuned]) -> Code:
+        """Return all kernels as one library."""
+        from trimtab.compiler.tvm.link import as_text, find_linker, signatures_of
+        from trimtab.compiler.tvm.lower import compile_kernels
+
+        kernels = [each.chosen.kernel for each in tuned]
+        signatures = signatures_of(kernels)
+        linker = find_linker(self.triple)
+        if linker is None:
+            return as_text(compile_kernels(kernels, self.target), signatures)
+        return linker.link([each.code for each in tuned], signatures)
 
 
-def _scratch(index: int) -> int:
-    """Return the key of the working memory of a step; values have positive keys."""
-    return -1 - index
+def _packings(planned: Plan) -> Iterator[tuple[Any, list[Packing]]]:
+    """Yield each work once, with the constants that its tasks read."""
+    found: dict[Any, list[Packing]] = {}
+    for task in planned.tasks:
+        if isinstance(task, Task):
+            some = [each for each in task.parameters if isinstance(each, Packing)]
+            found.setdefault(task.work, []).extend(some)
+    yield from found.items()
 
 
-def _arena(planned: Plan, chosen: Mapping[Any, Chosen]) -> Arena:
-    lives: dict[int, Lifetime] = {}
-    for index, task in enumerate(planned.tasks):
-        if isinstance(task, Task) and chosen[task.work].scratch_bytes:
-            key = _scratch(index)
-            size = chosen[task.work].scratch_bytes
-            lives[key] = Lifetime(key=key, size_bytes=size, first=index, last=index)
-        values = (
-            task.parameters
-            if isinstance(task, Task)
-            else (*(value for _, value in task.reads), *task.writes)
-        )
-        for value in values:
-            if not isinstance(value, Value) or value.memory.kind != "workspace":
-                continue
-            memory = value.memory
-            if memory.key in lives:
-                lives[memory.key] = replace(lives[memory.key], last=index)
-            else:
-                lives[memory.key] = Lifetime(
-                    key=memory.key,
-                    size_bytes=memory.elements * ITEM_BYTES[memory.dtype],
-                    first=index,
-                    last=index,
-                    kind=memory.halo,
-                )
-    return arrange(list(lives.values()))
+assert constant_name

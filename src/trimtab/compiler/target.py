@@ -1,0 +1,58 @@
+"""What LLVM must know of a machine to make code for it."""
+
+from __future__ import annotations
+
+from trimtab.errors import MachineError
+from trimtab.hardware.machine import Kind, Machine
+from trimtab.runtime.program import Target
+
+__all__ = ["target_for"]
+
+_X86_FEATURES = (
+    ("x86-64-v4", ("avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl")),
+    ("x86-64-v3", ("avx2", "fma", "bmi2", "f16c")),
+    ("x86-64-v2", ("sse4.2", "popcnt")),
+    ("x86-64", ("sse2",)),
+)
+# The levels of the x86-64 psABI, each with all below it.
+
+
+def target_for(machine: Machine, *, threads: int = 1) -> Target:
+    """Return what code for a machine is made for.
+
+    Args:
+        machine: to compile for.
+        threads: of a call.
+
+    Raises:
+        MachineError: it is no CPU, or of an architecture there are no kernels for.
+    """
+    isa = machine.core.isa
+    if machine.kind is not Kind.CPU:
+        raise MachineError(
+            f"compilation for {machine.name!r}",
+            rule="kernels are made for CPUs only, it is a GPU",
+            where=f"machine {machine.name!r}",
+            remedy="name a CPU of `trimtab machine list`",
+        )
+    if isa.startswith("x86-64"):
+        levels = [level for level, _ in _X86_FEATURES]
+        start = levels.index(isa) if isa in levels else len(levels) - 1
+        features = [each for _, some in _X86_FEATURES[start:] for each in some]
+        triple = "x86_64-linux-gnu"
+    elif isa.startswith("armv"):
+        features, triple = ["neon"], "aarch64-linux-gnu"
+    else:
+        raise MachineError(
+            f"compilation for instruction set {isa!r}",
+            rule="kernels are made for x86-64 and ARMv8",
+            where=f"machine {machine.name!r}",
+            remedy="correct `core.isa` in its file, or name another machine",
+        )
+    return Target(
+        machine=machine.name,
+        llvm_cpu=machine.core.llvm_cpu,
+        triple=triple,
+        features=tuple(features),
+        threads=threads,
+    )
