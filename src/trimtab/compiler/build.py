@@ -206,7 +206,7 @@ class _Tuner:
             int(ranking.order[0]),
         )
         point = ranking.points[place]
-        family = family_of(point)
+        family = family_of(work, point)
         name = f"{family.name}_{index}"
         sizes = {"lanes": self.timing.lanes, "threads": self.threads}
         kernel = family.kernel(work, point, **sizes, name=name)

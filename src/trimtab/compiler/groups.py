@@ -20,9 +20,30 @@ from trimtab.graph.types import Graph, Node, Ref
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["Affine", "Group", "Grouping", "group"]
+__all__ = ["IDENTITIES", "SHOWING", "Affine", "Group", "Grouping", "group"]
 
 _NORMS = ("aten.batch_norm.default", "aten._native_batch_norm_legit_no_training.default")
+IDENTITIES = (
+    "aten.dropout.default",
+    "aten.alias.default",
+    "aten.detach.default",
+    "aten.clone.default",
+    "aten.contiguous.default",
+    "aten.to.dtype",
+    "aten.to.dtype_layout",
+    "aten.to.device",
+    "aten.to.other",
+    "aten._to_copy.default",
+    "aten.type_as.default",
+)
+"""Operators that hand a tensor through where its type stays."""
+SHOWING = (
+    *IDENTITIES,
+    "aten.reshape.default",
+    "aten.reshape_as.default",
+    "aten.flatten.using_ints",
+)
+"""Operators that copy in PyTorch where they must; here a layout may do."""
 _MOVING = ("aten.cat.default", "aten.concat.default")  # often nothing is left to do
 _FOLDING = ("aten.conv2d.default", "aten.convolution.default", "aten.linear.default")
 
@@ -107,7 +128,9 @@ class _Grouper:
         for node in self.graph.nodes:
             if Ref(node.name) in self.constants:
                 continue
-            if node.view_of is not None:
+            if self.identity(node):
+                continue
+            if node.view_of is not None or node.op in SHOWING:
                 self.open(Group(anchor=node, nodes=(node,), output=Ref(node.name), view=True))
             elif not (self.norm(node) or self.fuse(node)):
                 self.open(Group(anchor=node, nodes=(node,), output=Ref(node.name)))
@@ -139,6 +162,17 @@ class _Grouper:
         if anchor is not None and (len(anchor.outputs) != 1 or anchor.op in _MOVING):
             return None
         return index
+
+    def identity(self, node: Node) -> bool:
+        """Take in an operator that changes nothing, such as dropout in evaluation."""
+        if node.op not in IDENTITIES or not node.inputs:
+            return False
+        source = node.inputs[0]
+        index = self.host(source, node)
+        if index is None or self.graph.type_of(source) != node.output:
+            return False
+        self.extend(index, node, self.groups[index])
+        return True
 
     def norm(self, node: Node) -> bool:
         """Take in a batch normalisation with fixed statistics."""

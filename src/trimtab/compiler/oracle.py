@@ -66,7 +66,7 @@ def measure(
     sweep = torch.zeros(_COLD_BYTES // 4 if cold_calls else 0)
     found = []
     for index, point in enumerate(points):
-        kernel = family_of(point).kernel(
+        kernel = family_of(work, point).kernel(
             work, point, lanes=timing.lanes, threads=1, name="candidate"
         )
         function = compile_kernels([kernel], target).module["candidate"]

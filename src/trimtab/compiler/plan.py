@@ -15,7 +15,7 @@ from typing import Any, Literal, final
 import torch
 
 from trimtab.compiler.formula import IDENTITY, Formula, slot
-from trimtab.compiler.groups import Affine, Group, Grouping
+from trimtab.compiler.groups import IDENTITIES, Affine, Group, Grouping
 from trimtab.compiler.layout import NO_HALO, Halo, Layout, packed, row_major
 from trimtab.compiler.spaces.elementwise import Elementwise
 from trimtab.compiler.windows import window_of
@@ -300,6 +300,13 @@ class Planner:
         for ref in (*refs, result):
             self.need(root, self.halos.get(ref, NO_HALO))
 
+    def type_of(self, ref: Ref) -> TensorType:
+        if ref in self.constants:
+            found = self.constants[ref]
+            dtype = str(found.dtype).removeprefix("torch.")
+            return TensorType(tuple(found.shape), dtype)
+        return self.graph.type_of(ref)
+
     def shape(self, ref: Ref) -> tuple[int, ...]:
         if ref in self.constants:
             return tuple(self.constants[ref].shape)
@@ -438,11 +445,13 @@ class Planner:
     def view(self, group: Group) -> None:
         """Show a value under another shape without moving it, where that is possible."""
         node = group.nodes[0]
-        assert node.view_of is not None
-        source = node.view_of
+        source = node.view_of or node.inputs[0]
+        if self.type_of(source) == node.outputs[0] and node.op in IDENTITIES:
+            self.values[Ref(node.name)] = self.values[source]
+            return
         for attempt in (self.values[source], None):
             value = attempt or self.dense(source)
-            layouts = _view_layouts(node, value.layout)
+            layouts = _view_layouts(node, source, value.layout)
             if layouts is not None:
                 for index, layout in enumerate(layouts):
                     if layout is not None:
@@ -474,6 +483,29 @@ class Planner:
             group.nodes,
         )
         self.values[group.output] = target
+
+    def finish(self, group: Group, value: Value, *, fused: bool = True) -> None:
+        """Note where the result of a group's anchor stands.
+
+        Args:
+            group: of the anchor.
+            value: the result.
+            fused: whether the formula was applied; if not, a kernel of its own does.
+        """
+        assert group.anchor is not None
+        anchor = Ref(group.anchor.name)
+        if fused or group.output == anchor:
+            self.values[group.output] = value
+            return
+        self.values[anchor] = value
+        self.elementwise(
+            replace(
+                group,
+                anchor=None,
+                nodes=group.nodes[1:],
+                operands=(anchor, *group.operands),
+            )
+        )
 
     def fallback(self, group: Group) -> None:
         """Run a node as PyTorch does; what was fused to it becomes a kernel."""
@@ -525,9 +557,10 @@ class Planner:
         return Ref(node.name)
 
 
-def _view_layouts(node: Node, layout: Layout) -> tuple[Layout | None, ...] | None:
+def _view_layouts(
+    node: Node, source: Ref, layout: Layout
+) -> tuple[Layout | None, ...] | None:
     """Return the layouts of a view's results, or None where it must copy."""
-    assert node.view_of is not None
     if layout.axis is not None:
         same = len(node.outputs) == 1 and node.output.shape == layout.shape
         return (layout,) if same and not _moves(node) else None
@@ -536,12 +569,14 @@ def _view_layouts(node: Node, layout: Layout) -> tuple[Layout | None, ...] | Non
     )
     found: list[Layout | None] = []
     for kind, result in zip(
-        node.outputs, run_node(node, {node.view_of: base}, "meta"), strict=True
+        node.outputs, run_node(node, {source: base}, "meta"), strict=True
     ):
         if kind is None:
             found.append(None)
             continue
         if result is not base and not result._is_view():
+            return None
+        if str(result.dtype) != "torch.float32":
             return None
         found.append(
             Layout(

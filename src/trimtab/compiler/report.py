@@ -55,7 +55,7 @@ def _task(built: Built, task: Any) -> Mapping[str, Any]:
         "nodes": list(task.nodes),
         "module": task.module,
         "op": None,
-        "family": family_of(tuned.chosen.point).name,
+        "family": family_of(task.work, tuned.chosen.point).name,
         "function": tuned.chosen.function,
         "schedule": _words(tuned.chosen.point),
         "latency_s": float(tuned.ranking.latency_s[tuned.place]),

@@ -24,7 +24,10 @@ from trimtab.compiler.spaces import (
     contraction_model,
     depthwise,
     elementwise,
+    normalize,
     pool,
+    reduce,
+    softmax,
     winograd,
     winograd_model,
     winograd_plan,
@@ -32,7 +35,10 @@ from trimtab.compiler.spaces import (
 from trimtab.compiler.spaces.contraction import Contraction
 from trimtab.compiler.spaces.depthwise import Depthwise
 from trimtab.compiler.spaces.elementwise import Elementwise
+from trimtab.compiler.spaces.normalize import Normalize
 from trimtab.compiler.spaces.pool import Pool
+from trimtab.compiler.spaces.reduce import Reduce
+from trimtab.compiler.spaces.softmax import Softmax
 from trimtab.hardware.machine import Machine
 
 __all__ = ["Family", "Ranking", "families_of", "family_of", "rank"]
@@ -46,6 +52,7 @@ class Family(Protocol):
     """Operators that share a space of schedules."""
 
     name: str
+    point: type
 
     def knobs(self, work: Any, *, lanes: int, threads: int) -> Knobs:
         """Return what can be chosen."""
@@ -75,6 +82,7 @@ class Family(Protocol):
 @final
 class _Contractions:
     name = "contraction"
+    point: type = contraction.Point
     knobs = staticmethod(contraction_model.knobs)
     points = staticmethod(contraction_model.points)
     nests = staticmethod(contraction_model.nests)
@@ -87,6 +95,7 @@ class _Contractions:
 @final
 class _Winograd:
     name = "winograd"
+    point: type = winograd_plan.Point
     nests = staticmethod(winograd_model.nests)
     kernel = staticmethod(winograd.kernel)
 
@@ -126,6 +135,7 @@ class _Streams:
 
     def __init__(self, name: str, module: Any) -> None:
         self.name = name
+        self.point: type = module.Point
         self._module = module
 
     def knobs(self, work: Any, *, lanes: int, threads: int) -> Knobs:
@@ -184,23 +194,19 @@ class _Streams:
         return 0
 
 
-_CONTRACTION, _WINOGRAD = _Contractions(), _Winograd()
-_DEPTHWISE = _Streams("depthwise", depthwise)
-_ELEMENTWISE = _Streams("elementwise", elementwise)
-_POOL = _Streams("pool", pool)
-
 _FAMILIES: Mapping[type, tuple[Family, ...]] = {
-    Contraction: (_CONTRACTION, _WINOGRAD),
-    Depthwise: (_DEPTHWISE,),
-    Elementwise: (_ELEMENTWISE,),
-    Pool: (_POOL,),
-}
-_BY_POINT: Mapping[type, Family] = {
-    contraction.Point: _CONTRACTION,
-    winograd_plan.Point: _WINOGRAD,
-    depthwise.Point: _DEPTHWISE,
-    elementwise.Point: _ELEMENTWISE,
-    pool.Point: _POOL,
+    Contraction: (_Contractions(), _Winograd()),
+    **{
+        work: (_Streams(name, module),)
+        for work, name, module in (
+            (Depthwise, "depthwise", depthwise),
+            (Elementwise, "elementwise", elementwise),
+            (Normalize, "normalize", normalize),
+            (Pool, "pool", pool),
+            (Reduce, "reduce", reduce),
+            (Softmax, "softmax", softmax),
+        )
+    },
 }
 
 
@@ -209,9 +215,9 @@ def families_of(work: Any) -> tuple[Family, ...]:
     return _FAMILIES[type(work)]
 
 
-def family_of(point: Any) -> Family:
-    """Return the family a schedule belongs to."""
-    return _BY_POINT[type(point)]
+def family_of(work: Any, point: Any) -> Family:
+    """Return the family that a schedule of a work belongs to."""
+    return next(each for each in families_of(work) if isinstance(point, each.point))
 
 
 @final
@@ -285,10 +291,10 @@ def _judge(
     limits: dict[str, NDArray[np.float64]] = {}
     members: dict[str, list[int]] = {}
     for index, point in enumerate(points):
-        members.setdefault(family_of(point).name, []).append(index)
+        members.setdefault(family_of(work, point).name, []).append(index)
     for indices in members.values():
         some = [points[index] for index in indices]
-        nests = family_of(some[0]).nests(
+        nests = family_of(work, some[0]).nests(
             work, some, lanes=timing.lanes, threads=threads
         )
         for inner, nest in nests:

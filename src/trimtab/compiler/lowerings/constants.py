@@ -1,0 +1,83 @@
+"""Constants of a kernel: folded, named, packed in the order it reads them."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+import torch
+
+from trimtab.compiler.groups import Group
+from trimtab.compiler.plan import Packing, Planner
+from trimtab.compiler.spaces import contraction, winograd_plan
+from trimtab.compiler.spaces.contraction import Contraction
+from trimtab.compiler.spaces.winograd_weights import transform_weights
+from trimtab.graph.types import Ref
+
+__all__ = ["bias_of", "constant_argument", "folded", "key_of", "weight_of"]
+
+
+def constant_argument(planner: Planner, group: Group, name: str) -> torch.Tensor | None:
+    """Return a constant argument of the anchor."""
+    assert group.anchor is not None
+    ref = group.anchor.arguments.get(name)
+    return planner.constants.get(ref) if isinstance(ref, Ref) else None
+
+
+def folded(
+    group: Group, weight: torch.Tensor, bias: torch.Tensor | None
+) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """Return weight and bias with the batch normalisations in them, in float64."""
+    weight = weight.detach().double()
+    bias = None if bias is None else bias.detach().double()
+    for affine in group.affine:
+        weight = weight * affine.scale.view(-1, *([1] * (weight.dim() - 1)))
+        bias = affine.shift if bias is None else bias * affine.scale + affine.shift
+    return weight, bias
+
+
+def key_of(group: Group, what: str) -> str:
+    """Return the name of a folded constant: the same wherever the same is meant."""
+    names = [str(ref) for node in group.nodes[: 1 + len(group.affine)] for ref in node.inputs]
+    digest = hashlib.sha256("|".join((what, *names)).encode()).hexdigest()[:12]
+    assert group.anchor is not None
+    return f"{group.anchor.name}.{what}.{digest}"
+
+
+def bias_of(group: Group, bias: torch.Tensor) -> Packing:
+    return Packing(
+        key=key_of(group, "bias"),
+        order=lambda point: "",
+        make=lambda point: bias.float().contiguous(),
+    )
+
+
+def weight_of(
+    group: Group, work: Contraction, weight: torch.Tensor, lanes: int
+) -> Packing:
+    """Return the packed weights of a contraction; `weight` is ``(O, C, kh, kw)``."""
+
+    def order(point: Any) -> str:
+        if isinstance(point, winograd_plan.Point):
+            return f"F{point.tile}/{point.chunk}x{point.vectors}x{lanes}"
+        return f"{point.vectors}x{lanes}/{contraction.input_block(work)}"
+
+    def make(point: Any) -> torch.Tensor:
+        if isinstance(point, winograd_plan.Point):
+            return torch.from_numpy(
+                transform_weights(work, point, weight.detach().numpy(), lanes=lanes)
+            )
+        size = contraction.input_block(work)
+        height, width = work.kernel
+        blocks = [
+            weight[first : first + vectors * each]
+            .view(vectors, each, work.inputs_per_group // size, size, height, width)
+            .permute(2, 4, 5, 3, 0, 1)
+            .reshape(-1)
+            for first, vectors, each in contraction.pack_order(work, point.vectors, lanes)
+        ]
+        return torch.cat(blocks).float().contiguous()
+
+    return Packing(key=key_of(group, "weight"), order=order, make=make)
+
+
