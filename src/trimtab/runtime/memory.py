@@ -13,6 +13,9 @@ from collections.abc import Mapping
 
 import torch
 
+from trimtab.errors import ExecutionError
+from trimtab.units import format_bytes
+
 __all__ = ["ALIGNMENT", "aligned", "block", "place"]
 
 ALIGNMENT = 64
@@ -25,6 +28,9 @@ _HUGE = 2 << 20
 def block(size_bytes: int) -> torch.Tensor:
     """Return zeroed memory, as a tensor of bytes.
 
+    Raises:
+        ExecutionError: the system does not give so much.
+
     Example:
         >>> memory = block(100)
         >>> memory.numel(), memory.data_ptr() % 64, int(memory.sum())
@@ -35,9 +41,17 @@ def block(size_bytes: int) -> torch.Tensor:
         start = -memory.data_ptr() % ALIGNMENT
     else:
         # Zeroed by the system, page by page when it is first used.
-        mapped = mmap.mmap(
-            -1, size_bytes + _HUGE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
-        )
+        try:
+            mapped = mmap.mmap(
+                -1, size_bytes + _HUGE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
+            )
+        except OSError as error:
+            raise ExecutionError(
+                f"{format_bytes(size_bytes)} of memory",
+                rule=error.strerror or str(error),
+                where="memory of a compiled network",
+                remedy="use smaller batches, or a machine with more memory",
+            ) from error
         with contextlib.suppress(OSError):  # a kernel without them
             mapped.madvise(mmap.MADV_HUGEPAGE)
         memory = torch.frombuffer(mapped, dtype=torch.uint8)

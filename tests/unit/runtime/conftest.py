@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import platform
+from typing import Any
+
 import pytest
+import torch
+from torch import Tensor, nn
 
 from trimtab.compiler.loops import Buffer, Kernel, Kind, Local, Loop, Store, Var, expr
+from trimtab.graph.capture import capture
+from trimtab.graph.types import TensorType
 from trimtab.hardware.detect import present
+from trimtab.runtime.compiled import Bucket, CompiledNetwork
 from trimtab.runtime.kernels import SharedLibrary, load_code
-from trimtab.runtime.program import Code
+from trimtab.runtime.program import Argument, Call, Code, Program, Target
 
 ROWS, INNER, COLUMNS = 6, 5, 4
 ELEMENTS = ROWS * COLUMNS
@@ -49,9 +57,74 @@ def matmul() -> Kernel:
     return Kernel(name="matmul", parameters=(a, b, c), body=body)
 
 
+def affine(batch: int) -> Kernel:
+    """Return ``y = 2 x + w`` over rows of `COLUMNS`."""
+    x, y = Buffer("x", (batch, COLUMNS)), Buffer("y", (batch, COLUMNS))
+    w, i, j = Buffer("w", (COLUMNS,)), Var("i"), Var("j")
+    row = (Loop(j, COLUMNS, (Store(y, (i, j), x[i, j] * 2.0 + w[j]),)),)
+    return Kernel(
+        name=f"affine_{batch}", parameters=(x, w, y), body=(Loop(i, batch, row),)
+    )
+
+
+class Affine(nn.Module):
+    """What `affine` computes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.w = nn.Parameter(torch.arange(1.0, 1 + COLUMNS))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * 2.0 + self.w
+
+
+def bucket(batch: int, module: nn.Module | None = None) -> Bucket:
+    """Return `affine` for a batch size, as a compiler would make it."""
+    graph = capture((module or Affine()).eval(), (torch.zeros(batch, COLUMNS),))
+    kind = TensorType((batch, COLUMNS), "float32")
+    call = Call(
+        function=f"affine_{batch}",
+        arguments=(
+            Argument(kind="input"),
+            Argument(kind="constant", name="w"),
+            Argument(kind="output"),
+        ),
+        nodes=tuple(node.name for node in graph.nodes),
+    )
+    program = Program(
+        inputs=(kind,), outputs=(kind,), workspace_bytes=0, zeroed=(), steps=(call,)
+    )
+    return Bucket(batch=batch, program=program, graph=graph)
+
+
+def target(threads: int = 1) -> Target:
+    """Return this machine."""
+    return Target(
+        machine="this",
+        llvm_cpu=present().core.llvm_cpu,
+        triple=f"{platform.machine()}-linux-gnu",
+        features=(),
+        threads=threads,
+    )
+
+
+def network(code: Code | None, *batches: int, **more: Any) -> CompiledNetwork:
+    """Return `affine` compiled for some batch sizes."""
+    module = Affine().eval()
+    parts: dict[str, Any] = {
+        "buckets": [bucket(batch) for batch in batches],
+        "weights": {"w": module.w.detach()},
+        "target": target(),
+        "constants": {"w": module.w.detach()},
+        "code": code,
+        "any_batch": len(batches) > 1,
+    }
+    return CompiledNetwork(**{**parts, **more})
+
+
 @pytest.fixture(scope="session")
 def code() -> Code:
-    """Return a shared library with the three kernels."""
+    """Return a shared library with all of them."""
     pytest.importorskip("tvm", reason="needs the extra `compile`")
     from trimtab.compiler.tvm.link import find_linker, object_of, signatures_of
     from trimtab.compiler.tvm.lower import compile_kernels, target_of
@@ -59,9 +132,9 @@ def code() -> Code:
     linker = find_linker()
     if linker is None:
         pytest.skip("neither g++ nor ziglang is installed")
-    kernels = [double(), add(), matmul()]
-    target = target_of(present().core.llvm_cpu)
-    objects = [object_of(compile_kernels([each], target)) for each in kernels]
+    kernels = [double(), add(), matmul(), *map(affine, (1, 4, 8))]
+    here = target_of(present().core.llvm_cpu)
+    objects = [object_of(compile_kernels([each], here)) for each in kernels]
     return linker.link(objects, signatures_of(kernels))
 
 

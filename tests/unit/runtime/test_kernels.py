@@ -40,6 +40,10 @@ def test_a_library_tells_the_sizes_of_buffers(library: SharedLibrary) -> None:
         "double": (SIZE, SIZE),
         "add": (SIZE, SIZE, SIZE),
         "matmul": (4 * ROWS * INNER, 4 * INNER * COLUMNS, SIZE),
+        **{
+            f"affine_{batch}": (16 * batch, 16, 16 * batch)  # 4 columns of 4 bytes
+            for batch in (1, 4, 8)
+        },
     }
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from trimtab.errors import ExecutionError
 from trimtab.runtime.memory import ALIGNMENT, aligned, block, place
 
 
@@ -79,3 +80,10 @@ def test_place_keeps_values_shapes_and_dtypes_apart() -> None:
     placed["a"].fill_(9)
     assert torch.equal(placed["b"], tensors["b"])
     assert torch.equal(tensors["a"], torch.arange(3.0))
+
+
+def test_more_than_there_is_is_refused() -> None:
+    with pytest.raises(ExecutionError) as error:
+        block(1 << 46)
+    assert str(error.value).startswith("64.0 TiB of memory: ")
+    assert error.value.where == "memory of a compiled network"

@@ -1,0 +1,472 @@
+"""A compiled network: called like the module it was made from.
+
+Compiled for several batch sizes it takes any: a batch between two sizes is filled up
+with rows of zeros, which are cut off again, and one beyond the largest is done in
+parts. How many rows were zeros is counted.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, final
+
+import torch
+
+from trimtab.errors import ExecutionError, UsageError
+from trimtab.frozen import FrozenDict
+from trimtab.graph.tree import Tree, flatten, unflatten
+from trimtab.graph.types import Graph, Ref, TensorType
+from trimtab.runtime.executor import ProgramExecutor
+from trimtab.runtime.kernels import AbstractLibrary, load_code
+from trimtab.runtime.memory import place
+from trimtab.runtime.program import Call, Code, Fallback, Program, Target
+from trimtab.units import format_bytes
+
+__all__ = ["BatchPlan", "Bucket", "CompiledNetwork", "Usage"]
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bucket:
+    """The network compiled for one batch size.
+
+    Attributes:
+        batch: rows of a batch.
+        program: what to run.
+        graph: that was compiled: fallbacks are its nodes.
+    """
+
+    batch: int
+    program: Program
+    graph: Graph
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatchPlan:
+    """How a batch is done.
+
+    Attributes:
+        buckets: batch sizes of the parts, in order.
+        padded_rows: how many rows of the last are zeros.
+    """
+
+    buckets: tuple[int, ...]
+    padded_rows: int
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Usage:
+    """What was asked of a network so far.
+
+    Attributes:
+        calls: how many.
+        rows: of their batches together.
+        padded_rows: of zeros that were computed beside them.
+    """
+
+    calls: int
+    rows: int
+    padded_rows: int
+
+
+@final
+class CompiledNetwork:
+    """A network as machine code. Many threads may call it at once.
+
+    For inference only: no gradient is recorded.
+
+    Args:
+        buckets: the network for each batch size, one for a network of fixed shapes.
+        weights: parameters and buffers by target; kept for `save` and for nodes that
+            no kernel computes.
+        target: what the code was made for.
+        constants: packed, shared by all buckets; copied.
+        code: the library; `library` where that cannot be saved.
+        library: the kernels, where they are loaded already.
+        any_batch: whether batches of other sizes are padded or done in parts.
+        report: what the compiler has to tell, as JSON.
+        versions: of trimtab and TVM that made the code.
+
+    Raises:
+        UsageError: buckets are missing, or the network cannot be padded.
+        ExecutionError: a program reaches beyond its memory.
+        BundleError: the library cannot be loaded.
+    """
+
+    def __init__(
+        self,
+        *,
+        buckets: Sequence[Bucket],
+        weights: Mapping[str, torch.Tensor],
+        target: Target,
+        constants: Mapping[str, torch.Tensor],
+        code: Code | None = None,
+        library: AbstractLibrary | None = None,
+        any_batch: bool = False,
+        report: Mapping[str, Any] | None = None,
+        versions: Mapping[str, str] | None = None,
+    ) -> None:
+        found = sorted(buckets, key=lambda each: each.batch)
+        _require_buckets(found, any_batch=any_batch)
+        if library is None:
+            if code is None:
+                raise UsageError(
+                    "a compiled network without kernels",
+                    rule="it has neither code nor a library",
+                    remedy="give one of the two",
+                )
+            library = load_code(code)
+        self.buckets: Mapping[int, Bucket] = FrozenDict(
+            {each.batch: each for each in found}
+        )
+        self.target = target
+        self.code = code
+        self.any_batch = any_batch
+        self.report: Mapping[str, Any] = dict(report or {})
+        self.versions: Mapping[str, str] = FrozenDict(versions or {})
+        self.weights: Mapping[str, torch.Tensor] = FrozenDict(weights)
+        self._states = _states(weights)
+        self.constants: Mapping[str, torch.Tensor] = FrozenDict(place(constants))
+        self._executors = [
+            ProgramExecutor(
+                each.program,
+                library,
+                self.constants,
+                threads=target.threads,
+                graph=each.graph,
+                weights=weights,
+            )
+            for each in found
+        ]
+        self._batched = _batched(found) if any_batch else ()
+        self._sizes = tuple(self.buckets)
+        self._positional = _positional(self.graph)
+        self._single = [*map(type, self.graph.outputs)] == [Ref] and (
+            self.graph.output_tree.kind == "leaf"
+        )
+        self._counting = threading.Lock()
+        self._calls = self._rows = self._padded_rows = 0
+
+    @property
+    def graph(self) -> Graph:
+        """The network, as compiled for the smallest batch."""
+        return next(iter(self.buckets.values())).graph
+
+    @property
+    def steps(self) -> Mapping[int, tuple[Call | Fallback, ...]]:
+        """What is done, in order, for each batch size."""
+        return {batch: each.program.steps for batch, each in self.buckets.items()}
+
+    @property
+    def usage(self) -> Usage:
+        """How often it was called, and how much of that was padding."""
+        with self._counting:
+            return Usage(
+                calls=self._calls, rows=self._rows, padded_rows=self._padded_rows
+            )
+
+    def weights_changed(self) -> bool:
+        """Whether a weight was written to since it was packed."""
+        return any(
+            _state(tensor) != self._states[name]
+            for name, tensor in self.weights.items()
+        )
+
+    def plan_for(self, batch: int) -> BatchPlan:
+        """Return how a batch of that many rows is done.
+
+        Raises:
+            UsageError: it has no rows, or only one size was compiled.
+        """
+        if batch < 1 or (not self.any_batch and batch != self._sizes[0]):
+            raise UsageError(
+                f"a batch of {batch} rows",
+                rule="it has at least one row"
+                if self.any_batch
+                else f"the network was compiled for {self._sizes[0]} rows only",
+                where="compiled network",
+                remedy="give a batch of that size, or compile with batch_sizes=[...]",
+            )
+        whole, rest = divmod(batch, self._sizes[-1])
+        last = [next(size for size in self._sizes if size >= rest)] if rest else []
+        return BatchPlan(
+            buckets=(self._sizes[-1],) * whole + tuple(last),
+            padded_rows=sum(last) - rest,
+        )
+
+    def __call__(self, *args: object, **kwargs: object) -> Any:
+        """Return what the network returns for these arguments.
+
+        Raises:
+            UsageError: the arguments nest otherwise than the example inputs did.
+            ExecutionError: a tensor has another shape or dtype than at compilation, or
+                asks for a gradient.
+        """
+        if len(args) == self._positional and not kwargs:
+            tensors: list[Any] = list(args)
+        else:
+            tensors = self._tensors(args, kwargs)
+        outputs = self._run_batch(tensors) if self._batched else self._run(tensors)
+        if self._single:
+            return outputs[0]
+        results = iter(outputs)
+        return unflatten(
+            (
+                next(results) if isinstance(each, Ref) else each
+                for each in self.graph.outputs
+            ),
+            self.graph.output_tree,
+        )
+
+    def _tensors(self, args: object, kwargs: object) -> list[Any]:
+        """Return the tensors among the arguments; others were baked in."""
+        graph = self.graph
+        tensors = []
+        leaves = flatten((args, kwargs), graph.input_tree)
+        for leaf, value in zip(graph.inputs, leaves, strict=True):
+            if leaf.type is not None:
+                tensors.append(value)
+            # By type and text: 2 is not 2.0, and a NaN is a NaN.
+            elif (type(value), repr(value)) != (type(leaf.value), repr(leaf.value)):
+                raise ExecutionError(
+                    f"argument {leaf.name!r} = {value!r}"[:200],
+                    rule=f"it was {leaf.value!r} at compilation and is baked in",
+                    where=f"compiled network {graph.name!r}",
+                    remedy="compile the network again with this argument",
+                )
+        return tensors
+
+    def _run(self, tensors: list[Any]) -> list[torch.Tensor]:
+        outputs = self._executors[0].run(tensors)
+        self._count(self._sizes[0], 0)
+        return outputs
+
+    def _run_batch(self, tensors: list[Any]) -> list[torch.Tensor]:
+        rows = self._rows_of(tensors)
+        plan = self.plan_for(rows)
+        parts = []
+        start = 0
+        for size in plan.buckets:
+            taken = min(size, rows - start)
+            given = [
+                _rows(tensor, start, taken, size) if batched else tensor
+                for tensor, batched in zip(tensors, self._batched, strict=True)
+            ]
+            outputs = self._executors[self._sizes.index(size)].run(given)
+            if taken < size:
+                outputs = [each[:taken] for each in outputs]
+            parts.append(outputs)
+            start += taken
+        self._count(rows, plan.padded_rows)
+        if len(parts) == 1:
+            return parts[0]
+        return [torch.cat(each) for each in zip(*parts, strict=True)]
+
+    def _rows_of(self, tensors: list[Any]) -> int:
+        """Return the common batch size; anything else about types the executor says."""
+        program = self._executors[0].program
+        sizes: set[int] = set()
+        for index, (tensor, batched, kind) in enumerate(
+            zip(tensors, self._batched, program.inputs, strict=True)
+        ):
+            if not batched:
+                continue
+            row = kind.shape[1:]
+            if not isinstance(tensor, torch.Tensor) or tensor.shape[1:] != row:
+                have = type(tensor).__name__
+                if isinstance(tensor, torch.Tensor):
+                    have = f"{tensor.dtype}{list(tensor.shape)}".removeprefix("torch.")
+                raise ExecutionError(
+                    f"input {index} of type {have}",
+                    rule="the network was compiled for "
+                    f"{kind.dtype}[{','.join(['any', *map(str, row)])}]",
+                    where="compiled network",
+                    remedy="convert the tensor, or compile the network for this shape",
+                )
+            sizes.add(tensor.shape[0])
+        if len(sizes) != 1:
+            raise ExecutionError(
+                f"inputs of {' and '.join(map(str, sorted(sizes)))} rows",
+                rule="all inputs of a batch have equally many",
+                where="compiled network",
+                remedy="give tensors with the same first dimension",
+            )
+        return sizes.pop()
+
+    def _count(self, rows: int, padded_rows: int) -> None:
+        with self._counting:
+            self._calls += 1
+            self._rows += rows
+            self._padded_rows += padded_rows
+
+    def save(self, path: str | Path, *, overwrite: bool = False) -> None:
+        """Write a bundle that `trimtab.runtime.store.load` loads.
+
+        Args:
+            path: of the folder to make, by custom ``NAME.trimtab``.
+            overwrite: whether a bundle that stands there may be replaced.
+
+        Raises:
+            BundleError: the place is taken.
+            UsageError: the kernels cannot be written, or a weight has changed.
+        """
+        from trimtab.runtime.store import save
+
+        save(self, Path(path), overwrite=overwrite)
+
+    def __repr__(self) -> str:
+        target = self.target
+        kernels = [sum(isinstance(s, Call) for s in each) for each in self._steps()]
+        others = [sum(isinstance(s, Fallback) for s in each) for each in self._steps()]
+        sizes = "any batch through " if self.any_batch else "batch "
+        workspace = max(each.program.workspace_bytes for each in self.buckets.values())
+        constants = sum(
+            each.numel() * each.element_size() for each in self.constants.values()
+        )
+        return (
+            f"CompiledNetwork({self.graph.name!r}, "
+            f"{sizes}{', '.join(map(str, self._sizes))}: "
+            f"{max(kernels)} kernels, {max(others)} nodes through PyTorch, "
+            f"{format_bytes(constants)} of constants, "
+            f"{format_bytes(workspace)} of workspace; for {target.llvm_cpu} "
+            f"({target.machine}), {target.threads} "
+            f"thread{'s' if target.threads != 1 else ''})"
+        )
+
+    def _steps(self) -> Iterator[tuple[Call | Fallback, ...]]:
+        return iter(self.steps.values())
+
+
+def _require_buckets(buckets: Sequence[Bucket], *, any_batch: bool) -> None:
+    sizes = [each.batch for each in buckets]
+    if not sizes or len(set(sizes)) != len(sizes) or sizes[0] < 1:
+        raise UsageError(
+            f"batch sizes {sizes}",
+            rule="there is at least one, each once, none below 1",
+            where="compiled network",
+            remedy="give each batch size once",
+        )
+    if len(sizes) > 1 and not any_batch:
+        raise UsageError(
+            f"batch sizes {sizes} for a network of fixed shapes",
+            rule="it has one",
+            where="compiled network",
+            remedy="set any_batch, or compile for one batch size",
+        )
+    trees = {(each.graph.input_tree, each.graph.output_tree) for each in buckets}
+    kinds = {tuple(leaf.value for leaf in each.graph.inputs) for each in buckets}
+    if len(trees) != 1 or len(kinds) != 1:
+        raise UsageError(
+            f"batch sizes {sizes}",
+            rule="the network takes other arguments for one of them",
+            where="compiled network",
+            remedy="compile it for one batch size",
+        )
+    for each in buckets:
+        given = tuple(leaf.type for leaf in each.graph.inputs if leaf.type is not None)
+        made = tuple(
+            each.graph.type_of(value)
+            for value in each.graph.outputs
+            if isinstance(value, Ref)
+        )
+        for what, have, want in (
+            ("inputs", each.program.inputs, given),
+            ("outputs", each.program.outputs, made),
+        ):
+            if have != want:
+                raise UsageError(
+                    f"a program with the {what} {_texts(have)}",
+                    rule=f"its graph has {_texts(want)}",
+                    where=f"compiled network, batch {each.batch}",
+                    remedy="compile the network again",
+                )
+
+
+def _texts(kinds: Sequence[TensorType]) -> str:
+    return ", ".join(map(str, kinds)) or "none"
+
+
+def _batched(buckets: Sequence[Bucket]) -> tuple[bool, ...]:
+    """Return which inputs have a row for each of the batch.
+
+    Raises:
+        UsageError: none has, or an output has not: rows of zeros might change it.
+    """
+    programs = [each.program for each in buckets]
+    sizes = [each.batch for each in buckets]
+    inputs = [
+        _by_rows(kinds, sizes)
+        for kinds in zip(*(each.inputs for each in programs), strict=True)
+    ]
+    outputs = [
+        _by_rows(kinds, sizes)
+        for kinds in zip(*(each.outputs for each in programs), strict=True)
+    ]
+    for index, kinds in enumerate(zip(*(p.inputs for p in programs), strict=True)):
+        if not inputs[index] and len(set(kinds)) != 1:
+            raise _cannot_pad(f"input {index}", _texts(kinds))
+    if not any(inputs):
+        raise _cannot_pad("the inputs", _texts(programs[0].inputs))
+    for index, kinds in enumerate(zip(*(p.outputs for p in programs), strict=True)):
+        if not outputs[index]:
+            raise _cannot_pad(f"output {index}", _texts(kinds))
+    return tuple(inputs)
+
+
+def _by_rows(kinds: Sequence[TensorType], sizes: Sequence[int]) -> bool:
+    return all(
+        len(kind.shape) > 0
+        and kind.shape[0] == size
+        and kind.shape[1:] == kinds[0].shape[1:]
+        and kind.dtype == kinds[0].dtype
+        for kind, size in zip(kinds, sizes, strict=True)
+    )
+
+
+def _cannot_pad(what: str, kinds: str) -> UsageError:
+    return UsageError(
+        f"any batch size for a network where {what} is {kinds}",
+        rule="its first dimension is not the batch, and rows of zeros might change it",
+        where="compiled network",
+        remedy="compile the network for one batch size",
+    )
+
+
+def _rows(tensor: torch.Tensor, start: int, taken: int, size: int) -> torch.Tensor:
+    """Return rows of a tensor, filled up with zeros."""
+    if taken == size:
+        return tensor if tensor.shape[0] == size else tensor[start : start + size]
+    padded = tensor.new_zeros((size, *tensor.shape[1:]))
+    padded[:taken] = tensor[start:]
+    return padded
+
+
+def _positional(graph: Graph) -> int:
+    """Return how many plain tensors are all the arguments, or -1 for other forms."""
+    args, kwargs = (
+        graph.input_tree.children
+        if len(graph.input_tree.children) == 2
+        else (Tree(kind="tuple"), Tree(kind="tuple"))
+    )
+    plain = (
+        args.kind == "tuple"
+        and all(each.kind == "leaf" for each in args.children)
+        and kwargs == Tree(kind="dict")
+        and all(leaf.type is not None for leaf in graph.inputs)
+    )
+    return len(args.children) if plain else -1
+
+
+def _states(weights: Mapping[str, torch.Tensor]) -> dict[str, object]:
+    return {name: _state(tensor) for name, tensor in weights.items()}
+
+
+def _state(tensor: torch.Tensor) -> object:
+    """Return what changes when a tensor is written to."""
+    version = None if tensor.is_inference() else tensor._version
+    return (tensor.data_ptr(), version)

@@ -1,0 +1,377 @@
+"""A compiled network in a bundle: written, and loaded where that is safe.
+
+Beside what every bundle holds (`trimtab.bundle.store`) stand
+
+    kernels.so             the library, or kernels.ll where no linker was found
+    program.json           target, programs, versions, the compiler's report
+    constants.safetensors  packed weights
+    graph-N.json           the graph for batch size N, where there are several
+    seal                   says that the library was made here
+
+To load a library is to run it. So it is loaded only if its bundle carries the seal of
+this user's key (`trimtab.runtime.trust`) over the manifest, which names the SHA-256 of
+every file, or if the caller trusts it. Otherwise the network is compiled again from its
+graph and weights. The seal is not listed in the manifest: a bundle is the same for the
+same plan, whoever makes it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import final
+
+import torch
+
+from trimtab._version import __version__
+from trimtab.bundle import manifest as manifests
+from trimtab.bundle import store as bundles
+from trimtab.bundle.manifest import Manifest
+from trimtab.bundle.section import Section
+from trimtab.bundle.store import Bundle
+from trimtab.errors import BundleError, TrimtabError, UsageError
+from trimtab.graph import store as graphs
+from trimtab.graph.types import Graph
+from trimtab.runtime import record as records
+from trimtab.runtime.compiled import Bucket, CompiledNetwork
+from trimtab.runtime.program import Code, Target
+from trimtab.runtime.record import Record, StoredBucket
+from trimtab.runtime.target import why_not_here
+from trimtab.runtime.trust import is_sealed, seal
+
+__all__ = ["Request", "files_of", "is_compiled", "load", "save", "seal_bundle"]
+
+PROGRAM = "program.json"
+CONSTANTS = "constants.safetensors"
+LIBRARIES = {"shared": "kernels.so", "llvm": "kernels.ll"}
+SEAL = "seal"
+
+_PURPOSE = "trimtab bundle 1"
+_MAX_LIBRARY = 1 << 30
+_REMEDY = "compile the network again on this machine"
+_log = logging.getLogger(__name__)
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """What to compile again, since its library may not be used.
+
+    Attributes:
+        bundle: with weights and graph.
+        graphs: by batch size.
+        target: that the bundle was made for.
+        any_batch: whether batches of other sizes are padded.
+        reason: why the library may not be used.
+    """
+
+    bundle: Bundle
+    graphs: Mapping[int, Graph]
+    target: Target
+    any_batch: bool
+    reason: str
+
+
+# ---------------------------------------------------------------- writing
+
+
+def files_of(network: CompiledNetwork) -> dict[str, bytes]:
+    """Return the files of a bundle that hold the compiled part, by name.
+
+    Raises:
+        UsageError: the kernels cannot be written, or a weight was written to since it
+            was packed.
+    """
+    from safetensors.torch import save as serialize
+
+    if network.code is None:
+        raise UsageError(
+            "saving a compiled network",
+            rule="its kernels are in memory only",
+            where=repr(network.graph.name),
+            remedy="compile it with a linker: g++, or ziglang of the extra `compile`",
+        )
+    if network.weights_changed():
+        raise UsageError(
+            "saving a compiled network",
+            rule="a weight was written to since it was packed for the kernels",
+            where=repr(network.graph.name),
+            remedy="compile the network again",
+        )
+    files: dict[str, bytes] = {}
+    stored = []
+    for batch, bucket in network.buckets.items():
+        name = bundles.GRAPH
+        if bucket.graph != network.graph:
+            name = f"graph-{batch}.json"
+            files[name] = graphs.dumps(bucket.graph).encode()
+        stored.append(StoredBucket(batch=batch, graph=name, program=bucket.program))
+    record = Record(
+        versions=network.versions or versions(),
+        code=network.code.kind,
+        target=network.target,
+        any_batch=network.any_batch,
+        buckets=tuple(stored),
+        report=network.report,
+    )
+    try:
+        files[PROGRAM] = records.dumps(record).encode()
+    except (TypeError, ValueError) as error:
+        raise UsageError(
+            "report of the compiler",
+            rule=f"JSON cannot hold it: {error}",
+            where=repr(network.graph.name),
+            remedy="give finite numbers, text, lists and mappings",
+        ) from error
+    files[LIBRARIES[network.code.kind]] = network.code.data
+    files[CONSTANTS] = serialize(
+        {name: each.clone() for name, each in network.constants.items()}
+    )
+    return files
+
+
+def save(
+    network: CompiledNetwork,
+    path: Path,
+    *,
+    sections: Sequence[Section] = (),
+    overwrite: bool = False,
+) -> Bundle:
+    """Write a bundle with the network and return it.
+
+    Args:
+        network: to write.
+        path: of the folder to make.
+        sections: what the compiler has to show.
+        overwrite: whether a bundle that stands there may be replaced.
+
+    Raises:
+        BundleError: the place is taken.
+        UsageError: the kernels cannot be written, or a weight has changed.
+    """
+    bundles.require_free(path, overwrite=overwrite)
+    files = files_of(network)
+    manifest = Manifest(
+        format=manifests.FORMAT,
+        name=network.graph.name,
+        versions=dict(sorted((network.versions or versions()).items())),
+        seed=0,
+        machine=network.target.machine,
+        threads=network.target.threads,
+        plan={},
+        inputs={"network": graphs.digest(network.graph)},
+        stages=(("compile", repr(network)),),
+        values={"parameters": float(network.graph.parameters)},
+        verdicts=(),
+        files={},
+    )
+    written = bundles.write(
+        path,
+        manifest,
+        graph=network.graph,
+        weights=network.weights,
+        sections=sections,
+        extra=files,
+        overwrite=overwrite,
+    )
+    seal_bundle(written)
+    return written
+
+
+def seal_bundle(bundle: Bundle) -> None:
+    """Say that a bundle was made here, by whom may read this user's key."""
+    content = manifests.dumps(bundle.manifest).encode()
+    found = seal(content, _PURPOSE)
+    if found:
+        (bundle.path / SEAL).write_text(found + "\n", "ascii")
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of all that shapes machine code."""
+    found = {"trimtab": __version__, "torch": str(torch.__version__)}
+    for name in ("apache-tvm", "apache-tvm-ffi"):
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+# ---------------------------------------------------------------- loading
+
+
+def is_compiled(bundle: Bundle) -> bool:
+    """Whether a bundle holds machine code."""
+    return PROGRAM in bundle.manifest.files
+
+
+def load(
+    path: str | Path,
+    *,
+    trust: bool = False,
+    recompile: Callable[[Request], CompiledNetwork] | None = None,
+) -> CompiledNetwork:
+    """Return the compiled network of a bundle.
+
+    Args:
+        path: of the folder.
+        trust: load a library that was not made here, too: that runs foreign code.
+        recompile: compiles a network whose library may not be used.
+
+    Raises:
+        BundleError: there is no bundle, it is damaged, it is for another processor, or
+            its library is foreign and there is no `recompile`.
+    """
+    bundle = bundles.read(Path(path))
+    where = str(bundle.path)
+    if not is_compiled(bundle):
+        raise BundleError(
+            f"compiled network {bundle.path.name!r}",
+            rule="the bundle holds no machine code",
+            where=where,
+            remedy="make one with `trimtab compile`",
+        )
+    record = records.loads(
+        _content(bundle, PROGRAM, records.MAX_BYTES), str(bundle.path / PROGRAM)
+    )
+    odd = why_not_here(record.target)
+    if odd:
+        raise BundleError(
+            f"compiled network {bundle.path.name!r}",
+            rule=odd,
+            where=where,
+            remedy="compile it for this machine: trimtab compile --machine this",
+        )
+    graphs_by_batch = {each.batch: _graph(bundle, each) for each in record.buckets}
+    reason, remedy = _other_versions(record), _REMEDY
+    if not reason and not trust and not _made_here(bundle):
+        reason = "its machine code was not made here, and to load it is to run it"
+        remedy = "pass --trust (trust=True) if you know who made it, or compile it"
+    if not reason:
+        return _assemble(bundle, record, graphs_by_batch)
+    if recompile is None:
+        raise BundleError(
+            f"compiled network {bundle.path.name!r}",
+            rule=reason,
+            where=where,
+            remedy=remedy,
+        )
+    _log.warning("%s is compiled again: %s", where, reason)
+    return recompile(
+        Request(
+            bundle=bundle,
+            graphs=graphs_by_batch,
+            target=record.target,
+            any_batch=record.any_batch,
+            reason=reason,
+        )
+    )
+
+
+def _assemble(
+    bundle: Bundle, record: Record, graphs_by_batch: Mapping[int, Graph]
+) -> CompiledNetwork:
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    library = LIBRARIES[record.code]
+    for name in (library, CONSTANTS):
+        if name not in bundle.manifest.files:
+            raise _damaged(bundle, name, "the manifest does not list it")
+    code = Code(kind=record.code, data=_content(bundle, library, _MAX_LIBRARY))
+    try:
+        constants = load_file(bundle.path / CONSTANTS)
+    except SafetensorError as error:
+        raise _damaged(bundle, CONSTANTS, str(error)) from error
+    try:
+        return CompiledNetwork(
+            buckets=[
+                Bucket(
+                    batch=each.batch,
+                    program=each.program,
+                    graph=graphs_by_batch[each.batch],
+                )
+                for each in record.buckets
+            ],
+            weights=bundle.weights(),
+            target=record.target,
+            constants=constants,
+            code=code,
+            any_batch=record.any_batch,
+            report=record.report,
+            versions=record.versions,
+        )
+    except ImportError:  # MissingExtraError says what to install
+        raise
+    except TrimtabError as error:
+        raise BundleError(
+            f"compiled network {bundle.path.name!r}",
+            rule=str(error).rstrip("."),
+            where=str(bundle.path),
+            remedy=_REMEDY,
+        ) from error
+
+
+def _graph(bundle: Bundle, bucket: StoredBucket) -> Graph:
+    if bucket.graph == bundles.GRAPH:
+        return bundle.graph
+    if bucket.graph != f"graph-{bucket.batch}.json":
+        raise _damaged(bundle, PROGRAM, f"it names the graph {bucket.graph!r}"[:200])
+    content = _content(bundle, bucket.graph, _MAX_LIBRARY)
+    where = str(bundle.path / bucket.graph)
+    return graphs.loads(content.decode("utf-8", "replace"), where)
+
+
+def _content(bundle: Bundle, name: str, most: int) -> bytes:
+    """Return what a file holds, checked as it is used: the file may change meanwhile.
+
+    Raises:
+        BundleError: it is not what the manifest says, or too long.
+    """
+    expected = bundle.manifest.files.get(name)
+    if expected is None:
+        raise _damaged(bundle, name, "the manifest does not list it")
+    with (bundle.path / name).open("rb") as file:
+        content = file.read(most + 1)
+    if len(content) > most:
+        raise _damaged(bundle, name, f"it has more than {most} bytes")
+    if hashlib.sha256(content).hexdigest() != expected:
+        raise _damaged(bundle, name, "its content is not what was written")
+    return content
+
+
+def _made_here(bundle: Bundle) -> bool:
+    path = bundle.path / SEAL
+    if not path.is_file() or path.is_symlink():
+        return False
+    with path.open("rb") as file:
+        found = file.read(200).decode("ascii", "replace").strip()
+    return is_sealed(manifests.dumps(bundle.manifest).encode(), _PURPOSE, found)
+
+
+def _other_versions(record: Record) -> str:
+    """Return which version differs that the code depends on; empty if none does."""
+    here = versions()
+    needed = ["trimtab"]
+    if record.code == "llvm":
+        needed += ["apache-tvm", "apache-tvm-ffi"]
+    elif record.target.threads > 1:
+        needed += ["apache-tvm-ffi"]
+    for name in needed:
+        made, found = record.versions.get(name, "none"), here.get(name)
+        if found is not None and made != found:
+            return f"it was made by {name} {made}, here is {found}"
+    return ""
+
+
+def _damaged(bundle: Bundle, name: str, rule: str) -> BundleError:
+    return BundleError(
+        f"file {name!r} of the bundle",
+        rule=rule,
+        where=str(bundle.path),
+        remedy="copy the bundle again, or compile the network again",
+    )
