@@ -1,4 +1,4 @@
-"""Pooling: the maximum or mean of windows, of a fixed size or that give a size.
+"""Pooling; over 400 lines: windows of a fixed size, and those that give a size.
 
 Everything about a window is known when the kernel is written: which of its pixels lie
 in the image, and by what a mean is divided. So outputs are grouped into segments in

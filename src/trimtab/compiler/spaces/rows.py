@@ -1,4 +1,4 @@
-"""Loops over the axes that are reduced, inside loops over those that are kept.
+"""Loops over rows; over 400 lines: along a row, and across rows, in all passes.
 
 Sums, norms and softmax are passes over the same rows: a fold into one value, a write
 of every element. Vectors run along one loop. Where that is a reduced one, each lane
@@ -305,7 +305,11 @@ class Row:
             step = counter(self.name("i"), run.strip.times)
             inner = dict(at)
             inner[vector] = step * run.strip.width + run.strip.start
-            body = self._lanes(inner, run, lambda place, run=run: action(run, place))
+
+            def inside(place: Place, run: _Run = run) -> Sequence[Statement]:
+                return action(run, place)
+
+            body = self._lanes(inner, run, inside)
             around = [
                 (step, run.strip.times) if index == vector else (where, extent)
                 for where, extent, index in loops
