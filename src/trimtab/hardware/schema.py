@@ -31,7 +31,16 @@ from trimtab.hardware.machine import (
     Source,
 )
 
-__all__ = ["ORIGIN_KEYS", "parse_link", "parse_machine"]
+__all__ = [
+    "ORIGIN_KEYS",
+    "Origins",
+    "Real",
+    "Text",
+    "Whole",
+    "message",
+    "parse_link",
+    "parse_machine",
+]
 
 ORIGIN_KEYS = {
     Origin.SOURCED: "source",
@@ -48,7 +57,7 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Origins:
+class Origins:
     """The keys of a number beside its value."""
 
     __pydantic_config__: ClassVar[ConfigDict] = _CLOSED
@@ -68,7 +77,7 @@ class _Origins:
 
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Whole(_Origins):
+class Whole(Origins):
     """A count; bounded so that it is exact as a float, too."""
 
     value: Annotated[int, Field(strict=True, gt=0, le=2**53)]
@@ -76,7 +85,7 @@ class _Whole(_Origins):
 
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Real(_Origins):
+class Real(Origins):
     """A quantity that may have a fraction."""
 
     value: Annotated[float, Field(strict=True, gt=0, allow_inf_nan=False)]
@@ -88,10 +97,10 @@ class _CoreFile:
     __pydantic_config__: ClassVar[ConfigDict] = _CLOSED
     isa: Text
     llvm_cpu: Text
-    frequency_hz: _Real
-    simd_bits: _Whole
-    fma_units: _Real
-    vector_registers: _Whole
+    frequency_hz: Real
+    simd_bits: Whole
+    fma_units: Real
+    vector_registers: Whole
 
 
 @final
@@ -99,20 +108,20 @@ class _CoreFile:
 class _CacheFile:
     __pydantic_config__: ClassVar[ConfigDict] = _CLOSED
     level: Annotated[int, Field(strict=True, ge=1)]
-    size_bytes: _Whole
-    line_bytes: _Whole
-    ways: _Whole
-    shared_by_cores: _Whole
-    bandwidth_bytes_per_s: _Real
+    size_bytes: Whole
+    line_bytes: Whole
+    ways: Whole
+    shared_by_cores: Whole
+    bandwidth_bytes_per_s: Real
 
 
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _MemoryFile:
     __pydantic_config__: ClassVar[ConfigDict] = _CLOSED
-    size_bytes: _Whole
-    bandwidth_bytes_per_s: _Real
-    core_bandwidth_bytes_per_s: _Real
+    size_bytes: Whole
+    bandwidth_bytes_per_s: Real
+    core_bandwidth_bytes_per_s: Real
 
 
 @final
@@ -123,14 +132,14 @@ class _MachineFile:
     title: str
     kind: Literal["cpu", "gpu"]
     fingerprint: str = ""
-    cores: _Whole
-    dispatch_s: _Real
-    convolution_setup_s: _Real
-    repack_bytes_per_s: _Real
+    cores: Whole
+    dispatch_s: Real
+    convolution_setup_s: Real
+    repack_bytes_per_s: Real
     core: _CoreFile
     caches: list[_CacheFile] = field(default_factory=list)
     memory: _MemoryFile
-    efficiency_frac: dict[Efficiency, _Real]
+    efficiency_frac: dict[Efficiency, Real]
 
 
 @final
@@ -139,12 +148,12 @@ class _LinkFile:
     __pydantic_config__: ClassVar[ConfigDict] = _CLOSED
     name: Text
     title: str
-    uplink_bytes_per_s: _Real
-    downlink_bytes_per_s: _Real
-    rtt_s: _Real
+    uplink_bytes_per_s: Real
+    downlink_bytes_per_s: Real
+    rtt_s: Real
 
 
-_FILES = (_Whole, _CoreFile, _CacheFile, _MemoryFile, _MachineFile, _LinkFile)
+_FILES = (Whole, _CoreFile, _CacheFile, _MemoryFile, _MachineFile, _LinkFile)
 _KNOWN_KEYS = (*(entry.name for file in _FILES for entry in fields(file)),)
 
 
@@ -158,7 +167,7 @@ def _parsed(text: str, file: str, adapter: TypeAdapter[T], what: str) -> T:
         return adapter.validate_python(raw)
     except ValidationError as error:
         problems = [
-            f"{_dotted(entry['loc'], raw)}: {_message(entry['type'], entry)}"
+            f"{_dotted(entry['loc'], raw)}: {message(entry['type'], entry)}"
             for entry in error.errors(include_url=False)
         ]
         raise _wrong(what, file, problems) from None
@@ -185,31 +194,40 @@ def _dotted(location: Sequence[int | str], raw: Mapping[str, Any]) -> str:
     return ".".join(parts)
 
 
-def _message(kind: str, entry: Mapping[str, Any]) -> str:
+def message(
+    kind: str, entry: Mapping[str, Any], known: Sequence[str] = _KNOWN_KEYS
+) -> str:
+    """Return what is wrong, in our words.
+
+    Args:
+        kind: of the error, as pydantic calls it.
+        entry: the error.
+        known: keys that may have been meant.
+    """
     location, value = entry["loc"], entry["input"]
     if kind in ("missing", "missing_argument"):
         return "missing"
     if kind in ("extra_forbidden", "unexpected_keyword_argument"):
-        close = difflib.get_close_matches(str(location[-1]), _KNOWN_KEYS, n=1)
+        close = difflib.get_close_matches(str(location[-1]), known, n=1)
         return "unknown key" + (f", did you mean {close[0]!r}?" if close else "")
     if kind == "string_pattern_mismatch":
         return "it must not be blank"
     if location[-1] == "[key]":
         return "unknown class, known are " + ", ".join(EFFICIENCY_CLASSES)
     if kind == "dataclass_type":
-        number = "_Whole" in entry["msg"] or "_Real" in entry["msg"]
+        number = "Whole" in entry["msg"] or "Real" in entry["msg"]
         return 'it must be { value = ..., source = "..." }' if number else "no table"
     shown = reprlib.repr(value) if isinstance(value, str | int | float) else ""
     text = f"{entry['msg'][:1].lower()}{entry['msg'][1:]}"
     return f"{text}, not {shown}" if shown else text
 
 
-def _quantities(record: object, prefix: str = "") -> dict[str, _Whole | _Real]:
+def _quantities(record: object, prefix: str = "") -> dict[str, Whole | Real]:
     """Return every number of a file under its dotted path."""
-    found: dict[str, _Whole | _Real] = {}
+    found: dict[str, Whole | Real] = {}
     for entry in fields(record):  # type: ignore[arg-type]
         value, path = getattr(record, entry.name), f"{prefix}{entry.name}"
-        if isinstance(value, _Whole | _Real):
+        if isinstance(value, Whole | Real):
             found[path] = value
         elif isinstance(value, dict):
             found |= {f"{path}.{key}": number for key, number in value.items()}
