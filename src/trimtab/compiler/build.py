@@ -4,18 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, final
 
 import torch
 
-from trimtab.compiler.emit import Chosen, constant_name, emit
+from trimtab.compiler.emit import Chosen, emit
 from trimtab.compiler.groups import group
 from trimtab.compiler.model import Timing, timing_of
 from trimtab.compiler.plan import Packing, Plan, Task, plan
+from trimtab.compiler.reading import Reading, read
 from trimtab.compiler.tune import Ranking, family_of, rank
+from trimtab.compiler.tvm.link import as_text, find_linker, object_of, signatures_of
+from trimtab.compiler.tvm.lower import Compiled, compile_kernels, target_of
 from trimtab.graph.execute import Executor, run_node
 from trimtab.graph.types import Graph, Ref
+from trimtab.hardware.cores import microarchitecture
 from trimtab.hardware.machine import Machine
 from trimtab.runtime.program import Code, Program, Target
 
@@ -23,6 +27,7 @@ __all__ = ["Built", "Tuned", "build", "known_values"]
 
 Progress = Callable[[float, str], None]
 
+_TRIED = 4  # schedules that are compiled, while their code disappoints
 _WORKERS = 2  # code generation releases the interpreter; more than the cores wait
 
 
@@ -36,7 +41,11 @@ class Tuned:
         chosen: the kernel.
         ranking: of the schedules.
         place: of the chosen one in `ranking.points`.
-        rejected: schedules that looked better, and why not they.
+        limits_s: named, that of arithmetic from the machine code where that was read.
+        latency_s: the largest of them.
+        reading: of the machine code; None where the family does without.
+        rejected: other schedules that were compiled, and why not they.
+        module: the kernel as TVM has it.
         code: the kernel's object file.
     """
 
@@ -44,7 +53,11 @@ class Tuned:
     chosen: Chosen
     ranking: Ranking
     place: int
+    limits_s: Mapping[str, float]
+    latency_s: float
+    reading: Reading | None
     rejected: tuple[tuple[Any, str], ...]
+    module: Compiled
     code: bytes
 
 
@@ -138,11 +151,10 @@ class _Tuner:
         seed: int,
         progress: Progress,
     ) -> None:
-        from trimtab.compiler.tvm.lower import target_of
-
         self.machine, self.timing, self.seed = machine, timing, seed
         self.threads = target.threads
         self.triple = target.triple
+        self.core = microarchitecture(machine.core.llvm_cpu)
         self.target = target_of(target.llvm_cpu, target.triple)
         self.progress = progress
 
@@ -183,9 +195,6 @@ class _Tuner:
         orders: Mapping[str, str],
     ) -> Tuned:
         """Choose and compile the kernel of one work."""
-        from trimtab.compiler.tvm.link import object_of
-        from trimtab.compiler.tvm.lower import compile_kernels
-
         ranking = rank(
             work,
             self.machine,
@@ -193,18 +202,34 @@ class _Tuner:
             timing=self.timing,
             seed=self.seed,
         )
-        place = next(
-            (
-                int(place)
-                for place in ranking.order
-                if all(
-                    each.order(ranking.points[place]) == orders[each.key]
-                    for each in packings
-                    if each.key in orders
-                )
-            ),
-            int(ranking.order[0]),
-        )
+        fits = [
+            int(place)
+            for place in ranking.order
+            if all(
+                each.order(ranking.points[place]) == orders[each.key]
+                for each in packings
+                if each.key in orders
+            )
+        ]
+        best: Tuned | None = None
+        rejected: list[tuple[Any, str]] = []
+        for place in _distinct(work, ranking, fits or ranking.order.tolist()):
+            found = self.candidate(index, work, ranking, place)
+            if best is None or found.latency_s < best.latency_s:
+                best, other = found, best
+            else:
+                other = found
+            if other is not None:
+                reason = other.reading.objection() if other.reading else ""
+                slower = f"predicted {1e6 * other.latency_s:.0f} us"
+                rejected.append((other.chosen.point, reason or slower))
+            if not (found.reading and found.reading.objection()):
+                break  # the code is what the closed form meant: none will do better
+        assert best is not None
+        return replace(best, rejected=tuple(rejected), code=object_of(best.module))
+
+    def candidate(self, index: int, work: Any, ranking: Ranking, place: int) -> Tuned:
+        """Compile one schedule and read its machine code."""
         point = ranking.points[place]
         family = family_of(work, point)
         name = f"{family.name}_{index}"
@@ -216,26 +241,51 @@ class _Tuner:
             kernel=kernel,
             scratch_bytes=4 * family.scratch(work, point, **sizes),
         )
+        module = compile_kernels([kernel], self.target)
+        limits = {name: float(each[place]) for name, each in ranking.limits_s.items()}
+        reading = None
+        if family.reads_code:
+            reading = read(module.assembly(), self.core)
+            if reading.cycles is not None and self.threads == 1:
+                limits["compute"] = reading.cycles / self.timing.frequency_hz
+            else:  # how much longer a product takes than the ports allow
+                stretch = reading.cycles_per_fma * self.timing.fmas
+                limits["compute"] *= max(1.0, stretch)
         return Tuned(
             work=work,
             chosen=chosen,
             ranking=ranking,
             place=place,
+            limits_s=limits,
+            latency_s=max(limits.values()),
+            reading=reading,
             rejected=(),
-            code=object_of(compile_kernels([kernel], self.target)),
+            module=module,
+            code=b"",
         )
 
     def link(self, tuned: Sequence[Tuned]) -> Code:
         """Return all kernels as one library."""
-        from trimtab.compiler.tvm.link import as_text, find_linker, signatures_of
-        from trimtab.compiler.tvm.lower import compile_kernels
-
         kernels = [each.chosen.kernel for each in tuned]
         signatures = signatures_of(kernels)
         linker = find_linker(self.triple)
         if linker is None:
             return as_text(compile_kernels(kernels, self.target), signatures)
         return linker.link([each.code for each in tuned], signatures)
+
+
+def _distinct(work: Any, ranking: Ranking, places: Sequence[int]) -> Iterator[int]:
+    """Yield the best schedules whose innermost code differs, a few."""
+    seen: set[object] = set()
+    for place in places:
+        point = ranking.points[place]
+        family = family_of(work, point)
+        shape = (family.name, family.shape(point))
+        if shape not in seen:
+            seen.add(shape)
+            yield place
+        if len(seen) == _TRIED or not family.reads_code:
+            return
 
 
 def _packings(planned: Plan) -> Iterator[tuple[Any, list[Packing]]]:
@@ -247,5 +297,3 @@ def _packings(planned: Plan) -> Iterator[tuple[Any, list[Packing]]]:
             found.setdefault(task.work, []).extend(some)
     yield from found.items()
 
-
-assert constant_name

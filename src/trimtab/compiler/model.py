@@ -18,11 +18,15 @@ from typing import final
 import numpy as np
 from numpy.typing import NDArray
 
+from trimtab.compiler.assembly.ports import busiest, work_of
 from trimtab.compiler.nest import Body, Nest, ceil_div
+from trimtab.hardware.cores import microarchitecture
 from trimtab.hardware.machine import Cache, Machine
+from trimtab.hardware.operations import Operation
 
 __all__ = ["Prediction", "Timing", "predict"]
 
+_NEON_BITS = 128
 _SPILL = 2.0
 # Stores that a spilled sum costs a step: it waits for the one before.
 _FIT = 0.75
@@ -62,20 +66,36 @@ class Timing:
 
 
 def timing_of(machine: Machine) -> Timing:
-    """Return the timing of a machine's core."""
-    core = machine.core
+    """Return the timing of a machine's core, from the table of its ports.
+
+    Raises:
+        UnknownMachineError: there is no table for its core.
+    """
+    core = microarchitecture(machine.core.llvm_cpu)
+    bits = machine.core.simd_bits
+    if machine.core.isa.startswith("arm"):
+        bits = min(bits, _NEON_BITS)  # code is made for NEON, whatever SVE has
+    fma = core.row(Operation.FMA, bits)
+    if fma is not None:
+        fmas, latency = core.throughput(Operation.FMA, bits), fma.accumulate_latency
+    else:  # a product and a sum
+        both = [core.row(each, bits) for each in (Operation.MULTIPLY, Operation.ADD)]
+        work = work_of(uop for row in both if row is not None for uop in row.uops)
+        fmas = 1.0 / max(busiest(work).values())
+        add = both[1]
+        latency = add.latency if add is not None else 4.0
     return Timing(
-        frequency_hz=core.frequency_hz,
-        lanes=core.simd_bits // 32,
-        registers=core.vector_registers,
-        fmas=core.fma_units,
-        loads=2.0,
-        stores=1.0,
-        arithmetic=2.0,
-        issue=6.0 if core.fma_units >= 2 else 3.0,
-        fma_latency=4.0,
-        forward_latency=8.0,
-        restart=12.0,
+        frequency_hz=machine.core.frequency_hz,
+        lanes=bits // 32,
+        registers=min(machine.core.vector_registers, core.vector_registers),
+        fmas=fmas,
+        loads=core.throughput(Operation.LOAD, bits),
+        stores=core.throughput(Operation.STORE, bits),
+        arithmetic=max(core.throughput(Operation.MINMAX, bits), fmas),
+        issue=core.issue_width,
+        fma_latency=latency,
+        forward_latency=core.store_forward_cycles,
+        restart=core.mispredict_cycles,
     )
 
 

@@ -19,6 +19,7 @@ from trimtab.compiler.groups import IDENTITIES, Affine, Group, Grouping
 from trimtab.compiler.layout import NO_HALO, Halo, Layout, packed, row_major
 from trimtab.compiler.spaces.elementwise import Elementwise
 from trimtab.compiler.windows import window_of
+from trimtab.errors import ExecutionError
 from trimtab.graph.execute import run_node
 from trimtab.graph.types import Graph, Node, Ref, TensorType
 
@@ -568,9 +569,11 @@ def _view_layouts(
         layout.shape, layout.strides, layout.offset
     )
     found: list[Layout | None] = []
-    for kind, result in zip(
-        node.outputs, run_node(node, {source: base}, "meta"), strict=True
-    ):
+    try:
+        results = run_node(node, {source: base}, "meta")
+    except ExecutionError:  # PyTorch refuses views that it would have to copy
+        return None
+    for kind, result in zip(node.outputs, results, strict=True):
         if kind is None:
             found.append(None)
             continue

@@ -48,9 +48,7 @@ def _task(built: Built, task: Any) -> Mapping[str, Any]:
             "rejected": [],
         }
     tuned = built.tuned[task.work]
-    limits = {
-        name: float(each[tuned.place]) for name, each in tuned.ranking.limits_s.items()
-    }
+    limits = dict(tuned.limits_s)
     return {
         "nodes": list(task.nodes),
         "module": task.module,
@@ -58,7 +56,7 @@ def _task(built: Built, task: Any) -> Mapping[str, Any]:
         "family": family_of(task.work, tuned.chosen.point).name,
         "function": tuned.chosen.function,
         "schedule": _words(tuned.chosen.point),
-        "latency_s": float(tuned.ranking.latency_s[tuned.place]),
+        "latency_s": tuned.latency_s,
         "limits_s": limits,
         "bottleneck": max(limits, key=lambda name: limits[name]),
         "judged": len(tuned.ranking.points),

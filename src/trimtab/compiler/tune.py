@@ -49,10 +49,21 @@ _WHOLE = 60_000
 
 
 class Family(Protocol):
-    """Operators that share a space of schedules."""
+    """Operators that share a space of schedules.
+
+    Attributes:
+        name: for people.
+        point: class of its schedules.
+        reads_code: whether the assembly of the best schedules is read.
+    """
 
     name: str
     point: type
+    reads_code: bool
+
+    def shape(self, point: Any) -> object:
+        """Return what decides the innermost code: equal shapes, equal code there."""
+        ...
 
     def knobs(self, work: Any, *, lanes: int, threads: int) -> Knobs:
         """Return what can be chosen."""
@@ -83,10 +94,14 @@ class Family(Protocol):
 class _Contractions:
     name = "contraction"
     point: type = contraction.Point
+    reads_code = True
     knobs = staticmethod(contraction_model.knobs)
     points = staticmethod(contraction_model.points)
     nests = staticmethod(contraction_model.nests)
     kernel = staticmethod(contraction.kernel)
+
+    def shape(self, point: Any) -> object:
+        return (point.rows, point.columns, point.vectors, point.unroll)
 
     def scratch(self, work: Any, point: Any, *, lanes: int, threads: int) -> int:
         return 0
@@ -96,8 +111,12 @@ class _Contractions:
 class _Winograd:
     name = "winograd"
     point: type = winograd_plan.Point
+    reads_code = True
     nests = staticmethod(winograd_model.nests)
     kernel = staticmethod(winograd.kernel)
+
+    def shape(self, point: Any) -> object:
+        return (point.tile, point.rows, point.vectors, point.unroll)
 
     def knobs(self, work: Any, *, lanes: int, threads: int) -> Knobs:
         found = self.points(work, lanes=lanes, threads=threads)
@@ -136,7 +155,11 @@ class _Streams:
     def __init__(self, name: str, module: Any) -> None:
         self.name = name
         self.point: type = module.Point
+        self.reads_code = False
         self._module = module
+
+    def shape(self, point: Any) -> object:
+        return point
 
     def knobs(self, work: Any, *, lanes: int, threads: int) -> Knobs:
         points = self.points(work, lanes=lanes, threads=threads)
