@@ -21,13 +21,24 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import final
 
+import tvm
+from tvm.target.codegen import llvm_get_cpu_features
+
 from trimtab.compiler.loops import Kernel
 from trimtab.compiler.tvm.lower import Compiled
 from trimtab.errors import UsageError
 from trimtab.graph.types import ITEM_BYTES
 from trimtab.runtime.program import Code
+from trimtab.runtime.target import FEATURES
 
-__all__ = ["Linker", "as_text", "find_linker", "object_of", "signatures_of"]
+__all__ = [
+    "Linker",
+    "as_text",
+    "features_of",
+    "find_linker",
+    "object_of",
+    "signatures_of",
+]
 
 _GLUE = Path(__file__).with_name("glue.cpp")
 _COMPILE = (
@@ -51,6 +62,20 @@ def signatures_of(kernels: Sequence[Kernel]) -> dict[str, tuple[int, ...]]:
         )
         for kernel in kernels
     }
+
+
+def features_of(llvm_cpu: str, triple: str) -> tuple[str, ...]:
+    """Return the instruction sets that LLVM uses for a processor, as LLVM names them.
+
+    For `trimtab.runtime.program.Target`: whoever loads the code needs them.
+
+    Example:
+        >>> "avx2" in features_of("haswell", "x86_64-linux-gnu")
+        True
+    """
+    config = {"kind": "llvm", "mcpu": llvm_cpu, "mtriple": triple}
+    found = llvm_get_cpu_features(tvm.target.Target(config))
+    return tuple(sorted(str(each) for each in found if str(each) in FEATURES))
 
 
 def object_of(compiled: Compiled) -> bytes:

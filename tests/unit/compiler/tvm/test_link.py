@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import importlib.util
+import platform
 import shutil
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,12 +16,15 @@ from trimtab.compiler.loops import Buffer, Kernel, Local, Loop, Store, Var
 from trimtab.errors import UsageError
 from trimtab.hardware.detect import present
 from trimtab.runtime.kernels import load_code
+from trimtab.runtime.program import Target
+from trimtab.runtime.target import why_not_here
 
 pytest.importorskip("tvm", reason="needs the extra `compile`")
 
 from trimtab.compiler.tvm.link import (
     Linker,
     as_text,
+    features_of,
     find_linker,
     object_of,
     signatures_of,
@@ -93,6 +98,38 @@ def test_a_large_local_buffer_needs_no_runtime() -> None:
     binding.set(1, result.data_ptr())
     binding.run(0, 1)
     assert torch.equal(result, source.flip(0) + 1)
+
+
+@pytest.mark.parametrize(
+    ("cpu", "triple", "has", "lacks"),
+    [
+        ("x86-64-v2", "x86_64-linux-gnu", {"sse4.2", "popcnt"}, {"avx", "fma"}),
+        ("znver3", "x86_64-linux-gnu", {"avx2", "fma", "bmi2"}, {"avx512f", "pku"}),
+        ("icelake-server", "x86_64-linux-gnu", {"avx512f", "avx512vl"}, set()),
+        ("neoverse-n1", "aarch64-linux-gnu", {"neon", "dotprod"}, {"sve"}),
+    ],
+)
+def test_processors_have_their_instructions(
+    cpu: str, triple: str, has: set[str], lacks: set[str]
+) -> None:
+    found = set(features_of(cpu, triple))
+    assert has <= found
+    assert not lacks & found
+
+
+def test_code_for_this_processor_runs_here() -> None:
+    triple = f"{platform.machine()}-linux-gnu"
+    cpu = present().core.llvm_cpu
+    here = Target(
+        machine="this",
+        llvm_cpu=cpu,
+        triple=triple,
+        features=features_of(cpu, triple),
+        threads=1,
+    )
+    assert why_not_here(here) == ""
+    # As if it were made for another processor with the same instructions.
+    assert why_not_here(replace(here, llvm_cpu="other")) == ""
 
 
 def test_text_tells_its_kernels() -> None:
