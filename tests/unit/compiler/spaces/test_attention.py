@@ -127,7 +127,8 @@ def test_the_lowest_number_as_a_mask(check) -> None:
     mask[0] = mask[1, 3:] = torch.finfo(torch.float32).min
     work = Attention(**layouts, mask=row_major((4, 16)).broadcast((1, 1, 4, 16)))
     # Float64 would see the scores behind the lowest float32.
-    expected = F.scaled_dot_product_attention(*tensors[:3], attn_mask=mask)
+    q, k, v = tensors
+    expected = F.scaled_dot_product_attention(q, k, v, mask)
     _check(work, (*tensors, mask), check, expected)
 
 
