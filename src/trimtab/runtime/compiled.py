@@ -19,13 +19,21 @@ from trimtab.errors import ExecutionError, UsageError
 from trimtab.frozen import FrozenDict
 from trimtab.graph.tree import Tree, flatten, unflatten
 from trimtab.graph.types import Graph, Ref, TensorType
+from trimtab.runtime.batches import (
+    BatchPlan,
+    batched_inputs,
+    count_rows,
+    plan_batches,
+    take_rows,
+)
 from trimtab.runtime.executor import ProgramExecutor
 from trimtab.runtime.kernels import AbstractLibrary, load_code
 from trimtab.runtime.memory import place
 from trimtab.runtime.program import Call, Code, Fallback, Program, Target
+from trimtab.runtime.target import why_not_here
 from trimtab.units import format_bytes
 
-__all__ = ["BatchPlan", "Bucket", "CompiledNetwork", "Usage"]
+__all__ = ["Bucket", "CompiledNetwork", "Usage"]
 
 
 @final
@@ -42,20 +50,6 @@ class Bucket:
     batch: int
     program: Program
     graph: Graph
-
-
-@final
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BatchPlan:
-    """How a batch is done.
-
-    Attributes:
-        buckets: batch sizes of the parts, in order.
-        padded_rows: how many rows of the last are zeros.
-    """
-
-    buckets: tuple[int, ...]
-    padded_rows: int
 
 
 @final
@@ -78,7 +72,8 @@ class Usage:
 class CompiledNetwork:
     """A network as machine code. Many threads may call it at once.
 
-    For inference only: no gradient is recorded.
+    For inference only: no gradient is recorded. One that was compiled for another
+    machine can be looked at and saved, not called.
 
     Args:
         buckets: the network for each batch size, one for a network of fixed shapes.
@@ -113,13 +108,14 @@ class CompiledNetwork:
     ) -> None:
         found = sorted(buckets, key=lambda each: each.batch)
         _require_buckets(found, any_batch=any_batch)
-        if library is None:
-            if code is None:
-                raise UsageError(
-                    "a compiled network without kernels",
-                    rule="it has neither code nor a library",
-                    remedy="give one of the two",
-                )
+        if library is None and code is None:
+            raise UsageError(
+                "a compiled network without kernels",
+                rule="it has neither code nor a library",
+                remedy="give one of the two",
+            )
+        self._why_not = why_not_here(target)
+        if library is None and code is not None and not self._why_not:
             library = load_code(code)
         self.buckets: Mapping[int, Bucket] = FrozenDict(
             {each.batch: each for each in found}
@@ -132,18 +128,26 @@ class CompiledNetwork:
         self.weights: Mapping[str, torch.Tensor] = FrozenDict(weights)
         self._states = _states(weights)
         self.constants: Mapping[str, torch.Tensor] = FrozenDict(place(constants))
-        self._executors = [
-            ProgramExecutor(
-                each.program,
-                library,
-                self.constants,
-                threads=target.threads,
-                graph=each.graph,
-                weights=weights,
-            )
-            for each in found
-        ]
-        self._batched = _batched(found) if any_batch else ()
+        self._executors = (
+            []
+            if library is None
+            else [
+                ProgramExecutor(
+                    each.program,
+                    library,
+                    self.constants,
+                    threads=target.threads,
+                    graph=each.graph,
+                    weights=weights,
+                )
+                for each in found
+            ]
+        )
+        self._batched = (
+            batched_inputs({each.batch: each.program for each in found})
+            if any_batch
+            else ()
+        )
         self._sizes = tuple(self.buckets)
         self._positional = _positional(self.graph)
         self._single = [*map(type, self.graph.outputs)] == [Ref] and (
@@ -183,21 +187,14 @@ class CompiledNetwork:
         Raises:
             UsageError: it has no rows, or only one size was compiled.
         """
-        if batch < 1 or (not self.any_batch and batch != self._sizes[0]):
+        if not self.any_batch and batch != self._sizes[0]:
             raise UsageError(
                 f"a batch of {batch} rows",
-                rule="it has at least one row"
-                if self.any_batch
-                else f"the network was compiled for {self._sizes[0]} rows only",
+                rule=f"the network was compiled for {self._sizes[0]} rows only",
                 where="compiled network",
                 remedy="give a batch of that size, or compile with batch_sizes=[...]",
             )
-        whole, rest = divmod(batch, self._sizes[-1])
-        last = [next(size for size in self._sizes if size >= rest)] if rest else []
-        return BatchPlan(
-            buckets=(self._sizes[-1],) * whole + tuple(last),
-            padded_rows=sum(last) - rest,
-        )
+        return plan_batches(batch, self._sizes)
 
     def __call__(self, *args: object, **kwargs: object) -> Any:
         """Return what the network returns for these arguments.
@@ -205,8 +202,15 @@ class CompiledNetwork:
         Raises:
             UsageError: the arguments nest otherwise than the example inputs did.
             ExecutionError: a tensor has another shape or dtype than at compilation, or
-                asks for a gradient.
+                asks for a gradient; or the code is for another machine.
         """
+        if self._why_not:
+            raise ExecutionError(
+                f"a call of compiled network {self.graph.name!r}",
+                rule=self._why_not,
+                where=f"machine {self.target.machine!r}",
+                remedy="save it and load it there, or compile it for this machine",
+            )
         if len(args) == self._positional and not kwargs:
             tensors: list[Any] = list(args)
         else:
@@ -247,14 +251,15 @@ class CompiledNetwork:
         return outputs
 
     def _run_batch(self, tensors: list[Any]) -> list[torch.Tensor]:
-        rows = self._rows_of(tensors)
-        plan = self.plan_for(rows)
+        program = self.buckets[self._sizes[0]].program
+        rows = count_rows(tensors, program.inputs, self._batched)
+        plan = plan_batches(rows, self._sizes)
         parts = []
         start = 0
         for size in plan.buckets:
             taken = min(size, rows - start)
             given = [
-                _rows(tensor, start, taken, size) if batched else tensor
+                take_rows(tensor, start, taken, size) if batched else tensor
                 for tensor, batched in zip(tensors, self._batched, strict=True)
             ]
             outputs = self._executors[self._sizes.index(size)].run(given)
@@ -266,37 +271,6 @@ class CompiledNetwork:
         if len(parts) == 1:
             return parts[0]
         return [torch.cat(each) for each in zip(*parts, strict=True)]
-
-    def _rows_of(self, tensors: list[Any]) -> int:
-        """Return the common batch size; anything else about types the executor says."""
-        program = self._executors[0].program
-        sizes: set[int] = set()
-        for index, (tensor, batched, kind) in enumerate(
-            zip(tensors, self._batched, program.inputs, strict=True)
-        ):
-            if not batched:
-                continue
-            row = kind.shape[1:]
-            if not isinstance(tensor, torch.Tensor) or tensor.shape[1:] != row:
-                have = type(tensor).__name__
-                if isinstance(tensor, torch.Tensor):
-                    have = f"{tensor.dtype}{list(tensor.shape)}".removeprefix("torch.")
-                raise ExecutionError(
-                    f"input {index} of type {have}",
-                    rule="the network was compiled for "
-                    f"{kind.dtype}[{','.join(['any', *map(str, row)])}]",
-                    where="compiled network",
-                    remedy="convert the tensor, or compile the network for this shape",
-                )
-            sizes.add(tensor.shape[0])
-        if len(sizes) != 1:
-            raise ExecutionError(
-                f"inputs of {' and '.join(map(str, sorted(sizes)))} rows",
-                rule="all inputs of a batch have equally many",
-                where="compiled network",
-                remedy="give tensors with the same first dimension",
-            )
-        return sizes.pop()
 
     def _count(self, rows: int, padded_rows: int) -> None:
         with self._counting:
@@ -389,61 +363,6 @@ def _require_buckets(buckets: Sequence[Bucket], *, any_batch: bool) -> None:
 
 def _texts(kinds: Sequence[TensorType]) -> str:
     return ", ".join(map(str, kinds)) or "none"
-
-
-def _batched(buckets: Sequence[Bucket]) -> tuple[bool, ...]:
-    """Return which inputs have a row for each of the batch.
-
-    Raises:
-        UsageError: none has, or an output has not: rows of zeros might change it.
-    """
-    programs = [each.program for each in buckets]
-    sizes = [each.batch for each in buckets]
-    inputs = [
-        _by_rows(kinds, sizes)
-        for kinds in zip(*(each.inputs for each in programs), strict=True)
-    ]
-    outputs = [
-        _by_rows(kinds, sizes)
-        for kinds in zip(*(each.outputs for each in programs), strict=True)
-    ]
-    for index, kinds in enumerate(zip(*(p.inputs for p in programs), strict=True)):
-        if not inputs[index] and len(set(kinds)) != 1:
-            raise _cannot_pad(f"input {index}", _texts(kinds))
-    if not any(inputs):
-        raise _cannot_pad("the inputs", _texts(programs[0].inputs))
-    for index, kinds in enumerate(zip(*(p.outputs for p in programs), strict=True)):
-        if not outputs[index]:
-            raise _cannot_pad(f"output {index}", _texts(kinds))
-    return tuple(inputs)
-
-
-def _by_rows(kinds: Sequence[TensorType], sizes: Sequence[int]) -> bool:
-    return all(
-        len(kind.shape) > 0
-        and kind.shape[0] == size
-        and kind.shape[1:] == kinds[0].shape[1:]
-        and kind.dtype == kinds[0].dtype
-        for kind, size in zip(kinds, sizes, strict=True)
-    )
-
-
-def _cannot_pad(what: str, kinds: str) -> UsageError:
-    return UsageError(
-        f"any batch size for a network where {what} is {kinds}",
-        rule="its first dimension is not the batch, and rows of zeros might change it",
-        where="compiled network",
-        remedy="compile the network for one batch size",
-    )
-
-
-def _rows(tensor: torch.Tensor, start: int, taken: int, size: int) -> torch.Tensor:
-    """Return rows of a tensor, filled up with zeros."""
-    if taken == size:
-        return tensor if tensor.shape[0] == size else tensor[start : start + size]
-    padded = tensor.new_zeros((size, *tensor.shape[1:]))
-    padded[:taken] = tensor[start:]
-    return padded
 
 
 def _positional(graph: Graph) -> int:

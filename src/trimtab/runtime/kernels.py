@@ -4,8 +4,7 @@ A shared library made by `trimtab.compiler.tvm.link` needs libc alone, and a loo
 calls one kernel after another, so that a whole network costs one call from Python and
 other threads of Python run meanwhile. Kernels with parallel loops take TVM's pool of
 threads from its runtime library (3.4 MB); neither TVM itself nor a compiler is loaded.
-A library kept as LLVM's text takes TVM's compiler library, and its kernels are called
-one by one.
+LLVM's text takes TVM's compiler library, and its kernels are called one by one.
 """
 
 from __future__ import annotations

@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
+import platform
 from collections import namedtuple
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from tests.unit.runtime.conftest import COLUMNS, ELEMENTS, Affine, bucket, network
+from tests.unit.runtime.conftest import (
+    COLUMNS,
+    ELEMENTS,
+    Affine,
+    bucket,
+    network,
+    target,
+)
 from torch import Tensor, nn
 
 from trimtab.errors import ExecutionError, UsageError
 from trimtab.graph.capture import capture
 from trimtab.graph.types import TensorType
-from trimtab.runtime.compiled import BatchPlan, Bucket, CompiledNetwork, Usage
+from trimtab.runtime.batches import BatchPlan
+from trimtab.runtime.compiled import Bucket, CompiledNetwork, Usage
 from trimtab.runtime.program import Argument, Call, Code, Program
 
 MODULE = Affine().eval()
@@ -268,3 +278,22 @@ def test_weights_that_are_written_to_are_noticed(code: Code) -> None:
     assert not fast.weights_changed()
     weight.add_(1)
     assert fast.weights_changed()
+
+
+def test_code_for_another_machine_can_be_saved_not_called(
+    code: Code, tmp_path: Path
+) -> None:
+    elsewhere = replace(target(), triple="sparc-linux-gnu", machine="old")
+    odd = replace(code, data=b"no library of this machine")
+    fast = network(odd, 1, 4, target=elsewhere)
+    assert "(old), 1 thread" in repr(fast)
+    assert fast.plan_for(3) == BatchPlan(buckets=(4,), padded_rows=1)
+    with pytest.raises(ExecutionError) as error:
+        fast(torch.zeros(1, COLUMNS))
+    here = platform.machine()
+    assert str(error.value) == (
+        f"a call of compiled network 'Affine': it is for sparc, this machine is {here} "
+        "(machine 'old'). Save it and load it there, or compile it for this machine."
+    )
+    fast.save(tmp_path / "old.trimtab")
+    assert (tmp_path / "old.trimtab" / "kernels.so").read_bytes() == odd.data
