@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from trimtab._version import __version__
 
 if TYPE_CHECKING:
+    from trimtab.compiler.compile import compile, load_compiled
     from trimtab.cost.latency import Roofline
     from trimtab.cost.verdict import Budget
     from trimtab.graph.capture import capture
@@ -21,7 +22,9 @@ __all__ = [
     "Roofline",
     "__version__",
     "capture",
+    "compile",
     "load",
+    "load_compiled",
     "machine",
 ]
 
@@ -30,7 +33,9 @@ _HOMES = {
     "Executor": "trimtab.graph.execute",
     "Roofline": "trimtab.cost.latency",
     "capture": "trimtab.graph.capture",
+    "compile": "trimtab.compiler.compile",
     "load": "trimtab.runtime.load",
+    "load_compiled": "trimtab.compiler.compile",
     "machine": "trimtab.hardware.load",
 }
 

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, final
 
 import torch
 
+from trimtab.compiler.cache import Cache, key_of
 from trimtab.compiler.emit import Chosen, emit
 from trimtab.compiler.groups import group
 from trimtab.compiler.model import Timing, timing_of
 from trimtab.compiler.plan import Packing, Plan, Task, plan
-from trimtab.compiler.reading import Reading, read
-from trimtab.compiler.tune import Ranking, family_of, rank
+from trimtab.compiler.reading import read
+from trimtab.compiler.tune import Family, Ranking, families_of, family_of, rank
 from trimtab.compiler.tvm.link import as_text, find_linker, object_of, signatures_of
 from trimtab.compiler.tvm.lower import Compiled, compile_kernels, target_of
 from trimtab.graph.execute import Executor, run_node
@@ -22,6 +23,7 @@ from trimtab.graph.types import Graph, Ref
 from trimtab.hardware.cores import microarchitecture
 from trimtab.hardware.machine import Machine
 from trimtab.runtime.program import Code, Program, Target
+from trimtab.runtime.store import versions
 
 __all__ = ["Built", "Tuned", "build", "known_values"]
 
@@ -39,25 +41,21 @@ class Tuned:
     Attributes:
         work: what it computes.
         chosen: the kernel.
-        ranking: of the schedules.
-        place: of the chosen one in `ranking.points`.
+        family: of the schedule.
         limits_s: named, that of arithmetic from the machine code where that was read.
         latency_s: the largest of them.
-        reading: of the machine code; None where the family does without.
-        rejected: other schedules that were compiled, and why not they.
-        module: the kernel as TVM has it.
+        judged: schedules that were compared.
+        rejected: other schedules that were compiled, in words, and why not they.
         code: the kernel's object file.
     """
 
     work: Any
     chosen: Chosen
-    ranking: Ranking
-    place: int
+    family: str
     limits_s: Mapping[str, float]
     latency_s: float
-    reading: Reading | None
-    rejected: tuple[tuple[Any, str], ...]
-    module: Compiled
+    judged: int
+    rejected: tuple[tuple[Mapping[str, Any], str], ...]
     code: bytes
 
 
@@ -103,6 +101,7 @@ def build(
     target: Target,
     *,
     seed: int = 0,
+    cache: Cache | None = None,
     progress: Progress = lambda done, text: None,
 ) -> Built:
     """Return a network as code.
@@ -113,6 +112,7 @@ def build(
         machine: to decide for.
         target: to make code for.
         seed: of the search.
+        cache: where schedules and code of earlier calls are looked for and kept.
         progress: told the share that is done.
 
     Raises:
@@ -123,7 +123,7 @@ def build(
     for batch, graph in sorted(graphs.items(), reverse=True):
         grouping = group(graph, known_values(graph, weights))
         plans[batch] = plan(graph, grouping, lanes=timing.lanes)
-    tuner = _Tuner(machine, timing, target, seed, progress)
+    tuner = _Tuner(machine, timing, target, seed, cache, progress)
     tuned = tuner.tune(plans)
     constants: dict[str, torch.Tensor] = {}
     kernels = {work: each.chosen for work, each in tuned.items()}
@@ -140,6 +140,30 @@ def build(
     )
 
 
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Candidate:
+    """A schedule that was compiled."""
+
+    chosen: Chosen
+    limits_s: Mapping[str, float]
+    latency_s: float
+    objection: str
+    module: Compiled
+
+
+def _record(tuned: Tuned) -> dict[str, Any]:
+    """Return what the cache keeps of a kernel."""
+    return {
+        "family": tuned.family,
+        "point": dict(tuned.chosen.point._asdict()),
+        "limits_s": dict(tuned.limits_s),
+        "latency_s": tuned.latency_s,
+        "judged": tuned.judged,
+        "rejected": [[dict(point), reason] for point, reason in tuned.rejected],
+    }
+
+
 class _Tuner:
     """Chooses and compiles the kernels of some plans."""
 
@@ -149,8 +173,10 @@ class _Tuner:
         timing: Timing,
         target: Target,
         seed: int,
+        cache: Cache | None,
         progress: Progress,
     ) -> None:
+        self.cache = cache
         self.machine, self.timing, self.seed = machine, timing, seed
         self.threads = target.threads
         self.triple = target.triple
@@ -175,10 +201,7 @@ class _Tuner:
                 ]
                 jobs = pool.map(
                     lambda item: self.one(*item),
-                    (
-                        (len(tuned) + index, work, packings, dict(orders))
-                        for index, (work, packings) in enumerate(fresh)
-                    ),
+                    [(work, packings, dict(orders)) for work, packings in fresh],
                 )
                 for (work, packings), found in zip(fresh, jobs, strict=True):
                     tuned[work] = found
@@ -189,8 +212,65 @@ class _Tuner:
 
     def one(
         self,
-        index: int,
         work: Any,
+        packings: Sequence[Packing],
+        orders: Mapping[str, str],
+    ) -> Tuned:
+        """Choose and compile the kernel of one work, or take it from the cache."""
+        wanted = sorted(
+            {orders[each.key] for each in packings if each.key in orders}
+        )
+        key = key_of(
+            repr(work),
+            machine=self.machine,
+            versions=versions(),
+            what=f"{self.triple} threads {self.threads} seed {self.seed} {wanted}",
+        )
+        if self.cache is not None:
+            found = self.cached(work, key)
+            if found is not None:
+                return found
+        made = self.search(work, key, packings, orders)
+        if self.cache is not None:
+            self.cache.put(key, _record(made))
+            self.cache.put_blob(key, made.code)
+        return made
+
+    def cached(self, work: Any, key: str) -> Tuned | None:
+        """Return what was found before."""
+        assert self.cache is not None
+        record, code = self.cache.get(key), self.cache.get_blob(key)
+        if record is None or code is None:
+            return None
+        family = next(
+            each for each in families_of(work) if each.name == record["family"]
+        )
+        return Tuned(
+            work=work,
+            chosen=self.chosen(work, family, family.point(**record["point"]), key),
+            family=family.name,
+            limits_s=record["limits_s"],
+            latency_s=record["latency_s"],
+            judged=record["judged"],
+            rejected=tuple((point, reason) for point, reason in record["rejected"]),
+            code=code,
+        )
+
+    def chosen(self, work: Any, family: Family, point: Any, key: str) -> Chosen:
+        """Return the kernel of a schedule; its name says what it computes."""
+        sizes = {"lanes": self.timing.lanes, "threads": self.threads}
+        name = f"{family.name}_{key[:12]}"
+        return Chosen(
+            function=name,
+            point=point,
+            kernel=family.kernel(work, point, **sizes, name=name),
+            scratch_bytes=4 * family.scratch(work, point, **sizes),
+        )
+
+    def search(
+        self,
+        work: Any,
+        key: str,
         packings: Sequence[Packing],
         orders: Mapping[str, str],
     ) -> Tuned:
@@ -211,57 +291,55 @@ class _Tuner:
                 if each.key in orders
             )
         ]
-        best: Tuned | None = None
-        rejected: list[tuple[Any, str]] = []
+        best: _Candidate | None = None
+        rejected: list[tuple[Mapping[str, Any], str]] = []
         for place in _distinct(work, ranking, fits or ranking.order.tolist()):
-            found = self.candidate(index, work, ranking, place)
-            if best is None or found.latency_s < best.latency_s:
-                best, other = found, best
+            found = self.candidate(work, key, ranking, place)
+            if best is None:
+                best = found
             else:
-                other = found
-            if other is not None:
-                reason = other.reading.objection() if other.reading else ""
-                slower = f"predicted {1e6 * other.latency_s:.0f} us"
-                rejected.append((other.chosen.point, reason or slower))
-            if not (found.reading and found.reading.objection()):
+                worse = max(best, found, key=lambda each: each.latency_s)
+                best = min(best, found, key=lambda each: each.latency_s)
+                reason = worse.objection or f"predicted {1e6 * worse.latency_s:.0f} us"
+                rejected.append((worse.chosen.point._asdict(), reason))
+            if not found.objection:
                 break  # the code is what the closed form meant: none will do better
         assert best is not None
-        return replace(best, rejected=tuple(rejected), code=object_of(best.module))
+        return Tuned(
+            work=work,
+            chosen=best.chosen,
+            family=family_of(work, best.chosen.point).name,
+            limits_s=best.limits_s,
+            latency_s=best.latency_s,
+            judged=len(ranking.points),
+            rejected=tuple(rejected),
+            code=object_of(best.module),
+        )
 
-    def candidate(self, index: int, work: Any, ranking: Ranking, place: int) -> Tuned:
+    def candidate(
+        self, work: Any, key: str, ranking: Ranking, place: int
+    ) -> _Candidate:
         """Compile one schedule and read its machine code."""
         point = ranking.points[place]
         family = family_of(work, point)
-        name = f"{family.name}_{index}"
-        sizes = {"lanes": self.timing.lanes, "threads": self.threads}
-        kernel = family.kernel(work, point, **sizes, name=name)
-        chosen = Chosen(
-            function=name,
-            point=point,
-            kernel=kernel,
-            scratch_bytes=4 * family.scratch(work, point, **sizes),
-        )
-        module = compile_kernels([kernel], self.target)
+        chosen = self.chosen(work, family, point, key)
+        module = compile_kernels([chosen.kernel], self.target)
         limits = {name: float(each[place]) for name, each in ranking.limits_s.items()}
-        reading = None
+        objection = ""
         if family.reads_code:
             reading = read(module.assembly(), self.core)
+            objection = reading.objection()
             if reading.cycles is not None and self.threads == 1:
                 limits["compute"] = reading.cycles / self.timing.frequency_hz
             else:  # how much longer a product takes than the ports allow
                 stretch = reading.cycles_per_fma * self.timing.fmas
                 limits["compute"] *= max(1.0, stretch)
-        return Tuned(
-            work=work,
+        return _Candidate(
             chosen=chosen,
-            ranking=ranking,
-            place=place,
             limits_s=limits,
             latency_s=max(limits.values()),
-            reading=reading,
-            rejected=(),
+            objection=objection,
             module=module,
-            code=b"",
         )
 
     def link(self, tuned: Sequence[Tuned]) -> Code:

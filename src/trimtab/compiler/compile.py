@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, final
 
 import torch
 
-from trimtab._version import __version__
 from trimtab.compiler.build import Built, build
+from trimtab.compiler.cache import Cache
+from trimtab.compiler.explain import explain
+from trimtab.compiler.plan import Task
 from trimtab.compiler.report import report_of
 from trimtab.compiler.target import target_for
 from trimtab.errors import UsageError
@@ -18,11 +22,18 @@ from trimtab.hardware.load import machine as find_machine
 from trimtab.hardware.machine import Machine
 from trimtab.runtime.compiled import Bucket, CompiledNetwork
 from trimtab.runtime.program import Target
+from trimtab.runtime.store import Request, load, versions
 
 if TYPE_CHECKING:
     from torch import nn
 
-__all__ = ["compile", "compile_graphs"]
+__all__ = [
+    "Compilation",
+    "compile",
+    "compile_graphs",
+    "load_compiled",
+    "prepare",
+]
 
 Progress = Callable[[float, str], None]
 
@@ -36,6 +47,7 @@ def compile(  # noqa: A001 - it is what users call it: trimtab.compile
     threads: int = 1,
     batch_sizes: Sequence[int] | None = None,
     seed: int = 0,
+    cache: bool = True,
     progress: Progress = lambda done, text: None,
 ) -> CompiledNetwork:
     """Return a network as machine code whose schedules were chosen by analysis.
@@ -53,6 +65,7 @@ def compile(  # noqa: A001 - it is what users call it: trimtab.compile
             or done in parts. The first axis of every tensor that has the batch size of
             the first example input is the batch.
         seed: of the search, where a space is too large to judge whole.
+        cache: whether schedules and machine code of earlier calls are used.
         progress: told the share that is done and what is done now.
 
     Returns:
@@ -73,29 +86,153 @@ def compile(  # noqa: A001 - it is what users call it: trimtab.compile
     References:
         Tuna (arXiv 2104.14641): no candidate is run; features of loops and assembly.
     """
+    return prepare(
+        model,
+        example_inputs,
+        example_keywords,
+        machine=machine,
+        threads=threads,
+        batch_sizes=batch_sizes,
+        seed=seed,
+        cache=cache,
+        progress=progress,
+    ).network()
+
+
+@final
+class Compilation:
+    """A network with the kernels that were made for it, and how they were chosen.
+
+    Args:
+        graphs: the network, by batch size.
+        weights: by target.
+        machine: the kernels were chosen for.
+        target: their code is for.
+        built: the kernels.
+        any_batch: whether other batch sizes are padded or done in parts.
+    """
+
+    def __init__(
+        self,
+        *,
+        graphs: Mapping[int, Graph],
+        weights: Mapping[str, torch.Tensor],
+        machine: Machine,
+        target: Target,
+        built: Built,
+        any_batch: bool,
+    ) -> None:
+        self.graphs, self.weights = graphs, weights
+        self.machine, self.target, self.built = machine, target, built
+        self.any_batch = any_batch
+        self.report = report_of(built, machine, target)
+
+    def network(self) -> CompiledNetwork:
+        """Return what is called."""
+        return CompiledNetwork(
+            buckets=[
+                Bucket(batch=batch, program=self.built.programs[batch], graph=graph)
+                for batch, graph in self.graphs.items()
+            ],
+            weights=self.weights,
+            target=self.target,
+            constants=self.built.constants,
+            code=self.built.code,
+            any_batch=self.any_batch,
+            report=self.report,
+            versions=versions(),
+        )
+
+    def explain(self, which: str) -> list[str]:
+        """Return why the kernels of a module or node look as they do.
+
+        Args:
+            which: path of a module, with all below it, or name of a node.
+
+        Raises:
+            UsageError: no kernel computes it.
+        """
+        planned = self.built.plans[min(self.built.plans)]
+        works = {
+            task.work: None
+            for task in planned.tasks
+            if isinstance(task, Task)
+            and (
+                which in task.nodes
+                or task.module == which
+                or task.module.startswith(f"{which}.")
+            )
+        }
+        if not works:
+            names = [task.module for task in planned.tasks if isinstance(task, Task)]
+            near = difflib.get_close_matches(which, names, n=3, cutoff=0.4)
+            raise UsageError(
+                f"an explanation of {which!r}",
+                rule="no kernel computes a module or node of that name",
+                where="--explain",
+                remedy=f"name one of {', '.join(dict.fromkeys(near or names[:5]))}",
+            )
+        return [
+            explain(self.built.tuned[work], self.machine, self.target)
+            for work in works
+        ]
+
+
+def prepare(
+    model: nn.Module,
+    example_inputs: Sequence[Any],
+    example_keywords: Mapping[str, Any] | None = None,
+    *,
+    name: str = "",
+    machine: str | Machine = "this",
+    threads: int = 1,
+    batch_sizes: Sequence[int] | None = None,
+    seed: int = 0,
+    cache: bool = True,
+    progress: Progress = lambda done, text: None,
+) -> Compilation:
+    """Return a network with its kernels, also for a machine that is not here.
+
+    Args:
+        model: in evaluation mode.
+        example_inputs: positional arguments.
+        example_keywords: keyword arguments.
+        name: for people; the class of the module if empty.
+        machine: to decide for.
+        threads: of a call.
+        batch_sizes: to compile for, see `compile`.
+        seed: of the search.
+        cache: whether results of earlier calls are used.
+        progress: told the share that is done.
+
+    Raises:
+        TrimtabError: as `compile`.
+    """
     found = machine if isinstance(machine, Machine) else find_machine(machine)
     target = target_for(found, threads=threads)
     keywords = dict(example_keywords or {})
+    title = name or type(model).__name__
     progress(0.0, "capturing")
     graphs: dict[int, Graph] = {}
     if batch_sizes is None:
-        graphs[_batch_of(example_inputs)] = capture(model, example_inputs, keywords)
+        batch = _batch_of(example_inputs)
+        graphs[batch] = capture(model, example_inputs, keywords, name=title)
     else:
         for size in _checked(batch_sizes):
             args = tuple(_resized(each, example_inputs, size) for each in example_inputs)
             kwargs = {
-                name: _resized(each, example_inputs, size)
-                for name, each in keywords.items()
+                key: _resized(each, example_inputs, size)
+                for key, each in keywords.items()
             }
-            graphs[size] = capture(model, args, kwargs)
-    weights = weights_of(model, next(iter(graphs.values())))
-    return compile_graphs(
+            graphs[size] = capture(model, args, kwargs, name=title)
+    return _prepared(
         graphs,
-        weights,
+        weights_of(model, next(iter(graphs.values()))),
         found,
         target,
         any_batch=batch_sizes is not None,
         seed=seed,
+        cache=cache,
         progress=progress,
     )
 
@@ -108,6 +245,7 @@ def compile_graphs(
     *,
     any_batch: bool = False,
     seed: int = 0,
+    cache: bool = True,
     progress: Progress = lambda done, text: None,
 ) -> CompiledNetwork:
     """Return a compiled network for graphs that were captured before.
@@ -119,26 +257,53 @@ def compile_graphs(
         target: to make code for.
         any_batch: whether other batch sizes are padded or done in parts.
         seed: of the search.
+        cache: whether schedules and machine code of earlier calls are used.
         progress: told the share that is done.
 
     Raises:
         MissingExtraError: TVM is not installed.
         UsageError: linking failed, or the network cannot be padded.
     """
-    built = build(graphs, weights, machine, target, seed=seed, progress=progress)
-    progress(1.0, "done")
-    return CompiledNetwork(
-        buckets=[
-            Bucket(batch=batch, program=built.programs[batch], graph=graph)
-            for batch, graph in graphs.items()
-        ],
-        weights=weights,
-        target=target,
-        constants=built.constants,
-        code=built.code,
+    return _prepared(
+        graphs,
+        weights,
+        machine,
+        target,
         any_batch=any_batch,
-        report=report_of(built, machine, target),
-        versions={"trimtab": __version__},
+        seed=seed,
+        cache=cache,
+        progress=progress,
+    ).network()
+
+
+def _prepared(
+    graphs: Mapping[int, Graph],
+    weights: Mapping[str, torch.Tensor],
+    machine: Machine,
+    target: Target,
+    *,
+    any_batch: bool,
+    seed: int,
+    cache: bool,
+    progress: Progress,
+) -> Compilation:
+    built = build(
+        graphs,
+        weights,
+        machine,
+        target,
+        seed=seed,
+        cache=Cache() if cache else None,
+        progress=progress,
+    )
+    progress(1.0, f"{len(built.tuned)} kernels")
+    return Compilation(
+        graphs=graphs,
+        weights=weights,
+        machine=machine,
+        target=target,
+        built=built,
+        any_batch=any_batch,
     )
 
 
@@ -172,4 +337,31 @@ def _resized(value: Any, inputs: Sequence[Any], size: int) -> Any:
     return value.repeat(times, *([1] * (value.dim() - 1)))[:size].contiguous()
 
 
-assert Built
+
+def load_compiled(path: str | Path, *, trust: bool = False) -> CompiledNetwork:
+    """Return a compiled network that was saved; its source is not needed.
+
+    A shared library is foreign code. One that was not made by this user on this machine
+    is not loaded: the network is compiled again from the graph and the weights of the
+    bundle, and that is said on the log.
+
+    Args:
+        path: of the bundle.
+        trust: load its library in any case: that runs foreign code.
+
+    Raises:
+        BundleError: there is no bundle, it is damaged or holds no machine code, or it
+            is for another processor.
+    """
+    return load(path, trust=trust, recompile=_again)
+
+
+def _again(request: Request) -> CompiledNetwork:
+    machine = find_machine(request.target.machine)
+    return compile_graphs(
+        request.graphs,
+        request.bundle.weights(),
+        machine,
+        target_for(machine, threads=request.target.threads),
+        any_batch=request.any_batch,
+    )

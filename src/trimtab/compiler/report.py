@@ -7,7 +7,6 @@ from typing import Any
 
 from trimtab.compiler.build import Built
 from trimtab.compiler.plan import Task
-from trimtab.compiler.tune import family_of
 from trimtab.hardware.machine import Machine
 from trimtab.runtime.program import Target
 
@@ -53,15 +52,15 @@ def _task(built: Built, task: Any) -> Mapping[str, Any]:
         "nodes": list(task.nodes),
         "module": task.module,
         "op": None,
-        "family": family_of(task.work, tuned.chosen.point).name,
+        "family": tuned.family,
         "function": tuned.chosen.function,
         "schedule": _words(tuned.chosen.point),
         "latency_s": tuned.latency_s,
         "limits_s": limits,
         "bottleneck": max(limits, key=lambda name: limits[name]),
-        "judged": len(tuned.ranking.points),
+        "judged": tuned.judged,
         "rejected": [
-            {"schedule": _words(point), "reason": reason}
+            {"schedule": dict(point), "reason": reason}
             for point, reason in tuned.rejected
         ],
     }

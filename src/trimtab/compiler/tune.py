@@ -20,6 +20,7 @@ from trimtab.compiler.loops import Kernel
 from trimtab.compiler.model import Timing, predict, timing_of
 from trimtab.compiler.nest import Access, Body, Nest, Part
 from trimtab.compiler.spaces import (
+    attention,
     contraction,
     contraction_model,
     depthwise,
@@ -32,6 +33,7 @@ from trimtab.compiler.spaces import (
     winograd_model,
     winograd_plan,
 )
+from trimtab.compiler.spaces.attention import Attention
 from trimtab.compiler.spaces.contraction import Contraction
 from trimtab.compiler.spaces.depthwise import Depthwise
 from trimtab.compiler.spaces.elementwise import Elementwise
@@ -222,6 +224,7 @@ _FAMILIES: Mapping[type, tuple[Family, ...]] = {
     **{
         work: (_Streams(name, module),)
         for work, name, module in (
+            (Attention, "attention", attention),
             (Depthwise, "depthwise", depthwise),
             (Elementwise, "elementwise", elementwise),
             (Normalize, "normalize", normalize),

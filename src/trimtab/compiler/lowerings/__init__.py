@@ -9,12 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from trimtab.compiler.groups import Group
-from trimtab.compiler.lowerings import convolution, images, product, rows
+from trimtab.compiler.lowerings import attention, convolution, images, product, rows
 from trimtab.compiler.plan import Planner
 
 __all__ = ["LOWERINGS"]
 
 LOWERINGS: Mapping[str, Callable[[Planner, Group], bool]] = {
+    **attention.LOWERINGS,
     **convolution.LOWERINGS,
     **images.LOWERINGS,
     **product.LOWERINGS,
