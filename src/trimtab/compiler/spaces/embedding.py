@@ -159,7 +159,9 @@ def points(work: Embedding, *, lanes: int, threads: int) -> list[Point]:
         threads: that run it.
     """
     most = -(-work.width // lanes)
-    sizes = [size for size in (8, 4, 2, 1) if size <= most] or [1]
+    sizes = [size for size in (4, 8, 2, 1) if size <= most]
+    if work.pool is None:  # a row is copied as a whole
+        sizes = [1]
     parallel = (True, False) if threads > 1 else (False,)
     return [Point(size, each) for size in sizes for each in parallel]
 
