@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -20,7 +22,7 @@ from trimtab.graph.types import TensorType
 from trimtab.runtime.executor import ProgramExecutor
 from trimtab.runtime.kernels import SharedLibrary
 from trimtab.runtime.memory import place
-from trimtab.runtime.program import Argument, Call, Fallback, Program
+from trimtab.runtime.program import Argument, Call, Code, Fallback, Program
 
 VECTOR = TensorType((ELEMENTS,), "float32")
 SIZE = VECTOR.size_bytes  # 6 * 4 * 4 = 96 bytes: one buffer takes two cache lines
@@ -336,3 +338,46 @@ def _tasks(at_most: int = 0) -> int:
             break
         time.sleep(0.01)
     return found
+
+
+_FORK = """
+import os, sys, warnings
+from pathlib import Path
+import torch
+from trimtab.graph.types import TensorType
+from trimtab.runtime.executor import ProgramExecutor
+from trimtab.runtime.kernels import load_code
+from trimtab.runtime.program import Argument, Call, Code, Program
+
+library = load_code(Code(kind="shared", data=Path(sys.argv[1]).read_bytes()))
+a, b = torch.ones(6, 5), torch.ones(5, 4)
+kinds = [TensorType(shape, "float32") for shape in ((6, 5), (5, 4), (6, 4))]
+program = Program(
+    inputs=tuple(kinds[:2]), outputs=(kinds[2],), workspace_bytes=0, zeroed=(),
+    steps=(Call(function="matmul", nodes=(), arguments=(Argument(kind="input"),
+           Argument(kind="input", index=1), Argument(kind="output"))),),
+)
+run = ProgramExecutor(program, library, {}, threads=2)
+assert run.run([a, b])[0].eq(5).all()
+warnings.simplefilter("ignore")  # a fork beside threads
+child = os.fork()
+if not child:
+    os._exit(0 if run.run([a, b])[0].eq(5).all() else 1)
+assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+assert run.run([a, b])[0].eq(5).all()
+"""
+
+
+def test_a_forked_process_computes_with_a_pool_of_its_own(
+    code: Code, tmp_path: Path
+) -> None:
+    path = tmp_path / "kernels.so"
+    path.write_bytes(code.data)
+    done = subprocess.run(
+        [sys.executable, "-c", _FORK, str(path)],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
