@@ -11,22 +11,27 @@ export PYTHON TORCH_INDEX
 # Written by a finished install only; older than what it depends on: install again.
 USER_STAMP := .venv/.installed-user
 DEV_STAMP := .venv/.installed-dev
+BENCH_STAMP := .venv/.installed-bench
 PINS := pyproject.toml constraints.txt scripts/install
 
 .DEFAULT_GOAL := help
-.PHONY: help install venv demo test check bench-cost bench-summary clean
+.PHONY: help install venv demo test check bench-cost bench-compile bench-summary clean
 .DELETE_ON_ERROR:
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 $(USER_STAMP): $(PINS)
-	@scripts/install demo,report
+	@scripts/install demo,report,compile
 	@touch $@
 
 $(DEV_STAMP): $(PINS)
-	@scripts/install demo,report,dev
+	@scripts/install demo,report,compile,dev
 	@touch $(USER_STAMP) $@
+
+$(BENCH_STAMP): $(PINS)
+	@scripts/install demo,report,compile,bench,dev
+	@touch $(USER_STAMP) $(DEV_STAMP) $@
 
 venv: $(USER_STAMP) ## make .venv with what the demo needs
 
@@ -43,6 +48,9 @@ check: $(DEV_STAMP) ## lint, format, types, layers, spelling
 
 bench-cost: $(DEV_STAMP) ## predicted against measured latency; QUICK=1 for the short form
 	@.venv/bin/python -m benchmarks.cost $(if $(QUICK),--quick)
+
+bench-compile: $(BENCH_STAMP) ## the compiler against its peers, resumable, hours; QUICK=1 for the short form
+	@.venv/bin/python -m benchmarks.compile $(if $(QUICK),--quick)
 
 bench-summary: $(DEV_STAMP) ## one table of all stored results
 	@.venv/bin/python -m benchmarks.results

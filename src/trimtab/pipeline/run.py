@@ -35,6 +35,7 @@ from trimtab.pipeline.inspection import totals
 from trimtab.pipeline.network import beside, open_network
 from trimtab.pipeline.plan import Plan, validated
 from trimtab.report.html import render
+from trimtab.runtime.store import is_compiled, seal_bundle
 from trimtab.training.data import load as load_data
 
 __all__ = ["STAGES", "RunResult", "run"]
@@ -196,6 +197,8 @@ def run(
         extra=files,
         overwrite=overwrite,
     )
+    if is_compiled(bundle):
+        seal_bundle(bundle)
     _observe(path, results)
     progress("bundle", 0.6, "drawing the report")
     observed = [each for _, result in results for each in result.observed_sections]

@@ -79,8 +79,14 @@ class Request:
 # ---------------------------------------------------------------- writing
 
 
-def files_of(network: CompiledNetwork) -> dict[str, bytes]:
+def files_of(
+    network: CompiledNetwork, *, graph: Graph | None = None
+) -> dict[str, bytes]:
     """Return the files of a bundle that hold the compiled part, by name.
+
+    Args:
+        network: to write.
+        graph: that the bundle has; the network's own by default.
 
     Raises:
         UsageError: the kernels cannot be written, or a weight was written to since it
@@ -106,7 +112,7 @@ def files_of(network: CompiledNetwork) -> dict[str, bytes]:
     stored = []
     for batch, bucket in network.buckets.items():
         name = bundles.GRAPH
-        if bucket.graph != network.graph:
+        if bucket.graph != (graph or network.graph):
             name = f"graph-{batch}.json"
             files[name] = graphs.dumps(bucket.graph).encode()
         stored.append(StoredBucket(batch=batch, graph=name, program=bucket.program))
