@@ -34,9 +34,9 @@ __all__ = [
     "Microarchitecture",
     "Row",
     "core_names",
+    "core_table",
     "microarchitecture",
     "parse_core",
-    "table",
 ]
 
 
@@ -239,7 +239,7 @@ def parse_core(
             ],
         ) from None
     if record.extends is not None and base is None:
-        base = table(record.extends)
+        base = core_table(record.extends)
     problems = []
     values: dict[str, Any] = {}
     sources = dict(base.sources) if base else {}
@@ -342,7 +342,7 @@ def core_names() -> tuple[str, ...]:
 
 
 @functools.cache
-def table(name: str) -> Microarchitecture:
+def core_table(name: str) -> Microarchitecture:
     """Return a table by its own name.
 
     Raises:
@@ -360,7 +360,7 @@ def table(name: str) -> Microarchitecture:
 
 @functools.cache
 def _by_cpu() -> Mapping[str, str]:
-    return {cpu: name for name in core_names() for cpu in table(name).llvm_cpus}
+    return {cpu: name for name in core_names() for cpu in core_table(name).llvm_cpus}
 
 
 def microarchitecture(llvm_cpu: str) -> Microarchitecture:
@@ -382,4 +382,4 @@ def microarchitecture(llvm_cpu: str) -> Microarchitecture:
             remedy="add its name to the table it resembles, or a table of its own; "
             "known are " + ", ".join(sorted(names)),
         )
-    return table(names[llvm_cpu])
+    return core_table(names[llvm_cpu])

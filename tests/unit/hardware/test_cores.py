@@ -3,9 +3,9 @@ import pytest
 from trimtab.errors import MachineError, UnknownMachineError
 from trimtab.hardware.cores import (
     core_names,
+    core_table,
     microarchitecture,
     parse_core,
-    table,
 )
 from trimtab.hardware.load import link_names, machine, machine_names
 from trimtab.hardware.machine import Kind, Origin
@@ -120,7 +120,7 @@ def test_a_wrong_table_is_refused_with_the_place(old, new, problem):
 @pytest.mark.parametrize("name", core_names())
 def test_every_table_of_the_catalogue_is_complete(name):
     """Each knows what every loop needs, and names what it is for."""
-    found = table(name)
+    found = core_table(name)
     assert found.name == name
     assert found.llvm_cpus
     for operation in (
@@ -156,11 +156,11 @@ def test_every_table_of_the_catalogue_is_complete(name):
 
 @pytest.mark.parametrize("name", core_names())
 def test_no_row_describes_what_is_free(name):
-    assert not any(FREE & set(row.operations) for row in table(name).rows)
+    assert not any(FREE & set(row.operations) for row in core_table(name).rows)
 
 
 def test_no_processor_is_in_two_tables():
-    cpus = [cpu for name in core_names() for cpu in table(name).llvm_cpus]
+    cpus = [cpu for name in core_names() for cpu in core_table(name).llvm_cpus]
     assert len(cpus) == len(set(cpus))
 
 
@@ -191,5 +191,5 @@ def test_unknown_names_say_what_is_known():
     )
     assert "znver3" in caught.value.remedy
     with pytest.raises(UnknownMachineError) as caught:
-        table("z80")
+        core_table("z80")
     assert "core table 'z80'" in str(caught.value)

@@ -15,11 +15,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple, final
 
+from trimtab.compiler.assembly.costs import Latency, latency_of
 from trimtab.compiler.assembly.instruction import Instruction, Memory, Part
 from trimtab.hardware.cores import Microarchitecture
-from trimtab.hardware.operations import LOADS, STORES, Operation
+from trimtab.hardware.operations import Operation
 
-__all__ = ["Chain", "latency_of", "longest_chain"]
+__all__ = ["Chain", "longest_chain"]
 
 
 class Chain(NamedTuple):
@@ -37,27 +38,6 @@ class Chain(NamedTuple):
 _Times = Mapping[str, float]
 # By the value of the pass before, the longest time from there.
 _NONE: _Times = {}
-
-
-def latency_of(instruction: Instruction, core: Microarchitecture) -> float:
-    """Return cycles from register operands to the result; 0 for what is unknown."""
-    found = 0.0
-    for part in instruction.parts:
-        if part.operation in LOADS and instruction.operation not in LOADS:
-            continue
-        if part.operation in STORES or instruction.operation is Operation.ZERO:
-            continue
-        row = core.row(part.operation, part.bits)
-        found += row.latency if row is not None else 0.0
-    return found
-
-
-def _load_latency(instruction: Instruction, core: Microarchitecture) -> float:
-    for part in instruction.parts:
-        if part.operation in LOADS:
-            row = core.row(part.operation, part.bits)
-            return row.latency if row is not None else 0.0
-    return 0.0
 
 
 class _Address(NamedTuple):
@@ -114,7 +94,7 @@ def longest_chain(code: Sequence[Instruction], core: Microarchitecture) -> Chain
     live: dict[str, _Times] = {}
     written = {name for each in code for name in each.writes}
     stored: dict[_Address, _Times] = {}
-    costs: dict[tuple[Part, ...], tuple[float, float, float]] = {}
+    costs: dict[tuple[Part, ...], Latency] = {}
 
     def times(name: str) -> _Times:
         found = live.get(name)
@@ -125,17 +105,17 @@ def longest_chain(code: Sequence[Instruction], core: Microarchitecture) -> Chain
     for each, spots in zip(code, places, strict=True):
         key = each.parts
         if key not in costs:
-            costs[key] = _costs(each, core)
-        own, accumulate, load = costs[key]
+            costs[key] = latency_of(each, core)
+        latency = costs[key]
         found: dict[str, float] = {}
         if each.operation is not Operation.ZERO:
             for name in each.reads:
-                late = accumulate if name == each.addend else own
+                late = latency.addend if name == each.addend else latency.operand
                 _join(found, times(name), late)
         moved = each.effect.target if each.effect and each.memory else ""
         if each.loads and each.memory is not None:
             for name in each.memory.registers:
-                _join(found, times(name), own + load)
+                _join(found, times(name), latency.address)
         if each.stores and not each.loads:
             data = [name for name in each.reads if name != moved]
             for spot, name in zip(spots, data, strict=False):
@@ -151,7 +131,7 @@ def longest_chain(code: Sequence[Instruction], core: Microarchitecture) -> Chain
                 before = {str(carried[spot]): 0.0}
             if before is not None:
                 through = dict(found)
-                _join(through, before, own + core.store_forward_cycles)
+                _join(through, before, latency.operand + core.store_forward_cycles)
                 live[name] = through
         if each.stores and each.loads:
             stored.update(dict.fromkeys(spots, found))
@@ -165,18 +145,6 @@ def longest_chain(code: Sequence[Instruction], core: Microarchitecture) -> Chain
         if address in stored:
             ends[str(address)] = stored[address]
     return _cycle(ends)
-
-
-def _costs(
-    instruction: Instruction, core: Microarchitecture
-) -> tuple[float, float, float]:
-    """Return latencies: of operands, of the addend, of what is loaded."""
-    own = 0.0 if instruction.operation in LOADS else latency_of(instruction, core)
-    accumulate = own
-    if instruction.addend:
-        row = core.row(instruction.operation, instruction.bits)
-        accumulate = row.accumulate_latency if row is not None else own
-    return own, accumulate, _load_latency(instruction, core)
 
 
 def _join(found: dict[str, float], more: _Times, late: float) -> None:

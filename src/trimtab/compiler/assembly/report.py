@@ -15,22 +15,26 @@ from dataclasses import dataclass, field
 from typing import final
 
 from trimtab.compiler.assembly.chains import longest_chain
+from trimtab.compiler.assembly.costs import cost_of
+from trimtab.compiler.assembly.inorder import in_order_cycles
 from trimtab.compiler.assembly.instruction import Instruction
 from trimtab.compiler.assembly.ports import busiest, work_of
 from trimtab.compiler.assembly.program import Function, Loop
 from trimtab.compiler.assembly.trips import trips
 from trimtab.frozen import FrozenDict
 from trimtab.hardware.cores import Microarchitecture, MicroOp
-from trimtab.hardware.operations import ARITHMETIC, FREE, LOADS, Operation
+from trimtab.hardware.operations import ARITHMETIC, Operation
 
 __all__ = [
     "UNKNOWN_TRIPS",
     "BlockReport",
     "LoopReport",
     "analyse",
-    "cost_of",
     "hot_loops",
+    "is_fused",
 ]
+
+_FUSED = ("cmp", "test", "add", "sub", "inc", "dec", "and")
 
 UNKNOWN_TRIPS = 8
 """Passes that a loop of unknown length is weighed with."""
@@ -42,7 +46,8 @@ class BlockReport:
     """One pass of a loop, or of a block.
 
     Attributes:
-        limits_cycles: lower limits by name: ``ports ...``, ``front end``, ``chain``.
+        limits_cycles: lower limits by name: ``ports ...``, ``front end``, ``chain``,
+            and ``in order`` where instructions start in the order of the program.
         chain: values that the longest chain goes through.
         instructions: how many.
         slots: of the front end.
@@ -121,29 +126,6 @@ class LoopReport:
         return self.report.cycles * self.passes
 
 
-def cost_of(
-    instruction: Instruction, core: Microarchitecture
-) -> tuple[tuple[MicroOp, ...], int] | None:
-    """Return micro-operations and front end slots, None if a row is missing."""
-    if not instruction.known:
-        return None
-    uops: list[MicroOp] = []
-    slots = 0
-    for part in instruction.parts:
-        if part.operation in FREE:
-            continue
-        row = core.row(part.operation, part.bits)
-        if row is None:
-            return None
-        uops += row.uops * part.times
-        folded = part.operation in LOADS and instruction.folded
-        if not folded or (
-            core.splits_indexed and instruction.memory and instruction.memory.index
-        ):
-            slots += row.slots
-    return tuple(uops), max(slots, 1)
-
-
 def analyse(
     code: Sequence[Instruction], core: Microarchitecture, *, repeated: bool = True
 ) -> BlockReport:
@@ -171,7 +153,7 @@ def analyse(
             unknown.setdefault(each.mnemonic)
             slots += 1
             continue
-        if core.fuses_branches and _fuses(code, place):
+        if is_fused(code, place, core):
             continue
         uops += cost[0]
         slots += cost[1]
@@ -183,6 +165,8 @@ def analyse(
     chain = longest_chain(code, core) if repeated else None
     if chain is not None and chain.cycles > 0:
         limits["chain"] = chain.cycles
+    if core.in_order:
+        limits["in order"] = in_order_cycles(code, core)
     fmas = [each for each in code if each.operation is Operation.FMA]
     computes = [each for each in code if each.operation in ARITHMETIC]
     stacked = [each for each in code if each.memory is not None and each.memory.stack]
@@ -205,14 +189,15 @@ def analyse(
     )
 
 
-def _fuses(code: Sequence[Instruction], place: int) -> bool:
+def is_fused(code: Sequence[Instruction], place: int, core: Microarchitecture) -> bool:
     """Return whether an instruction becomes one with the jump behind it."""
     each = code[place]
     return (
-        place + 1 < len(code)
+        core.fuses_branches
+        and place + 1 < len(code)
         and each.operation is Operation.INTEGER
         and not each.stores
-        and each.mnemonic.startswith(("cmp", "test", "add", "sub", "inc", "dec", "and"))
+        and each.mnemonic.startswith(_FUSED)
         and code[place + 1].operation is Operation.BRANCH
         and bool(code[place + 1].condition)
     )

@@ -1,8 +1,7 @@
 import pytest
 
-from trimtab.compiler.assembly.chains import latency_of, longest_chain
+from trimtab.compiler.assembly.chains import longest_chain
 from trimtab.compiler.assembly.program import parse
-from trimtab.compiler.assembly.x86 import decode
 from trimtab.hardware.cores import parse_core
 
 CORE = """
@@ -138,11 +137,6 @@ def test_other_places_are_not_connected():
         ]
     )
     assert found == (1, ("rdi",))
-
-
-def test_latency_leaves_out_the_folded_load():
-    assert latency_of(decode("vaddps", "(%rax), %ymm1, %ymm0"), TOY) == 3
-    assert latency_of(decode("vmovups", "(%rax), %ymm0"), TOY) == 7
 
 
 def test_a_pair_in_memory_is_two_places():
