@@ -9,6 +9,7 @@ import typer
 from trimtab.cli.output import console, print_json, progress_bar, table
 
 if TYPE_CHECKING:
+    from trimtab.hardware.calibrate import Probe
     from trimtab.hardware.machine import Link, Machine
 
 __all__ = ["app"]
@@ -135,13 +136,17 @@ def calibrate_machine(as_json: Json = False) -> None:
         from trimtab.hardware.detect import present
 
         require_writable()
+        probes, reason = _probes()
         measured = calibrate(
             present(),
+            probes=probes,
             progress=lambda done, text: progress("calibrate", done, text),
         )
         path = save(measured)
     _print_machine(measured, as_json=as_json, only_measured=True)
     if not as_json:
+        if reason:
+            console().print(f"the clock and level 1 were not measured: {reason}")
         console().print(f"kept in {path}")
 
 
@@ -150,27 +155,54 @@ def check_machines(
     name: Annotated[
         str | None, typer.Argument(help="Name or file; all by default.")
     ] = None,
+    measure: Annotated[
+        bool,
+        typer.Option(help="Run loops on this machine and compare its core's table."),
+    ] = False,
     as_json: Json = False,
 ) -> None:
-    """Check that machines are plausible, and list the numbers without a source."""
+    """Check that machines and cores are plausible, and list what has no source."""
     from trimtab.hardware.check import Severity, check, check_link, unsourced
+    from trimtab.hardware.check_cores import (
+        check_core,
+        check_core_of,
+        core_for,
+        unsourced_rows,
+    )
+    from trimtab.hardware.cores import core_names, core_table
     from trimtab.hardware.load import link, link_names, machine, machine_names
 
+    compared = _compared(quiet=as_json) if measure else []
     machines = [machine(each) for each in ([name] if name else machine_names())]
+    used = (core_for(each) for each in machines)
+    cores = (
+        [core for core in used if core is not None]
+        if name
+        else [core_table(each) for each in core_names()]
+    )
     links = [] if name else [link(each) for each in link_names()]
     findings = [finding for each in machines for finding in check(each)]
     findings += [finding for each in links for finding in check_link(each)]
+    findings += [finding for each in cores for finding in check_core(each)]
+    findings += [finding for each in machines for finding in check_core_of(each)]
     described: list[Machine | Link] = [*machines, *links]
     notes = [
         (each.name, path, source)
         for each in described
         for path, source in unsourced(each).items()
     ]
+    notes += [
+        (f"core {core.name}", path, source)
+        for core in cores
+        for path, source in unsourced_rows(core).items()
+    ]
     errors = [each for each in findings if each.severity is Severity.ERROR]
     if as_json:
         print_json(
             {
                 "checked": [each.name for each in described],
+                "cores": [each.name for each in cores],
+                "measured": compared,
                 "findings": [
                     {
                         "machine": each.machine,
@@ -208,12 +240,68 @@ def check_machines(
                 [(owner, path, s.origin, s.text) for owner, path, s in notes],
             )
         )
+        if compared:
+            out.print(
+                table(
+                    "Loops on this machine, operands in level 1",
+                    [
+                        ("loop", ""),
+                        ("instructions", ""),
+                        ("table", "cycles"),
+                        ("measured", "cycles"),
+                        ("ratio", ""),
+                        ("limit", ""),
+                    ],
+                    [
+                        (
+                            each["name"],
+                            each["instructions"],
+                            each["predicted_cycles"],
+                            each["measured_cycles"],
+                            each["ratio"],
+                            each["limit"],
+                        )
+                        for each in compared
+                    ],
+                )
+            )
         out.print(
-            f"{len(machines)} machines and {len(links)} links checked: "
-            f"{len(errors)} errors, {len(notes)} numbers without a source"
+            f"{len(machines)} machines, {len(links)} links and {len(cores)} cores "
+            f"checked: {len(errors)} errors, {len(notes)} numbers without a source"
         )
     if errors:
         raise typer.Exit(1)
+
+
+def _probes() -> tuple[tuple[Probe, ...], str]:
+    """Return what measures more than torch can, and why it does not."""
+    from trimtab.compiler.probes import CodeProbe, why_not
+
+    reason = why_not()
+    return (() if reason else (CodeProbe(),)), reason
+
+
+def _compared(*, quiet: bool) -> list[dict[str, str | float]]:
+    """Return loops as the table of this core says, and as they run."""
+    from trimtab.compiler.probes import compare
+    from trimtab.hardware.detect import present
+
+    with progress_bar(quiet=quiet) as progress:
+        progress("measure", 0.0, "starting")
+        found = compare(
+            present(), progress=lambda done, text: progress("measure", done, text)
+        )
+    return [
+        {
+            "name": each.name,
+            "instructions": each.instructions,
+            "predicted_cycles": each.predicted_cycles,
+            "measured_cycles": each.measured_cycles,
+            "ratio": each.ratio,
+            "limit": each.limit,
+        }
+        for each in found
+    ]
 
 
 def _print_machine(

@@ -14,7 +14,12 @@ from trimtab.graph.capture import capture, weights_of
 from trimtab.graph.execute import Executor
 from trimtab.graph.types import Ref
 from trimtab.hardware import measure
-from trimtab.hardware.measure import median_time_s, profile, torch_threads
+from trimtab.hardware.measure import (
+    least_times_s,
+    median_time_s,
+    profile,
+    torch_threads,
+)
 
 
 class _Clock:
@@ -174,3 +179,20 @@ def test_profile_of_a_network() -> None:
     assert all(value >= 0 for value in found.nodes_s.values())
     assert found.interval_s[0] <= found.latency_s <= found.interval_s[1]
     assert torch.get_num_threads() == before
+
+
+def test_the_least_time_of_each_call_counts(clock: _Clock) -> None:
+    """Calls take turns; the first of each warms up, wall time does not count."""
+    order: list[str] = []
+    times = {"a": iter([9.0, 5.0, 3.0, 4.0]), "b": iter([9.0, 2.0, 7.0, 8.0])}
+
+    def call(name: str) -> Callable[[], None]:
+        def run() -> None:
+            order.append(name)
+            clock.pass_time(next(times[name]), 100.0)
+
+        return run
+
+    found = least_times_s({"a": call("a"), "b": call("b")}, rounds=3)
+    assert found == {"a": 3.0, "b": 2.0}
+    assert order == ["a", "b"] * 4
