@@ -1,0 +1,1 @@
+"""What `trimtab compile` claims, measured; `__main__` is the command."""

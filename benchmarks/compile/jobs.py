@@ -1,0 +1,161 @@
+"""Jobs that can be interrupted: each result is a file, stored when it is known."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, final
+
+from benchmarks.results import _commit
+
+__all__ = ["NOT_MEASURED", "Job", "Store", "environment", "run"]
+
+_ROOT = Path(__file__).parents[2]
+
+NOT_MEASURED = "not measured"
+"""The note of a row whose job has no result yet."""
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """One measurement in a process of its own.
+
+    Attributes:
+        key: of the result, such as ``rank/matmul_512/avx2``.
+        module: run with ``python -m``; its last line of output is the result as JSON.
+        arguments: of the module.
+        threads: that torch and TVM may use.
+        cap_s: after which it is stopped.
+    """
+
+    key: str
+    module: str
+    arguments: tuple[str, ...] = ()
+    threads: int = 1
+    cap_s: float = 900.0
+
+
+@final
+class Store:
+    """Results by key, a file each, so that a run can go on where it was stopped."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def path(self, key: str) -> Path:
+        """Return the file of a key."""
+        return self.folder / f"{key.replace('/', '.')}.json"
+
+    def get(self, key: str) -> dict[str, Any] | None:
+        """Return a stored result; None where there is none."""
+        path = self.path(key)
+        if not path.exists():
+            return None
+        found: dict[str, Any] = json.loads(path.read_text("utf-8"))
+        return found
+
+    def done(self, key: str) -> bool:
+        """Return whether a result is stored that is not a failure."""
+        found = self.get(key)
+        return found is not None and "failed" not in found
+
+    def put(self, key: str, result: Mapping[str, Any]) -> None:
+        """Store a result, whole or not at all."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        path = self.path(key)
+        draft = path.with_suffix(".making")
+        when = datetime.now(UTC).isoformat(timespec="seconds")
+        stored = {"key": key, "commit": _commit(), "date": when, **result}
+        draft.write_text(json.dumps(stored, indent=1) + "\n", "utf-8")
+        draft.replace(path)
+
+    def all(self, prefix: str) -> dict[str, dict[str, Any]]:
+        """Return the results whose key begins with `prefix`, by key."""
+        found = {}
+        for path in sorted(self.folder.glob("*.json")):
+            result = json.loads(path.read_text("utf-8"))
+            if str(result["key"]).startswith(prefix):
+                found[str(result["key"])] = result
+        return found
+
+
+def environment(threads: int) -> dict[str, str]:
+    """Return the environment of a process that may use that many threads."""
+    return {
+        **os.environ,
+        "OMP_NUM_THREADS": str(threads),
+        "MKL_NUM_THREADS": str(threads),
+        "TVM_NUM_THREADS": str(threads),
+        # Its workers spin for long after a product of NumPy's, beside what is timed.
+        "OPENBLAS_NUM_THREADS": "1",
+    }
+
+
+def run(jobs: Sequence[Job], store: Store, *, again: bool = False) -> None:
+    """Run jobs whose result is not stored yet, or all; a failure does not end the rest.
+
+    A failure is stored with its reason and tried again by the next run.
+    """
+    for index, job in enumerate(jobs):
+        place = f"[{index + 1}/{len(jobs)}] {job.key}"
+        if store.done(job.key) and not again:
+            print(f"{place}: stored", file=sys.stderr)
+            continue
+        print(place, file=sys.stderr, flush=True)
+        result = _result(job)
+        if "failed" in result:
+            print(f"{place}: {result['failed']}", file=sys.stderr, flush=True)
+        store.put(job.key, result)
+
+
+def _result(job: Job) -> dict[str, Any]:
+    """Run a job and return its result; what it says on the way is passed on."""
+    command = [sys.executable, "-m", job.module, *job.arguments]
+    stopped = threading.Event()
+    last = ""
+    with (
+        tempfile.TemporaryFile("w+", encoding="utf-8") as output,
+        subprocess.Popen(
+            command,
+            cwd=_ROOT,
+            env=environment(job.threads),
+            stdout=output,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,  # ended together with what it starts
+        ) as process,
+    ):
+
+        def stop() -> None:
+            stopped.set()
+            os.killpg(process.pid, signal.SIGKILL)
+
+        timer = threading.Timer(job.cap_s, stop)
+        timer.start()
+        assert process.stderr is not None
+        for line in process.stderr:
+            sys.stderr.write(line)
+            last = line.strip() or last
+        timer.cancel()
+        code = process.wait()
+        output.seek(0)
+        lines = output.read().strip().splitlines()
+    if stopped.is_set():
+        return {"failed": f"stopped after {job.cap_s:.0f} s"}
+    if code != 0 or not lines:
+        return {"failed": f"exit code {code}: {last[:300] or 'no output'}"}
+    try:
+        found: dict[str, Any] = json.loads(lines[-1])
+    except json.JSONDecodeError:
+        return {"failed": f"not a result: {lines[-1][:200]}"}
+    return found
