@@ -7,6 +7,7 @@ computed once.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, final
@@ -148,11 +149,31 @@ def elementwise(node: Node, values: Mapping[Ref, Expr]) -> Expr | None:
         if isinstance(argument, bool):
             return argument
         if isinstance(argument, int | float):
-            return Number(float(argument))
+            return Number(_single(argument))
         return argument
 
     given = {name: value(argument) for name, argument in node.arguments.items()}
     return build(given)
+
+
+def _single(value: float) -> float:
+    """Return a number as float32 has it: infinite where it is too large."""
+    return math.copysign(math.inf, value) if abs(value) > _LARGEST else float(value)
+
+
+_LARGEST = (2.0 - 2.0**-23) * 2.0**127
+
+
+def _larger(g: dict[str, Any]) -> Expr:
+    return Select(_NUMBERS.at_least(g["self"]), maximum(g["self"], g["other"]), g["self"])
+
+
+def _smaller(g: dict[str, Any]) -> Expr:
+    return Select(_NUMBERS.at_least(g["self"]), minimum(g["self"], g["other"]), g["self"])
+
+
+_NUMBERS = Number(math.inf)
+# At least every number, but not NaN, which a minimum or maximum loses in its first.
 
 
 def _add(g: dict[str, Any]) -> Expr:
@@ -173,9 +194,11 @@ def _scaled(value: Expr, alpha: Any) -> Expr:
     return value * alpha
 
 
-def _clamp(g: dict[str, Any]) -> Expr:
+def _clamp(g: dict[str, Any]) -> Expr | None:
     value = g["self"]
     low, high = g.get("min"), g.get("max")
+    if any(bound is not None and math.isnan(bound.value) for bound in (low, high)):
+        return None
     if low is not None:
         value = maximum(low, value)
     return minimum(high, value) if high is not None else value
@@ -232,14 +255,14 @@ _OPERATORS: Mapping[str, Callable[[dict[str, Any]], Expr | None]] = {
     "div.Tensor": lambda g: g["self"] / g["other"],
     "div.Scalar": lambda g: g["self"] / g["other"],
     "pow.Tensor_Scalar": _power,
-    "maximum.default": lambda g: maximum(g["self"], g["other"]),
-    "minimum.default": lambda g: minimum(g["self"], g["other"]),
-    "max.other": lambda g: maximum(g["self"], g["other"]),
-    "min.other": lambda g: minimum(g["self"], g["other"]),
+    "maximum.default": _larger,
+    "minimum.default": _smaller,
+    "max.other": _larger,
+    "min.other": _smaller,
     "clamp.default": _clamp,
     "clamp_min.default": _clamp,
     "clamp_max.default": _clamp,
-    "neg.default": _unary(lambda x: -x),
+    "neg.default": _unary(lambda x: x * -1.0),
     "abs.default": _call("abs"),
     "square.default": _unary(lambda x: x * x),
     "sqrt.default": _call("sqrt"),

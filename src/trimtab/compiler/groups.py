@@ -191,6 +191,7 @@ class _Grouper:
                 and anchor.op in _FOLDING
                 and isinstance(weight := anchor.arguments["weight"], Ref)
                 and weight in self.constants
+                and self.constants[weight].dim() == len(node.output.shape)  # channels
                 and not anchor.arguments.get("transposed")
                 and found.formula.is_identity
             ):
@@ -215,10 +216,16 @@ class _Grouper:
             return None if found is None else found.double()
 
         mean, variance = constant("running_mean"), constant("running_var")
+        weight, bias = constant("weight"), constant("bias")
+        given = [node.arguments.get(name) for name in ("weight", "bias")]
         if mean is None or variance is None:
             return None
+        if any(
+            ref is not None and known is None
+            for ref, known in zip(given, (weight, bias), strict=True)
+        ):
+            return None
         scale = (variance + float(node.arguments["eps"])).rsqrt()  # type: ignore[arg-type]
-        weight, bias = constant("weight"), constant("bias")
         if weight is not None:
             scale = scale * weight
         shift = -mean * scale
