@@ -8,7 +8,7 @@ what there is. What each operator becomes stands in `trimtab.compiler.lowerings`
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, final
 
@@ -275,7 +275,8 @@ class Planner:
             return
         refs = [each for each in pieces if isinstance(each, Ref)]
         if any(
-            self.shape(ref)[1] % self.lanes
+            len(self.shape(ref)) != 4  # an empty tensor may have any rank
+            or self.shape(ref)[1] % self.lanes
             or ref in self.constants
             or self.graph.type_of(ref).dtype != "float32"
             or any(ref == Ref(leaf.name) for leaf in self.graph.inputs)
@@ -390,6 +391,9 @@ class Planner:
         parameters: Sequence[Value | Packing],
         nodes: Sequence[Node] | Sequence[str],
     ) -> None:
+        last = parameters[-1]
+        if isinstance(last, Value) and 0 in last.layout.shape:
+            return  # there is nothing to compute
         names = tuple(node if isinstance(node, str) else node.name for node in nodes)
         module = next((node.module for node in nodes if isinstance(node, Node)), "")
         self.tasks.append(
@@ -447,12 +451,16 @@ class Planner:
         """Show a value under another shape without moving it, where that is possible."""
         node = group.nodes[0]
         source = node.view_of or node.inputs[0]
+        if source not in self.values:  # a constant, shown as another tensor is
+            self.fallback(group)
+            return
         if self.type_of(source) == node.outputs[0] and node.op in IDENTITIES:
             self.values[Ref(node.name)] = self.values[source]
             return
+        types = {ref: self.type_of(ref) for ref in node.inputs}
         for attempt in (self.values[source], None):
             value = attempt or self.dense(source)
-            layouts = _view_layouts(node, source, value.layout)
+            layouts = _view_layouts(node, source, value.layout, types)
             if layouts is not None:
                 for index, layout in enumerate(layouts):
                     if layout is not None:
@@ -559,18 +567,29 @@ class Planner:
 
 
 def _view_layouts(
-    node: Node, source: Ref, layout: Layout
+    node: Node, source: Ref, layout: Layout, types: Mapping[Ref, TensorType]
 ) -> tuple[Layout | None, ...] | None:
-    """Return the layouts of a view's results, or None where it must copy."""
-    if layout.axis is not None:
-        same = len(node.outputs) == 1 and node.output.shape == layout.shape
-        return (layout,) if same and not _moves(node) else None
-    base = torch.empty(layout.size, device="meta").as_strided(
+    """Return the layouts of a view's results, or None where it must copy.
+
+    Args:
+        node: the view.
+        source: what it shows.
+        layout: of that.
+        types: of everything the node reads.
+    """
+    if layout.axis is not None:  # blocks stay where nothing moves
+        plain = row_major(layout.shape)
+        return (layout,) if _view_layouts(node, source, plain, types) == (plain,) else None
+    meta = {
+        ref: torch.empty(kind.shape, dtype=getattr(torch, kind.dtype), device="meta")
+        for ref, kind in types.items()
+    }
+    base = torch.empty(layout.size, dtype=meta[source].dtype, device="meta").as_strided(
         layout.shape, layout.strides, layout.offset
     )
     found: list[Layout | None] = []
     try:
-        results = run_node(node, {source: base}, "meta")
+        results = run_node(node, {**meta, source: base}, "meta")
     except ExecutionError:  # PyTorch refuses views that it would have to copy
         return None
     for kind, result in zip(node.outputs, results, strict=True):
@@ -579,7 +598,7 @@ def _view_layouts(
             continue
         if result is not base and not result._is_view():
             return None
-        if str(result.dtype) != "torch.float32":
+        if result.dtype != base.dtype:
             return None
         found.append(
             Layout(
@@ -590,8 +609,3 @@ def _view_layouts(
             )
         )
     return tuple(found)
-
-
-def _moves(node: Node) -> bool:
-    """Whether a view may put elements elsewhere though the shape stays."""
-    return any(word in node.op for word in ("transpose", "permute", "movedim", "flip"))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from trimtab.compiler.groups import Group
@@ -57,6 +57,19 @@ def _pool(planner: Planner, group: Group) -> bool:
     return True
 
 
+def _place(planner: Planner, refs: Sequence[Ref]) -> tuple[Ref, int] | None:
+    """Return where pieces stand side by side in this order, or None."""
+    first = planner.places.get(refs[0])
+    if first is None:
+        return None
+    root, start = first
+    for ref in refs:
+        if planner.places.get(ref) != (root, start):
+            return None
+        start += planner.shape(ref)[1]
+    return first
+
+
 def _cat(planner: Planner, group: Group) -> bool:
     """Lower a concatenation: to nothing where the pieces were written in place."""
     node = group.anchor
@@ -69,8 +82,10 @@ def _cat(planner: Planner, group: Group) -> bool:
     axis %= len(shape)
     if any(len(planner.shape(ref)) != len(shape) for ref in refs):
         return False  # an empty tensor may have any rank
-    place = planner.places.get(refs[0])
-    if place is not None and all(ref in planner.places for ref in refs):
+    if any(planner.type_of(ref).dtype != node.output.dtype for ref in refs):
+        return False
+    place = _place(planner, refs)
+    if place is not None:
         for ref in refs:
             part = planner.part(*planner.places[ref], planner.shape(ref)[1])
             if planner.values[ref] != part:  # made by what cannot write there

@@ -74,7 +74,11 @@ def _product(
     assert node is not None
     if weight.dtype != torch.float32 or planner.graph.type_of(source).dtype != "float32":
         return False
+    if weight.dim() != 2 or not weight.shape[1] or (bias is not None and bias.dim() > 1):
+        return False
     weight, bias = folded(group, weight, bias)
+    if bias is not None:
+        bias = bias.expand(weight.shape[0])
     value = planner.values[source]
     if value.layout.axis is not None or value.layout.strides[-1] != 1:
         value = planner.dense(source)
@@ -159,7 +163,7 @@ def _batched(planner: Planner, group: Group, left: Ref, right: Ref) -> bool:
     a, b = planner.shape(left), planner.shape(right)
     shape = node.output.shape
     types = {planner.graph.type_of(ref).dtype for ref in (left, right)}
-    if len(a) != len(b) or a[:-2] != b[:-2] or types != {"float32"}:
+    if len(a) != len(b) or a[:-2] != b[:-2] or types != {"float32"} or not a[-1]:
         return False
     first, second = _stack(planner, left, False), _stack(planner, right, True)
     target = planner.fresh(row_major(shape))

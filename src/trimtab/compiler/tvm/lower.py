@@ -113,6 +113,8 @@ class _Translator:
                 inner = self.one(body)
                 if outer is not None:
                     self.vars[var] = outer
+                if kind is Kind.VECTOR and extent == 1:
+                    kind = Kind.SERIAL  # TVM has no vectors of one element
                 return tirx.For(counter, 0, extent, _KINDS[kind], inner)
             case Store(buffer, indices, value):
                 return tirx.BufferStore(
