@@ -44,12 +44,20 @@ class Memory:
         """The registers that the address is computed from."""
         return tuple(name for name in (self.base, self.index) if name)
 
-    @property
-    def slot(self) -> str:
-        """A name for a place in the frame, empty elsewhere."""
-        if not self.stack or self.index:
-            return ""
-        return f"[{self.base}{self.displacement:+d}]"
+    def slots(self, count: int) -> tuple[str, ...]:
+        """Return names for places in the frame, of each of so many accesses.
+
+        Example:
+            >>> Memory(base="sp", size_bytes=16, stack=True).slots(2)
+            ('[sp+0]', '[sp+8]')
+        """
+        if not self.stack or self.index or not count:
+            return ()
+        size = self.size_bytes // count
+        return tuple(
+            f"[{self.base}{self.displacement + size * number:+d}]"
+            for number in range(count)
+        )
 
 
 class Part(NamedTuple):

@@ -20,9 +20,8 @@ __all__ = ["Block", "Function", "Loop", "parse"]
 
 Decode = Callable[[str, str], Instruction]
 
-_LABEL = re.compile(r"([.\w$@]+):")
-_CODE = re.compile(r"\s*(\.text\b|\.section\s+\"?\.text[^,]*)")
-_SECTION = re.compile(r"\s*\.(section|data|bss|rodata)\b")
+_LABEL = re.compile(r"([.\w$@]+):$")
+_CODE = re.compile(r"\.text\b|\.section\s+\"?\.text")
 _X86_JUMP = re.compile(r"j[a-z]+")
 _ARM_JUMP = re.compile(r"b|b\.\w+|cbn?z|tbn?z|br|ret")
 _ARM = re.compile(r"^\s+(ldr|stp|ldp|fmla|add\s+[xw]\d|ret$|sub\s+sp)\b", re.M)
@@ -50,6 +49,18 @@ class Block:
     def instructions(self) -> tuple[Instruction, ...]:
         """The instructions."""
         return tuple(self.decode(*line) for line in self.lines)
+
+    @functools.cached_property
+    def written(self) -> Mapping[str, tuple[int, ...]]:
+        """Which instructions write a register or a place in the frame, in order."""
+        found: dict[str, list[int]] = {}
+        for place, each in enumerate(self.instructions):
+            for name in each.writes:
+                found.setdefault(name, []).append(place)
+            if each.stores and each.memory is not None and each.memory.stack:
+                for name in each.memory.slots(each.stores):
+                    found.setdefault(name, []).append(place)
+        return {name: tuple(places) for name, places in found.items()}
 
 
 @final
@@ -139,36 +150,29 @@ def parse(text: str) -> tuple[Function, ...]:
 
 def _functions(text: str) -> Iterator[tuple[str, list[str]]]:
     """Yield each function's name and its lines: labels with a colon, instructions."""
+    comment = "#" if _X86.search(text) else "//"
     name, lines, code = "", [], True
     for raw in text.splitlines():
-        if code and raw[:1] == "\t" and raw[1:2] != ".":
-            if name:
-                lines.append(
-                    raw.partition("#" if "#" in raw and "%" in raw else "//")[0]
-                )
-            continue
         line = raw.strip()
-        if not line or line[0] == "#" or line[:2] == "//":
+        first = line[:1]
+        if not first or line.startswith(comment):
             continue
-        if line[0] == "." and ":" not in line:
-            if _CODE.match(raw):
-                code = True
-            elif _SECTION.match(raw):
-                code = False
+        if first == "." and not line.startswith(".L"):
+            if line.startswith((".text", ".section", ".data", ".bss", ".rodata")):
+                code = _CODE.match(line) is not None
             continue
         if not code:
             continue
-        match = _LABEL.match(line)
-        if match is None:
+        if comment in line:
+            line = line.partition(comment)[0].rstrip()
+        match = _LABEL.match(line) if line[-1] == ":" else None
+        if match is None or first in ".$":
             if name:
                 lines.append(line)
-        elif match[1].startswith((".L", "$")):
-            if name:
-                lines.append(f"{match[1]}:")
-        else:
-            if name and lines:
-                yield name, lines
-            name, lines = match[1], []
+            continue
+        if name and lines:
+            yield name, lines
+        name, lines = match[1], []
     if name and lines:
         yield name, lines
 

@@ -9,6 +9,7 @@ distance of two pointers is known though neither is.
 
 from __future__ import annotations
 
+import bisect
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -145,20 +146,30 @@ def _comparison(code: tuple[Instruction, ...]) -> tuple[int, Effect] | None:
     return None
 
 
-def _writes(each: Instruction) -> tuple[str, ...]:
-    """Return registers and places in the frame that are written."""
-    slot = each.memory.slot if each.memory is not None and each.stores else ""
-    return (*each.writes, slot) if slot else each.writes
+def _written(function: Function, loop: Loop) -> frozenset[str]:
+    """Return registers and places in the frame that a pass may write."""
+    return frozenset().union(
+        *(function.blocks[place].written.keys() for place in loop.blocks)
+    )
 
 
-def _effect(each: Instruction) -> Effect | None:
-    """Return what is done to a whole number, spilled ones too."""
-    slot = each.memory.slot if each.memory is not None else ""
-    if slot and each.operation is Operation.STORE_INTEGER and len(each.reads) == 1:
-        return Effect("add", slot, each.reads[0])
-    if slot and each.operation is Operation.LOAD_INTEGER and len(each.writes) == 1:
-        return Effect("add", each.writes[0], slot)
-    return each.effect
+def _effect(each: Instruction, target: str) -> Effect | None:
+    """Return what is done to a register or a place in the frame, spilled ones too."""
+    if each.effect is not None and each.effect.target == target:
+        return each.effect
+    if each.memory is None or not each.memory.stack:
+        return None
+    if each.operation is Operation.STORE_INTEGER:
+        slots = each.memory.slots(each.stores)
+        pairs = zip(slots, each.reads, strict=False)
+    elif each.operation is Operation.LOAD_INTEGER:
+        slots = each.memory.slots(each.loads)
+        pairs = zip(each.writes, slots, strict=False)
+    else:
+        return None
+    return next(
+        (Effect("add", name, source) for name, source in pairs if name == target), None
+    )
 
 
 class _Follower:
@@ -168,12 +179,7 @@ class _Follower:
         self.function = function
         self.loop = loop
         self.inner = set(loop.blocks)
-        self.written = {
-            name
-            for place in loop.blocks
-            for each in function.blocks[place].instructions
-            for name in _writes(each)
-        }
+        self.written = _written(function, loop)
 
     def inside(self, place: int, at: int, register: str) -> _Value | None:
         """Return the value before an instruction, from the start of the pass."""
@@ -230,30 +236,25 @@ class _Follower:
         """Return a register's value before an instruction; `loop` bounds the way."""
         if depth > _DEPTH:
             return None
-        code = self.function.blocks[place].instructions
-        for number in range(at - 1, -1, -1):
-            each = code[number]
-            if register not in _writes(each):
-                continue
-            effect = _effect(each)
-            if effect is None or effect.target != register:
-                return _Value(f"result {place} {number}", 0)
-            if effect.kind == "set":
-                return _Value("", effect.value)
-            if effect.kind != "add":
-                return _Value(f"result {place} {number}", 0)
-            found = self._back(place, number, effect.source, loop, depth + 1)
-            return found and _Value(found.place, found.offset + effect.value)
+        block = self.function.blocks[place]
+        writers = block.written.get(register, ())
+        last = bisect.bisect_left(writers, at)
+        if last:
+            number = writers[last - 1]
+            effect = _effect(block.instructions[number], register)
+            if effect is not None:
+                if effect.kind == "set":
+                    return _Value("", effect.value)
+                if effect.kind == "add":
+                    found = self._back(place, number, effect.source, loop, depth + 1)
+                    return found and _Value(found.place, found.offset + effect.value)
+            return _Value(f"result {place} {number}", 0)
         if loop is not None and place == loop.header:
             return _Value(f"start {register}", 0)
         around = [each for each in self.function.loops if each.header == place]
         before = self.function.predecessors[place]
         if around:
-            kept = not any(
-                register in _writes(each)
-                for inner in around[0].blocks
-                for each in self.function.blocks[inner].instructions
-            )
+            kept = register not in _written(self.function, around[0])
             if not kept:
                 return _Value(f"loop {place} {register}", 0)
             before = tuple(each for each in before if each not in around[0].blocks)

@@ -53,17 +53,12 @@ def decode(mnemonic: str, operands: str) -> Instruction:
     if form is None or mnemonic in _PREFIXES:
         return _unknown(text, mnemonic, found)
     if form.operation is _O.BRANCH:
-        return _branch(text, mnemonic, operands, found)
+        return _branch(text, mnemonic, operands)
     if form.operation in FREE:
         return _made(text, mnemonic, form.operation)
     if form.operation is _O.CALL:
-        return Instruction(
-            text=text,
-            mnemonic=mnemonic,
-            operation=_O.CALL,
-            parts=(Part(_O.CALL, 0),),
-            writes=("rax",) if form.stem == "call" else (),
-        )
+        results = ("rax",) if form.stem == "call" else ()
+        return _made(text, mnemonic, _O.CALL, writes=results)
     if form.stem in SIGN:
         source, target = SIGN[form.stem]
         return _made(text, mnemonic, _O.INTEGER, reads=(source,), writes=(target,))
@@ -112,9 +107,7 @@ def _unknown(text: str, mnemonic: str, found: Sequence[Operand]) -> Instruction:
     )
 
 
-def _branch(
-    text: str, mnemonic: str, operands: str, found: Sequence[Operand]
-) -> Instruction:
+def _branch(text: str, mnemonic: str, operands: str) -> Instruction:
     condition = "" if mnemonic.startswith("jmp") else CONDITIONS[mnemonic[1:]]
     return Instruction(
         text=text,
@@ -187,15 +180,8 @@ def _integer(
         reads = [*registers, "rax"] + (["rdx"] if "div" in stem else [])
         writes = ["rax", "rdx"]
     if stem in ("xor", "sub") and len(registers) == 2 and len(set(registers)) == 1:
-        return Instruction(
-            text=text,
-            mnemonic=mnemonic,
-            operation=_O.ZERO,
-            bits=bits,
-            parts=(Part(_O.ZERO, bits),),
-            writes=(registers[0], FLAGS),
-            effect=Effect("set", registers[0]),
-        )
+        writes, effect = [registers[0], FLAGS], Effect("set", registers[0])
+        return _made(text, mnemonic, _O.ZERO, bits, writes=writes, effect=effect)
     if operation is _O.CONDITIONAL or stem in ("adc", "sbb"):
         reads.append(FLAGS)
     moves = operation in (_O.MOVE, _O.CONDITIONAL) or stem == "extend"

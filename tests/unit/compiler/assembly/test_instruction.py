@@ -30,8 +30,10 @@ def test_an_unknown_operation_is_not_known():
 
 def test_the_slot_of_a_frame_has_a_name():
     at = Memory(base="rsp", displacement=-8, size_bytes=8, stack=True)
-    assert at.slot == "[rsp-8]"
-    assert Memory(base="rax", displacement=-8, size_bytes=8).slot == ""
+    assert at.slots(1) == ("[rsp-8]",)
+    assert Memory(base="rax", displacement=-8, size_bytes=8).slots(1) == ()
+    pair = Memory(base="sp", displacement=16, size_bytes=2 * 8, stack=True)
+    assert pair.slots(2) == ("[sp+16]", f"[sp+{16 + 8}]")
     indexed = Memory(base="rsp", index="rax", size_bytes=8, stack=True)
-    assert indexed.slot == ""
+    assert indexed.slots(1) == ()
     assert indexed.registers == ("rsp", "rax")

@@ -76,6 +76,24 @@ def test_a_counter_that_lives_in_the_frame():
     assert count(text, 1) == 5
 
 
+def test_counters_that_live_in_the_frame_by_twos():
+    text = """
+	mov x9, xzr
+.L1:
+	add x8, x9, #1
+	stp x8, x10, [sp, #8]
+	mov w20, #16
+.L2:
+	subs x20, x20, #1
+	b.ne .L2
+	ldp x9, x10, [sp, #8]
+	cmp x9, #6
+	b.ne .L1
+"""
+    assert count(text, 0) == 6
+    assert count(text, 1) == 16
+
+
 def test_a_bound_from_outside_the_outer_loop():
     text = """
 	leaq 96(%rdi), %rdx
