@@ -5,18 +5,17 @@ from __future__ import annotations
 import functools
 import re
 from collections.abc import Sequence
-from typing import NamedTuple
 
 from trimtab.compiler.assembly.aarch64_forms import (
     CONDITIONS,
     integer_form,
     vector_form,
 )
+from trimtab.compiler.assembly.aarch64_operands import Operand, memory_of, operand_of
 from trimtab.compiler.assembly.instruction import (
     FLAGS,
     Effect,
     Instruction,
-    Memory,
     Part,
 )
 from trimtab.hardware.operations import FREE, Operation
@@ -25,13 +24,6 @@ __all__ = ["decode"]
 
 _O = Operation
 _SPLIT = re.compile(r",\s*(?![^\[{]*[\]}])")
-_NUMBER = re.compile(r"#?(-?(?:0x[0-9a-fA-F]+|\d+))")
-_REGISTER = re.compile(
-    r"(?P<kind>[xwqdshbvzp])(?P<number>\d+)"
-    r"(?:\.(?P<count>\d*)(?P<element>[bhsdq]))?(?:\[\d+\])?(?:/[mz])?"
-)
-_ELEMENT = {"b": 8, "h": 16, "s": 32, "d": 64, "q": 128, "x": 64, "w": 32}
-_SPECIAL = {"sp": "sp", "wsp": "sp", "xzr": "", "wzr": "", "lr": "x30", "fp": "x29"}
 _LOAD = re.compile(
     r"(ld[npr]|ldu?r|ldnp|ldp|ldp?sw|ldu?r(s?[bhw])|ldpsw|ldtr|ldar|ldxr)"
 )
@@ -46,44 +38,6 @@ _ACCUMULATES = re.compile(
     r"|mad|msb|[su]?mmla|splice|insr|inc[bhwd]|dec[bhwd]"
 )
 # They read what they write.
-
-
-class _Operand(NamedTuple):
-    register: str = ""
-    kind: str = ""
-    bits: int = 0
-    element: int = 0
-    packed: bool = False
-    value: int | None = None
-    text: str = ""
-
-
-def _operand(text: str) -> _Operand:
-    text = text.strip()
-    if text in _SPECIAL:
-        bits = 32 if text[0] == "w" else 64
-        return _Operand(register=_SPECIAL[text], kind="x", bits=bits, text=text)
-    match = _REGISTER.fullmatch(text)
-    if match is not None:
-        kind, number = match["kind"], match["number"]
-        name = f"{kind if kind == 'p' else 'x' if kind in 'xw' else 'v'}{number}"
-        element = _ELEMENT.get(match["element"] or kind, 0)
-        if kind == "z":
-            return _Operand(name, kind, 0, element, True, text=text)
-        if kind == "v" and match["element"]:
-            count = int(match["count"] or 0)
-            lane = "[" in text
-            bits = element * count if count else element
-            return _Operand(
-                name, kind, bits, element, bool(count) and not lane, text=text
-            )
-        return _Operand(name, kind, _ELEMENT.get(kind, 0), element, text=text)
-    number = _NUMBER.match(text)
-    if number is not None:
-        value = int(number[1], 0)
-        shift = re.search(r"lsl #(\d+)", text)
-        return _Operand(value=value << int(shift[1]) if shift else value, text=text)
-    return _Operand(text=text)
 
 
 @functools.lru_cache(maxsize=1 << 15)
@@ -104,7 +58,7 @@ def decode(mnemonic: str, operands: str) -> Instruction:
         return _listed(text, mnemonic, words)
     if "[" in operands and (_LOAD.fullmatch(mnemonic) or _STORE.fullmatch(mnemonic)):
         return _access(text, mnemonic, words)
-    found = [_operand(each) for each in words]
+    found = [operand_of(each) for each in words]
     vector = any(each.kind in tuple("vqdshbzp") for each in found)
     operation = vector_form(mnemonic) if vector else integer_form(mnemonic)
     if mnemonic in ("mov", "fmov") and vector:
@@ -131,7 +85,7 @@ def _branch(text: str, mnemonic: str, words: Sequence[str]) -> Instruction | Non
         condition, reads = CONDITIONS[mnemonic[2:]], (FLAGS,)
     elif mnemonic in ("cbz", "cbnz", "tbz", "tbnz"):
         condition = "eq" if mnemonic.endswith("bz") else "ne"
-        reads = (_operand(words[0]).register,)
+        reads = (operand_of(words[0]).register,)
         effect = Effect("compare", source=reads[0])
     elif mnemonic not in ("b", "br"):
         return None
@@ -150,50 +104,10 @@ def _branch(text: str, mnemonic: str, words: Sequence[str]) -> Instruction | Non
 # ---------------------------------------------------------------- memory
 
 
-def _memory(
-    words: Sequence[str], size_bytes: int
-) -> tuple[Memory, tuple[str, ...], Effect | None]:
-    """Return the operand, registers that step the address, and how they do."""
-    place = next(index for index, word in enumerate(words) if word.startswith("["))
-    word = words[place]
-    parts = [each.strip() for each in word.strip("[]!").split(",")]
-    base = _operand(parts[0]).register
-    index, scale, displacement, symbol = "", 1, 0, ""
-    for part in parts[1:]:
-        number = _NUMBER.match(part)
-        shift = re.match(r"(?:lsl|[su]xtw|sxtx)(?: #(\d+))?$", part)
-        if shift is not None:
-            scale = 1 << int(shift[1] or 0)
-        elif number is not None:
-            displacement = int(number[1], 0)
-        elif _REGISTER.fullmatch(part):
-            index = _operand(part).register
-        else:
-            symbol = part
-    effect, moved = None, tuple[str, ...]()
-    if word.endswith("!"):
-        effect, moved = Effect("add", base, base, value=displacement), (base,)
-    elif len(words) > place + 1:
-        after = _operand(words[place + 1])
-        moved = (base,)
-        if after.value is not None:
-            effect = Effect("add", base, base, value=after.value)
-    memory = Memory(
-        base=base,
-        index=index,
-        scale=scale,
-        displacement=displacement,
-        symbol=symbol,
-        size_bytes=size_bytes,
-        stack=base == "sp",
-    )
-    return memory, moved, effect
-
-
 def _access(text: str, mnemonic: str, words: Sequence[str]) -> Instruction:
     """Return a load or store of one or two registers."""
     place = next(index for index, word in enumerate(words) if word.startswith("["))
-    moved = [_operand(each) for each in words[:place]]
+    moved = [operand_of(each) for each in words[:place]]
     registers = tuple(each.register for each in moved if each.register)
     vector = moved[0].kind != "x" and moved[0].kind != "w"
     store = mnemonic.startswith("st")
@@ -201,7 +115,7 @@ def _access(text: str, mnemonic: str, words: Sequence[str]) -> Instruction:
     if not vector and mnemonic[-1] in "bh" and len(moved) == 1:
         bits = 8 if mnemonic[-1] == "b" else 16
     times = len(moved) if vector and bits > 64 else 1
-    memory, steps, effect = _memory(words, len(moved) * bits // 8)
+    memory, steps, effect = memory_of(words, len(moved) * bits // 8)
     operation = {
         (False, False): _O.LOAD_INTEGER,
         (False, True): _O.STORE_INTEGER,
@@ -233,20 +147,20 @@ def _listed(text: str, mnemonic: str, words: Sequence[str]) -> Instruction:
     inside, _, lane = words[0].partition("}")
     names = inside.strip("{ ")
     if " - " in names:
-        first, last = (_operand(each) for each in names.split(" - "))
+        first, last = (operand_of(each) for each in names.split(" - "))
         span = range(int(first.register[1:]), int(last.register[1:]) + 1)
         moved = [first._replace(register=f"v{number}") for number in span]
     else:
-        moved = [_operand(each) for each in names.split(",")]
+        moved = [operand_of(each) for each in names.split(",")]
     registers = tuple(each.register for each in moved)
-    masks = [_operand(each).register for each in words if re.match(r"p\d", each)]
+    masks = [operand_of(each).register for each in words if re.match(r"p\d", each)]
     store = mnemonic.startswith("st")
     replicates = mnemonic[:3] == "ld1" and mnemonic[3:4] == "r"
     bits, element = moved[0].bits, moved[0].element
     single = bool(lane)
     interleaved = mnemonic[2:3] in "234"
     size = element // 8 if single or replicates else max(bits, 128) // 8 * len(moved)
-    memory, steps, effect = _memory(words, size)
+    memory, steps, effect = memory_of(words, size)
     if store:
         operation = _O.STORE_INTERLEAVED if interleaved or single else _O.STORE
     else:
@@ -279,7 +193,7 @@ def _listed(text: str, mnemonic: str, words: Sequence[str]) -> Instruction:
 # ---------------------------------------------------------------- registers
 
 
-def _moved(text: str, mnemonic: str, found: Sequence[_Operand]) -> Instruction:
+def _moved(text: str, mnemonic: str, found: Sequence[Operand]) -> Instruction:
     """Return a move from, to, or between vector registers."""
     target, source = found[0], found[-1]
     lane_in, lane_out = "[" in target.text, "[" in source.text
@@ -310,7 +224,7 @@ def _moved(text: str, mnemonic: str, found: Sequence[_Operand]) -> Instruction:
 
 
 def _vector(
-    text: str, mnemonic: str, operation: Operation, found: Sequence[_Operand]
+    text: str, mnemonic: str, operation: Operation, found: Sequence[Operand]
 ) -> Instruction:
     target = found[0]
     general = [each.kind in ("x", "w") for each in found]
@@ -357,7 +271,7 @@ def _zero(text: str) -> bool:
 
 
 def _integer(
-    text: str, mnemonic: str, operation: Operation, found: Sequence[_Operand]
+    text: str, mnemonic: str, operation: Operation, found: Sequence[Operand]
 ) -> Instruction:
     if operation in FREE:
         return _made(text, mnemonic, operation, 0)
@@ -367,7 +281,7 @@ def _integer(
             mnemonic=mnemonic,
             operation=operation,
             parts=(Part(operation, 0),),
-            memory=_memory(text.partition(" ")[2].split(", ", 1)[1:], 64)[0]
+            memory=memory_of(text.partition(" ")[2].split(", ", 1)[1:], 64)[0]
             if "[" in text
             else None,
         )
@@ -401,7 +315,7 @@ def _integer(
     )
 
 
-def _effect(mnemonic: str, found: Sequence[_Operand]) -> Effect | None:
+def _effect(mnemonic: str, found: Sequence[Operand]) -> Effect | None:
     """Return what an instruction does to whole numbers, where that is simple."""
     if mnemonic in ("mov", "movz") and len(found) == 2:
         target, source = found
