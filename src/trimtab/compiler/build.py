@@ -19,7 +19,8 @@ from trimtab.compiler.tune import Family, Ranking, families_of, family_of, rank
 from trimtab.compiler.tvm.link import as_text, find_linker, object_of, signatures_of
 from trimtab.compiler.tvm.lower import Compiled, compile_kernels, target_of
 from trimtab.graph.execute import Executor, run_node
-from trimtab.graph.types import Graph, Ref
+from trimtab.graph.operators import OPERATORS, Family
+from trimtab.graph.types import Graph, Node, Ref
 from trimtab.hardware.cores import microarchitecture
 from trimtab.hardware.machine import Machine
 from trimtab.runtime.program import Code, Program, Target
@@ -86,12 +87,20 @@ def known_values(
     executor = Executor(graph, weights)
     found = {ref: each.detach() for ref, each in executor.constants.items()}
     for node in graph.nodes:
-        reads = node.inputs
-        if Ref(node.name) in found or not reads or any(r not in found for r in reads):
+        if Ref(node.name) in found or any(ref not in found for ref in node.inputs):
+            continue
+        if not node.inputs and not _is_fixed(node):
             continue
         results = run_node(node, found)
         found.update((Ref(node.name, i), each) for i, each in enumerate(results))
     return found
+
+
+def _is_fixed(node: Node) -> bool:
+    """Whether an operator without inputs gives the same at every call."""
+    return OPERATORS[node.op].family is Family.CREATE and not any(
+        word in node.op for word in ("rand", "empty", "bernoulli")
+    )
 
 
 def build(

@@ -38,6 +38,7 @@ from trimtab.compiler.loops import (
     Loop,
     Number,
     Prefetch,
+    Require,
     Select,
     Statement,
     Store,
@@ -307,6 +308,8 @@ def _statements(
                 done = If(condition, tuple(_statements(body, counter)))
             case Prefetch(buffer, indices):
                 done = Prefetch(buffer, tuple(map(plain, indices)))
+            case Require(condition, message):
+                done = Require(plain(condition), message)
             case _:
                 done = each
         yield from lets

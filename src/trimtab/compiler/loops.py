@@ -43,6 +43,7 @@ __all__ = [
     "Loop",
     "Number",
     "Prefetch",
+    "Require",
     "Select",
     "Statement",
     "Store",
@@ -302,6 +303,15 @@ class If(Statement):
 
 @final
 @dataclass(frozen=True, slots=True)
+class Require(Statement):
+    """End the call with an error unless the condition holds."""
+
+    condition: Expr
+    message: str
+
+
+@final
+@dataclass(frozen=True, slots=True)
 class Prefetch(Statement):
     """Ask for the cache line of an element ahead of its use."""
 
@@ -450,6 +460,8 @@ def _lines(statements: Sequence[Statement], indent: str) -> Iterator[str]:
             case If(condition, body):
                 yield f"{indent}if {condition}:"
                 yield from _lines(body, indent + "  ")
+            case Require(condition, message):
+                yield f"{indent}require {condition}: {message}"
             case Prefetch(buffer, indices):
                 place = ", ".join(map(str, indices))
                 yield f"{indent}prefetch {buffer.name}[{place}]"

@@ -493,6 +493,12 @@ class Planner:
         )
         self.values[group.output] = target
 
+    def uses(self, ref: Ref) -> bool:
+        """Whether anything reads a value."""
+        return ref in self.graph.outputs or any(
+            ref in node.inputs for node in self.graph.nodes
+        )
+
     def finish(self, group: Group, value: Value, *, fused: bool = True) -> None:
         """Note where the result of a group's anchor stands.
 

@@ -25,8 +25,10 @@ from trimtab.compiler.spaces import (
     contraction_model,
     depthwise,
     elementwise,
+    embedding,
     normalize,
     pool,
+    recurrent,
     reduce,
     softmax,
     winograd,
@@ -37,8 +39,10 @@ from trimtab.compiler.spaces.attention import Attention
 from trimtab.compiler.spaces.contraction import Contraction
 from trimtab.compiler.spaces.depthwise import Depthwise
 from trimtab.compiler.spaces.elementwise import Elementwise
+from trimtab.compiler.spaces.embedding import Embedding
 from trimtab.compiler.spaces.normalize import Normalize
 from trimtab.compiler.spaces.pool import Pool
+from trimtab.compiler.spaces.recurrent import Recurrent
 from trimtab.compiler.spaces.reduce import Reduce
 from trimtab.compiler.spaces.softmax import Softmax
 from trimtab.hardware.machine import Machine
@@ -227,8 +231,10 @@ _FAMILIES: Mapping[type, tuple[Family, ...]] = {
             (Attention, "attention", attention),
             (Depthwise, "depthwise", depthwise),
             (Elementwise, "elementwise", elementwise),
+            (Embedding, "embedding", embedding),
             (Normalize, "normalize", normalize),
             (Pool, "pool", pool),
+            (Recurrent, "recurrent", recurrent),
             (Reduce, "reduce", reduce),
             (Softmax, "softmax", softmax),
         )

@@ -82,6 +82,14 @@ class AbstractLibrary(ABC):
 
 
 def _failed(function: str, said: str) -> ExecutionError:
+    kind, _, text = said.strip().partition(": ")
+    if kind == "ValueError":  # a kernel refuses what it was given
+        return ExecutionError(
+            f"kernel {function!r}",
+            rule=text,
+            where="a compiled library",
+            remedy="check the values of the inputs",
+        )
     return ExecutionError(
         f"kernel {function!r}",
         rule=said.strip() or "it returned an error",

@@ -9,7 +9,15 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from trimtab.compiler.groups import Group
-from trimtab.compiler.lowerings import attention, convolution, images, product, rows
+from trimtab.compiler.lowerings import (
+    attention,
+    convolution,
+    images,
+    product,
+    recurrent,
+    rows,
+    tables,
+)
 from trimtab.compiler.plan import Planner
 
 __all__ = ["LOWERINGS"]
@@ -19,6 +27,8 @@ LOWERINGS: Mapping[str, Callable[[Planner, Group], bool]] = {
     **convolution.LOWERINGS,
     **images.LOWERINGS,
     **product.LOWERINGS,
+    **recurrent.LOWERINGS,
     **rows.LOWERINGS,
+    **tables.LOWERINGS,
 }
 """By the anchor's operator."""

@@ -1,8 +1,7 @@
 """Rows of a table, by number: each by itself, or pooled in bags.
 
-A number outside the table reads its first or last row: no memory outside is touched,
-whatever the indices are. PyTorch refuses such a number; `check_indices` does so before
-the call, which costs less than the rows it guards.
+A number outside the table ends the call with an error, as in PyTorch, before a row is
+read; besides, no number reads memory outside the table.
 
 The schedule: a row is copied or summed in vectors. Bags of equal size are loops; where
 offsets say which indices belong to a bag, one loop takes a step for each index and each
@@ -18,6 +17,7 @@ from typing import Any, Literal, NamedTuple, final
 
 from trimtab.compiler.layout import Layout
 from trimtab.compiler.loops import (
+    Binary,
     Buffer,
     Cast,
     Expr,
@@ -26,6 +26,7 @@ from trimtab.compiler.loops import (
     Kind,
     Local,
     Number,
+    Require,
     Select,
     Statement,
     Store,
@@ -41,9 +42,7 @@ from trimtab.compiler.spaces.parts import (
     repeat,
     strips,
 )
-from trimtab.errors import UsageError
-
-__all__ = ["Embedding", "Point", "check_indices", "kernel", "points"]
+__all__ = ["Embedding", "Point", "kernel", "points"]
 
 _ITEM_BYTES = {"int64": 8, "int32": 4}
 
@@ -123,33 +122,6 @@ class Point(NamedTuple):
     parallel: bool = False
 
 
-def check_indices(indices: Any, rows: int, *, where: str) -> None:
-    """Refuse numbers that are not in a table.
-
-    Args:
-        indices: a tensor or array of whole numbers.
-        rows: of the table.
-        where: module path of the table, for the message.
-
-    Raises:
-        UsageError: a number is outside.
-
-    Example:
-        >>> import numpy as np
-        >>> check_indices(np.array([0, 2]), 3, where="embedding")
-    """
-    if not len(indices):
-        return
-    low, high = int(indices.min()), int(indices.max())
-    if low < 0 or high >= rows:
-        raise UsageError(
-            f"row {low if low < 0 else high}",
-            rule=f"a table of {rows} rows has those from 0 to {rows - 1}",
-            where=where,
-            remedy="give indices inside the table",
-        )
-
-
 def points(work: Embedding, *, lanes: int, threads: int) -> list[Point]:
     """Return legal schedules, the one a rule of thumb prefers first.
 
@@ -223,6 +195,7 @@ class _Writer:
             body = self.equal_bags(work.length)
         else:
             body = self.bags_of_offsets()
+        body = (*self.checked(), *body)
         return Kernel(
             name=name,
             parameters=(
@@ -236,6 +209,15 @@ class _Writer:
         )
 
     # ------------------------------------------------------------ pieces
+
+    def checked(self) -> list[Statement]:
+        """Return the refusal of numbers outside the table, ahead of everything."""
+        rows = self.work.table.shape[0]
+        at = counter(self.name("i"), self.work.count)
+        index = self.indices[at]
+        inside = Binary("and", index.at_least(0), index.less(rows))
+        message = f"a table of {rows} rows has no row of a number that was given"
+        return repeat(at, self.work.count, [Require(inside, message)])
 
     def row(self, index: Expr) -> Expr:
         """Return the number of a row, moved into the table."""

@@ -30,6 +30,7 @@ from trimtab.compiler.loops import (
     Loop,
     Number,
     Prefetch,
+    Require,
     Select,
     Statement,
     Store,
@@ -140,6 +141,13 @@ class _Translator:
                 )
             case If(condition, body):
                 return tirx.IfThenElse(self.expr(condition), self.one(body), None)
+            case Require(condition, message):
+                # TVM's wrapper names its arguments in another order than it hands on.
+                return tirx.AssertStmt(
+                    self.expr(condition),
+                    tvm.ir.StringImm("ValueError"),
+                    [tvm.ir.StringImm(message)],
+                )
             case Prefetch(buffer, indices):
                 address = tirx.address_of(
                     tirx.BufferLoad(

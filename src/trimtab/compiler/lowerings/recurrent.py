@@ -1,0 +1,249 @@
+"""LSTM, GRU and plain recurrent layers: a product for all steps, then the recurrence."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
+
+import torch
+
+from trimtab.compiler.formula import IDENTITY
+from trimtab.compiler.groups import Group
+from trimtab.compiler.layout import Layout, row_major
+from trimtab.compiler.lowerings.constants import weight_of
+from trimtab.compiler.plan import Packing, Planner, Value
+from trimtab.compiler.spaces import recurrent
+from trimtab.compiler.spaces.contraction import Contraction
+from trimtab.compiler.spaces.recurrent import Recurrent
+from trimtab.graph.types import Ref
+
+__all__ = ["LOWERINGS"]
+
+_CELLS: Mapping[str, recurrent.Cell] = {
+    "aten.lstm.input": "lstm",
+    "aten.gru.input": "gru",
+    "aten.rnn_tanh.input": "tanh",
+    "aten.rnn_relu.input": "relu",
+}
+
+
+def _layers(planner: Planner, group: Group) -> bool:
+    node = group.anchor
+    assert node is not None
+    arguments = node.arguments
+    source, params = arguments["input"], arguments["params"]
+    if not isinstance(source, Ref) or source not in planner.values:
+        return False
+    if not isinstance(params, tuple) or node.output.dtype != "float32":
+        return False
+    tensors: list[torch.Tensor] = []
+    for each in params:
+        if not isinstance(each, Ref) or each not in planner.constants:
+            return False
+        tensors.append(planner.constants[each].detach())
+    if len(planner.shape(source)) != 3 or not node.output.elements:
+        return False
+    biased = bool(arguments["has_biases"])
+    layers, two = arguments["num_layers"], bool(arguments["bidirectional"])
+    assert isinstance(layers, int)
+    each_has = 4 if biased else 2
+    directions = 2 if two else 1
+    if len(tensors) != layers * directions * each_has:
+        return False  # projections
+    builder = _Builder(planner, group, _CELLS[node.op], biased=biased)
+    return builder.run(tensors, layers, directions, source)
+
+
+class _Builder:
+    """Adds the tasks of stacked layers."""
+
+    def __init__(
+        self, planner: Planner, group: Group, cell: recurrent.Cell, *, biased: bool
+    ) -> None:
+        assert group.anchor is not None
+        self.planner, self.group, self.node = planner, group, group.anchor
+        self.cell, self.biased = cell, biased
+        self.first = bool(self.node.arguments["batch_first"])
+        self.hidden = self.node.outputs[1].shape[2] if self.node.outputs[1] else 0
+
+    def run(
+        self, tensors: list[torch.Tensor], layers: int, directions: int, source: Ref
+    ) -> bool:
+        planner, node = self.planner, self.node
+        value = planner.dense(source)
+        count = 2 if self.cell == "lstm" else 1
+        initial = self.initial(count)
+        states = [
+            planner.fresh(row_major((layers * directions, self.samples, self.hidden)))
+            for _ in range(count)
+        ]
+        each_has = 4 if self.biased else 2
+        for layer in range(layers):
+            width = directions * self.hidden
+            target = planner.fresh(row_major(self.outer(width)))
+            for direction in range(directions):
+                place = layer * directions + direction
+                some = tensors[each_has * place : each_has * (place + 1)]
+                half = replace(
+                    target,
+                    layout=target.layout.slice_of(
+                        2, direction * self.hidden, self.hidden
+                    ),
+                )
+                self.layer(
+                    place,
+                    value,
+                    some,
+                    half,
+                    [self.state(each, place) for each in states],
+                    [self.state(each, place) for each in initial] if initial else [],
+                    backward=direction == 1,
+                )
+            value = target
+        for index, each in enumerate(states):
+            planner.values[Ref(node.name, index + 1)] = each
+        planner.finish(self.group, value, fused=False)
+        return True
+
+    @property
+    def samples(self) -> int:
+        """Sequences that are done side by side."""
+        return self.node.output.shape[0 if self.first else 1]
+
+    @property
+    def steps(self) -> int:
+        """Of a sequence."""
+        return self.node.output.shape[1 if self.first else 0]
+
+    def outer(self, width: int) -> tuple[int, int, int]:
+        """Return the shape of a sequence tensor, as the module orders it."""
+        if self.first:
+            return (self.samples, self.steps, width)
+        return (self.steps, self.samples, width)
+
+    def by_steps(self, layout: Layout) -> Layout:
+        """Return a layout of a sequence tensor as ``(T, N, width)``."""
+        if not self.first:
+            return layout
+        (a, b, width), (sa, sb, sw) = layout.shape, layout.strides
+        return replace(layout, shape=(b, a, width), strides=(sb, sa, sw))
+
+    def initial(self, count: int) -> list[Value | torch.Tensor]:
+        """Return the first states; empty where they are known to be zero."""
+        given = self.node.arguments["hx"]
+        refs = given if isinstance(given, tuple) else (given,)
+        found: list[Value | torch.Tensor] = []
+        for ref in refs[:count]:
+            assert isinstance(ref, Ref)
+            known = self.planner.constants.get(ref)
+            found.append(self.planner.dense(ref) if known is None else known.detach())
+        if all(isinstance(each, torch.Tensor) and not each.any() for each in found):
+            return []
+        return found
+
+    def state(self, value: Value | torch.Tensor, place: int) -> Value | Packing:
+        """Return the state of one direction of one layer."""
+        if isinstance(value, torch.Tensor):
+            part = value[place].contiguous()
+            return Packing(
+                key=f"{self.node.name}.first.{place}.{id(value)}",
+                order=lambda point: "",
+                make=lambda point: part.view(-1),
+            )
+        layout = value.layout.slice_of(0, place, 1)
+        (_, n, h), (_, sn, sh) = layout.shape, layout.strides
+        inner = replace(layout, shape=(n, h), strides=(sn, sh))
+        return replace(value, layout=inner)
+
+    def layer(
+        self,
+        place: int,
+        value: Value,
+        tensors: list[torch.Tensor],
+        target: Value,
+        last: list[Value | Packing],
+        first: list[Value | Packing],
+        *,
+        backward: bool,
+    ) -> None:
+        planner = self.planner
+        weight, hidden = tensors[:2]
+        gates = planner.fresh(row_major(self.outer(weight.shape[0])))
+        self.product(place, value, weight, tensors[2:3], gates)
+        state = last[0]
+        assert isinstance(state, Value)
+        start = first[0].layout if first and isinstance(first[0], Value) else None
+        if first and start is None:
+            start = row_major((self.samples, self.hidden))
+        work = Recurrent(
+            cell=self.cell,
+            gates=self.by_steps(gates.layout),
+            output=self.by_steps(target.layout),
+            initial=start,
+            final=state.layout,
+            bias=self.biased,
+            backward=backward,
+        )
+        lanes = planner.lanes
+
+        def pack(point: Any) -> torch.Tensor:
+            blocks = hidden.view(work.count, work.hidden, work.hidden)
+            parts = [
+                blocks[:, begin : begin + units].permute(2, 0, 1).reshape(-1)
+                for begin, units in recurrent.pack_order(work, point.vectors, lanes)
+            ]
+            return torch.cat(parts).contiguous()
+
+        weights = Packing(
+            key=f"{self.node.name}.hidden.{place}",
+            order=lambda point: f"{point.vectors}x{lanes}",
+            make=pack,
+        )
+        bias = [self.flat(f"bias.{place}", tensors[3])] if self.biased else []
+        planner.add(
+            work, (gates, weights, *bias, *first, *last, target), (self.node,)
+        )
+
+    def product(
+        self,
+        place: int,
+        value: Value,
+        weight: torch.Tensor,
+        bias: list[torch.Tensor],
+        gates: Value,
+    ) -> None:
+        """Add the input's part of the gates for all steps."""
+
+        def samples(layout: Layout) -> Layout:
+            (a, b, width), (sa, sb, sw) = layout.shape, layout.strides
+            return Layout(
+                shape=(a, width, 1, b),
+                strides=(sa, sw, 0, sb),
+                size=layout.size,
+                offset=layout.offset,
+            )
+
+        work = Contraction(
+            input=samples(value.layout),
+            output=samples(gates.layout),
+            formula=IDENTITY,
+            bias=bool(bias),
+        )
+        packed = weight_of(self.group, work, weight[:, :, None, None], self.planner.lanes)
+        packed = replace(packed, key=f"{self.node.name}.input.{place}")
+        extra = [self.flat(f"input_bias.{place}", bias[0])] if bias else []
+        self.planner.add(work, (value, packed, *extra, gates), (self.node,))
+
+    def flat(self, what: str, tensor: torch.Tensor) -> Packing:
+        return Packing(
+            key=f"{self.node.name}.{what}",
+            order=lambda point: "",
+            make=lambda point: tensor.contiguous().view(-1),
+        )
+
+
+LOWERINGS: Mapping[str, Callable[[Planner, Group], bool]] = dict.fromkeys(
+    _CELLS, _layers
+)
+"""By the anchor's operator."""
