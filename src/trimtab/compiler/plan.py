@@ -8,6 +8,7 @@ what there is. What each operator becomes stands in `trimtab.compiler.lowerings`
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, final
@@ -21,7 +22,7 @@ from trimtab.compiler.spaces.elementwise import Elementwise
 from trimtab.compiler.windows import window_of
 from trimtab.errors import ExecutionError
 from trimtab.graph.execute import run_node
-from trimtab.graph.types import Graph, Node, Ref, TensorType
+from trimtab.graph.types import ConstantKind, Graph, Node, Ref, TensorType
 
 __all__ = [
     "FallbackTask",
@@ -158,10 +159,16 @@ class Planner:
     places: dict[Ref, tuple[Ref, int]] = field(default_factory=dict)
     whole: dict[Ref, Value] = field(default_factory=dict)
     constants: dict[Ref, torch.Tensor] = field(init=False)
+    owned: set[Ref] = field(init=False)
     memories: int = 0
 
     def __post_init__(self) -> None:
         self.constants = dict(self.grouping.constants)
+        self.owned = {
+            Ref(each.name)
+            for each in self.graph.constants
+            if each.kind is not ConstantKind.TENSOR
+        }
 
     # ------------------------------------------------------------ the whole
 
@@ -369,8 +376,12 @@ class Planner:
 
     def constant(self, ref: Ref) -> Packing:
         tensor = self.constants[ref]
+        key = str(ref)
+        if ref not in self.owned:  # it may differ between batch sizes
+            raw = tensor.detach().contiguous().view(-1).view(torch.uint8)
+            key += f".{hashlib.sha256(raw.numpy().data).hexdigest()[:12]}"
         return Packing(
-            key=str(ref),
+            key=key,
             order=lambda point: "",
             make=lambda point: tensor.contiguous().view(-1),
         )
