@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple, final
+from typing import Literal, NamedTuple, final
 
 from trimtab.compiler.layout import Layout
 from trimtab.compiler.loops import (
@@ -42,6 +42,7 @@ from trimtab.compiler.spaces.parts import (
     repeat,
     strips,
 )
+
 __all__ = ["Embedding", "Point", "kernel", "points"]
 
 _ITEM_BYTES = {"int64": 8, "int32": 4}
@@ -217,7 +218,7 @@ class _Writer:
         index = self.indices[at]
         inside = Binary("and", index.at_least(0), index.less(rows))
         message = f"a table of {rows} rows has no row of a number that was given"
-        return repeat(at, self.work.count, [Require(inside, message)])
+        return list(repeat(at, self.work.count, [Require(inside, message)]))
 
     def row(self, index: Expr) -> Expr:
         """Return the number of a row, moved into the table."""

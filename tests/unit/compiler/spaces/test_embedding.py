@@ -1,6 +1,5 @@
 """Rows of a table and bags of them against PyTorch."""
 
-import numpy as np
 import pytest
 import torch
 from torch.nn import functional as F
@@ -10,11 +9,9 @@ from trimtab.compiler.loops import Kind, Loop, walk
 from trimtab.compiler.spaces.embedding import (
     Embedding,
     Point,
-    check_indices,
     kernel,
     points,
 )
-from trimtab.errors import UsageError
 
 LANES = 8
 ROWS = 50
@@ -51,11 +48,17 @@ def test_into_a_wider_buffer(check) -> None:
     _every(work, (table.view(-1), indices), check, F.embedding(indices, table))
 
 
-def test_an_index_outside_reads_inside(check) -> None:
+@pytest.mark.parametrize("outside", [-1, 4, 2**40, -(2**40)])
+def test_a_number_outside_ends_the_call_before_a_row_is_written(outside, check) -> None:
     table = torch.randn(4, 8)
-    indices = torch.tensor([-1, 4, 2**40, -(2**40), 1])
-    work = Embedding(table=row_major((4, 8)), output=row_major((5, 8)), count=5)
-    _every(work, (table.view(-1), indices), check, table[[0, 3, 3, 0, 1]])
+    indices = torch.tensor([1, 2, outside])
+    work = Embedding(table=row_major((4, 8)), output=row_major((3, 8)), count=3)
+    point = points(work, lanes=LANES, threads=1)[0]
+    call = check.compile_all([kernel(work, point, lanes=LANES, threads=1, name="k")])
+    output = torch.full((3 * 8,), 7.0)
+    with pytest.raises(Exception, match="a table of 4 rows has no row of a number"):
+        call("k", table.view(-1), indices, output)
+    assert torch.equal(output, torch.full((3 * 8,), 7.0))
 
 
 @pytest.mark.parametrize("pool", ["sum", "mean", "max"])
@@ -147,19 +150,6 @@ def test_offsets_that_make_no_sense_touch_nothing_outside(check) -> None:
     # `run` sees what is written; the first bag takes all that there is.
     found = check.run(written, (table.view(-1), indices, offsets), work.output)
     check.close(found[0], table[indices].double().sum(0))
-
-
-def test_indices_are_checked() -> None:
-    check_indices(torch.tensor([0, 3, 2]), 4, where="embedding")
-    check_indices(np.array([[0, 1], [3, 0]]), 4, where="embedding")
-    check_indices(torch.tensor([], dtype=torch.int64), 4, where="embedding")
-    for indices, row in (([0, 4], 4), ([5, -2], -2)):
-        with pytest.raises(UsageError) as caught:
-            check_indices(torch.tensor(indices), 4, where="model.embedding")
-        assert str(caught.value) == (
-            f"row {row}: a table of 4 rows has those from 0 to 3 (model.embedding). "
-            "Give indices inside the table."
-        )
 
 
 def test_what_it_asks_for() -> None:
