@@ -164,7 +164,11 @@ class Compilation:
             )
         }
         if not works:
-            names = [task.module for task in planned.tasks if isinstance(task, Task)]
+            names = [
+                task.module
+                for task in planned.tasks
+                if isinstance(task, Task) and task.module
+            ]
             near = difflib.get_close_matches(which, names, n=3, cutoff=0.4)
             raise UsageError(
                 f"an explanation of {which!r}",

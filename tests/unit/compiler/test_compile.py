@@ -1,0 +1,101 @@
+import pytest
+import torch
+from torch import nn
+
+from trimtab.errors import CaptureError, ExecutionError, MachineError, UsageError
+
+pytest.importorskip("tvm", reason="apache-tvm makes the machine code")
+
+from trimtab.compiler.compile import compile as compile_module  # noqa: E402
+from trimtab.compiler.compile import load_compiled, prepare  # noqa: E402
+
+
+@pytest.fixture
+def network():
+    torch.manual_seed(0)
+    return nn.Sequential(
+        nn.Conv2d(3, 8, 3, padding=1),
+        nn.ReLU(),
+        nn.Flatten(),
+        nn.Linear(8 * 4 * 4, 10),
+    ).eval()
+
+
+def _close(found, expected):
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
+
+
+def test_called_like_the_module_saved_and_loaded(network, tmp_path, monkeypatch):
+    monkeypatch.setenv("TRIMTAB_CACHE", str(tmp_path / "cache"))
+    x = torch.randn(2, 3, 4, 4)
+    fast = compile_module(network, (x,), machine="milan")
+    with torch.no_grad():
+        _close(fast(x), network(x))
+        _close(fast(x + 1), network(x + 1))
+    assert {task["family"] for task in fast.report["tasks"]} >= {"contraction"}
+    assert fast.report["latency_s"] > 0
+    fast.save(tmp_path / "net.trimtab")
+    again = load_compiled(tmp_path / "net.trimtab")
+    assert torch.equal(again(x), fast(x))
+    with pytest.raises(ExecutionError, match="compiled for"):
+        fast(torch.randn(3, 3, 4, 4))
+
+
+def test_a_second_call_finds_schedules_and_code(network, tmp_path, monkeypatch):
+    monkeypatch.setenv("TRIMTAB_CACHE", str(tmp_path))
+    x = torch.randn(1, 3, 4, 4)
+    first = compile_module(network, (x,), machine="milan")
+    files = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.bin")}
+    assert files
+    monkeypatch.setattr("trimtab.compiler.build.rank", None)  # nothing is searched
+    second = compile_module(network, (x,), machine="milan")
+    assert second.report == first.report
+    assert torch.equal(second(x), first(x))
+
+
+def test_batches_share_constants(network):
+    fast = compile_module(
+        network,
+        (torch.zeros(1, 3, 4, 4),),
+        machine="milan",
+        batch_sizes=[4, 1],
+        cache=False,
+    )
+    names = {name.partition("|")[0] for name in fast.constants}
+    assert len(names) == len(fast.constants), "each weight is packed once"
+    for batch in (1, 3, 4, 9):
+        x = torch.randn(batch, 3, 4, 4)
+        with torch.no_grad():
+            _close(fast(x), network(x))
+    assert fast.plan_for(9).buckets == (4, 4, 1)
+
+
+def test_the_same_seed_gives_the_same_code(network):
+    x = (torch.zeros(1, 3, 4, 4),)
+    first = prepare(network, x, machine="milan", cache=False)
+    second = prepare(network, x, machine="milan", cache=False)
+    assert first.built.code == second.built.code
+    assert first.report == second.report
+
+
+def test_a_machine_that_is_not_here(network, tmp_path):
+    made = prepare(network, (torch.zeros(1, 3, 4, 4),), machine="graviton2", cache=False)
+    assert made.report["llvm_cpu"] == "neoverse-n1"
+    made.network().save(tmp_path / "arm.trimtab")
+    text = made.explain("0")[0]
+    for said in ("schedule", "registers", "bytes touched", "fmla", "limits in cycles"):
+        assert said in text, said
+    with pytest.raises(UsageError, match=r"'conv1': no kernel.*Name one of 0"):
+        made.explain("conv1")
+
+
+def test_bad_input(network):
+    x = (torch.zeros(1, 3, 4, 4),)
+    with pytest.raises(CaptureError, match="training"):
+        compile_module(network.train(), x, machine="milan")
+    network.eval()
+    with pytest.raises(MachineError, match="CPUs only"):
+        compile_module(network, x, machine="h100")
+    for sizes in ([], [0, 2]):
+        with pytest.raises(UsageError, match="none below 1"):
+            compile_module(network, x, machine="milan", batch_sizes=sizes)

@@ -1,0 +1,35 @@
+import json
+
+import pytest
+import torch
+from torch import nn
+
+pytest.importorskip("tvm", reason="apache-tvm makes the machine code")
+
+from trimtab.compiler.compile import prepare  # noqa: E402
+
+
+def test_every_task_is_in_it_with_limits_and_reasons():
+    class Sorted(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.linear = nn.Linear(4, 6)
+
+        def forward(self, x):
+            return torch.sort(self.linear(x))[0]
+
+    made = prepare(
+        Sorted().eval(), (torch.zeros(3, 4),), machine="milan", cache=False
+    )
+    report = made.report
+    assert json.loads(json.dumps(report)) == report
+    linear, *others = report["tasks"]
+    assert linear["module"] == "linear"
+    assert linear["family"] == "contraction"
+    assert linear["latency_s"] == max(linear["limits_s"].values())
+    assert linear["limits_s"][linear["bottleneck"]] == linear["latency_s"]
+    assert linear["judged"] >= 1
+    assert set(linear["schedule"]) >= {"rows", "columns", "vectors", "order"}
+    assert "aten.sort.default" in {task["op"] for task in others}
+    total = sum(task["latency_s"] or 0.0 for task in report["tasks"])
+    assert report["latency_s"] == pytest.approx(total)

@@ -1,0 +1,51 @@
+import pytest
+
+pytest.importorskip("tvm", reason="apache-tvm makes the machine code")
+
+from trimtab.compiler.step import STAGE, Settings, sections_of  # noqa: E402
+
+
+def test_a_run_leaves_a_network_that_loads(trimtab, tmp_path):
+    (tmp_path / "plan.toml").write_text(
+        'name = "small"\nnetwork = "zoo:lenet5"\nmachine = "milan"\noutput = "out"\n'
+        "[budget]\nlatency_s = \"1s\"\n[compile]\nbatch_sizes = [2]\n"
+    )
+    done = trimtab("run", "plan.toml")
+    assert done.returncode == 0, done.stderr
+    assert "no candidate was run" in done.stdout
+    import torch
+
+    from trimtab.compiler.compile import load_compiled
+
+    network = load_compiled(tmp_path / "out" / "small.trimtab")
+    assert network(torch.zeros(3, 1, 32, 32)).shape == (3, 10)
+    page = (tmp_path / "out" / "report.html").read_text("utf-8")
+    assert "Kernels" in page
+
+
+def test_bad_settings_name_the_table(trimtab, tmp_path):
+    (tmp_path / "plan.toml").write_text(
+        'name = "small"\nnetwork = "zoo:lenet5"\nmachine = "milan"\noutput = "out"\n'
+        "[compile]\nbatch_sizes = [0]\n"
+    )
+    done = trimtab("run", "plan.toml")
+    assert done.returncode == 1
+    assert "[compile]" in done.stderr
+    assert not (tmp_path / "out" / "small.trimtab").exists()
+
+
+def test_sections_list_what_has_no_kernel():
+    task = {
+        "nodes": ["a"], "module": "m", "op": None, "family": "contraction",
+        "schedule": {"rows": 1}, "latency_s": 2e-3, "limits_s": {"compute": 2e-3},
+        "bottleneck": "compute", "judged": 5,
+        "rejected": [{"schedule": {"rows": 2}, "reason": "3 accesses of spilled"}],
+    }  # fmt: skip
+    other = {**task, "op": "aten.sort.default", "latency_s": None, "schedule": None}
+    report = {"kernels": 1, "tasks": [task, other]}
+    (section,) = sections_of(report, "a machine")
+    assert "1 task(s) have no kernel and run by PyTorch: aten.sort.default" in section.text
+    table = section.figures[1]
+    assert table.rows[0][0] == "m"
+    assert table.rows[0][-1] == "3 accesses of spilled"
+    assert (STAGE.settings, Settings().batch_sizes) == (Settings, ())
