@@ -35,9 +35,7 @@ def compile_network(
     ],
     inputs: Annotated[
         list[str] | None,
-        typer.Option(
-            "--input", help="SHAPE or NAME=DTYPE[SHAPE]; repeat for several."
-        ),
+        typer.Option("--input", help="SHAPE or NAME=DTYPE[SHAPE]; repeat for several."),
     ] = None,
     weights: Annotated[
         Path | None, typer.Option(help="A .safetensors file to load.")
@@ -111,9 +109,7 @@ def compile_network(
     out = console()
     rows = _rows(report)
     columns = [
-        (title, unit, key)
-        for title, unit, key, width in _COLUMNS
-        if out.width >= width
+        (title, unit, key) for title, unit, key, width in _COLUMNS if out.width >= width
     ]
     out.print(
         table(

@@ -1,4 +1,4 @@
-"""A network compiled: groups, tasks, schedules, machine code, a program a batch size."""
+"""A network compiled: tasks, schedules, machine code, a program a batch size."""
 
 from __future__ import annotations
 
@@ -13,13 +13,15 @@ from trimtab.compiler.cache import Cache, key_of
 from trimtab.compiler.emit import Chosen, emit
 from trimtab.compiler.groups import group
 from trimtab.compiler.model import Timing, timing_of
-from trimtab.compiler.plan import Packing, Plan, Task, plan
+from trimtab.compiler.plan import plan
 from trimtab.compiler.reading import read
+from trimtab.compiler.tasks import Packing, Plan, Task
 from trimtab.compiler.tune import Family, Ranking, families_of, family_of, rank
 from trimtab.compiler.tvm.link import as_text, find_linker, object_of, signatures_of
 from trimtab.compiler.tvm.lower import Compiled, compile_kernels, target_of
 from trimtab.graph.execute import Executor, run_node
-from trimtab.graph.operators import OPERATORS, Family
+from trimtab.graph.operators import OPERATORS
+from trimtab.graph.operators import Family as Kind
 from trimtab.graph.types import Graph, Node, Ref
 from trimtab.hardware.cores import microarchitecture
 from trimtab.hardware.machine import Machine
@@ -83,7 +85,7 @@ class Built:
 def known_values(
     graph: Graph, weights: Mapping[str, torch.Tensor]
 ) -> dict[Ref, torch.Tensor]:
-    """Return what does not depend on the input: constants and what follows from them."""
+    """Return what does not depend on the input: constants, what follows from them."""
     executor = Executor(graph, weights)
     found = {ref: each.detach() for ref, each in executor.constants.items()}
     for node in graph.nodes:
@@ -98,7 +100,7 @@ def known_values(
 
 def _is_fixed(node: Node) -> bool:
     """Whether an operator without inputs gives the same at every call."""
-    return OPERATORS[node.op].family is Family.CREATE and not any(
+    return OPERATORS[node.op].family is Kind.CREATE and not any(
         word in node.op for word in ("rand", "empty", "bernoulli")
     )
 
@@ -136,9 +138,7 @@ def build(
     tuned = tuner.tune(plans)
     constants: dict[str, torch.Tensor] = {}
     kernels = {work: each.chosen for work, each in tuned.items()}
-    programs = {
-        batch: emit(each, kernels, constants) for batch, each in plans.items()
-    }
+    programs = {batch: emit(each, kernels, constants) for batch, each in plans.items()}
     progress(0.95, "linking")
     return Built(
         plans=plans,
@@ -226,9 +226,7 @@ class _Tuner:
         orders: Mapping[str, str],
     ) -> Tuned:
         """Choose and compile the kernel of one work, or take it from the cache."""
-        wanted = sorted(
-            {orders[each.key] for each in packings if each.key in orders}
-        )
+        wanted = sorted({orders[each.key] for each in packings if each.key in orders})
         key = key_of(
             repr(work),
             machine=self.machine,
@@ -383,4 +381,3 @@ def _packings(planned: Plan) -> Iterator[tuple[Any, list[Packing]]]:
             some = [each for each in task.parameters if isinstance(each, Packing)]
             found.setdefault(task.work, []).extend(some)
     yield from found.items()
-

@@ -12,9 +12,9 @@ import torch
 from trimtab.compiler.build import Built, build
 from trimtab.compiler.cache import Cache
 from trimtab.compiler.explain import explain
-from trimtab.compiler.plan import Task
 from trimtab.compiler.report import report_of
 from trimtab.compiler.target import target_for
+from trimtab.compiler.tasks import Task
 from trimtab.errors import UsageError
 from trimtab.graph.capture import capture, weights_of
 from trimtab.graph.types import Graph
@@ -38,7 +38,7 @@ __all__ = [
 Progress = Callable[[float, str], None]
 
 
-def compile(  # noqa: A001 - it is what users call it: trimtab.compile
+def compile(
     model: nn.Module,
     example_inputs: Sequence[Any],
     example_keywords: Mapping[str, Any] | None = None,
@@ -177,8 +177,7 @@ class Compilation:
                 remedy=f"name one of {', '.join(dict.fromkeys(near or names[:5]))}",
             )
         return [
-            explain(self.built.tuned[work], self.machine, self.target)
-            for work in works
+            explain(self.built.tuned[work], self.machine, self.target) for work in works
         ]
 
 
@@ -220,10 +219,12 @@ def prepare(
     graphs: dict[int, Graph] = {}
     if batch_sizes is None:
         batch = _batch_of(example_inputs)
-        graphs[batch] = capture(model, example_inputs, keywords, name=title)
+        graphs[batch] = capture(model, tuple(example_inputs), keywords, name=title)
     else:
         for size in _checked(batch_sizes):
-            args = tuple(_resized(each, example_inputs, size) for each in example_inputs)
+            args = tuple(
+                _resized(each, example_inputs, size) for each in example_inputs
+            )
             kwargs = {
                 key: _resized(each, example_inputs, size)
                 for key, each in keywords.items()
@@ -339,7 +340,6 @@ def _resized(value: Any, inputs: Sequence[Any], size: int) -> Any:
         return value
     times = -(-size // batch)
     return value.repeat(times, *([1] * (value.dim() - 1)))[:size].contiguous()
-
 
 
 def load_compiled(path: str | Path, *, trust: bool = False) -> CompiledNetwork:

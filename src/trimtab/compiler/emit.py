@@ -10,7 +10,7 @@ import torch
 
 from trimtab.compiler.loops import Kernel
 from trimtab.compiler.memory import Arena, Lifetime, arrange
-from trimtab.compiler.plan import FallbackTask, Packing, Plan, Task, Value
+from trimtab.compiler.tasks import FallbackTask, Packing, Plan, Task, Value
 from trimtab.graph.types import ITEM_BYTES
 from trimtab.runtime.program import Argument, Call, Fallback, Program
 

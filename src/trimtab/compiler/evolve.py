@@ -85,7 +85,10 @@ def evolve(
                 continue
             seen[key] = np.inf
             point = knobs.make(
-                **{name: knobs.choices[name][i] for name, i in zip(names, key, strict=True)}
+                **{
+                    name: knobs.choices[name][i]
+                    for name, i in zip(names, key, strict=True)
+                }
             )
             if knobs.legal(point):
                 fresh.append((key, float(rate), point))

@@ -165,30 +165,34 @@ _LARGEST = (2.0 - 2.0**-23) * 2.0**127
 
 
 def _larger(g: dict[str, Any]) -> Expr:
-    return Select(_NUMBERS.at_least(g["self"]), maximum(g["self"], g["other"]), g["self"])
+    return Select(
+        _NUMBERS.at_least(g["self"]), maximum(g["self"], g["other"]), g["self"]
+    )
 
 
 def _smaller(g: dict[str, Any]) -> Expr:
-    return Select(_NUMBERS.at_least(g["self"]), minimum(g["self"], g["other"]), g["self"])
+    return Select(
+        _NUMBERS.at_least(g["self"]), minimum(g["self"], g["other"]), g["self"]
+    )
 
 
 _NUMBERS = Number(math.inf)
 # At least every number, but not NaN, which a minimum or maximum loses in its first.
 
 
-def _add(g: dict[str, Any]) -> Expr:
+def _add(g: dict[str, Any]) -> Any:
     return g["self"] + _scaled(g["other"], g.get("alpha"))
 
 
-def _sub(g: dict[str, Any]) -> Expr:
+def _sub(g: dict[str, Any]) -> Any:
     return g["self"] - _scaled(g["other"], g.get("alpha"))
 
 
-def _rsub(g: dict[str, Any]) -> Expr:
+def _rsub(g: dict[str, Any]) -> Any:
     return g["other"] - _scaled(g["self"], g.get("alpha"))
 
 
-def _scaled(value: Expr, alpha: Any) -> Expr:
+def _scaled(value: Any, alpha: Any) -> Any:
     if alpha is None or alpha == Number(1.0):
         return value
     return value * alpha
@@ -209,7 +213,7 @@ def _hardtanh(g: dict[str, Any]) -> Expr:
 
 
 def _gelu(g: dict[str, Any]) -> Expr:
-    x = g["self"]
+    x: Expr = g["self"]
     if g.get("approximate") == "tanh":
         inner = 0.7978845608028654 * (x + 0.044715 * x * x * x)
         return 0.5 * x * (1.0 + Call("tanh", (inner,)))
@@ -225,7 +229,13 @@ def _power(g: dict[str, Any]) -> Expr | None:
     if not isinstance(exponent, Number):
         return None
     x = g["self"]
-    simple = {2.0: x * x, 3.0: x * x * x, 0.5: Call("sqrt", (x,)), 1.0: x, -1.0: 1.0 / x}
+    simple = {
+        2.0: x * x,
+        3.0: x * x * x,
+        0.5: Call("sqrt", (x,)),
+        1.0: x,
+        -1.0: 1.0 / x,
+    }
     return simple.get(float(exponent.value))
 
 
@@ -296,4 +306,3 @@ _OPERATORS: Mapping[str, Callable[[dict[str, Any]], Expr | None]] = {
 def operators() -> tuple[str, ...]:
     """Return the operators that have a formula, as the graph names them."""
     return tuple(f"aten.{name}" for name in _OPERATORS)
-

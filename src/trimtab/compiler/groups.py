@@ -1,8 +1,8 @@
 """Which nodes of a graph one kernel computes.
 
-A group has at most one anchor (a convolution, a product, a pool ...) and the elementwise
-operators that follow it, fused into one formula. Batch normalisation after a
-convolution or dense layer goes into its weights, elsewhere it is a scale and a shift.
+A group has at most one anchor (a convolution, a product, a pool ...) and the
+elementwise operators that follow it, fused into one formula. Batch normalisation after
+a convolution or dense layer goes into its weights, elsewhere it is a scale and a shift.
 Views compute nothing. What depends on constants alone was computed before.
 """
 
@@ -22,7 +22,10 @@ if TYPE_CHECKING:
 
 __all__ = ["IDENTITIES", "SHOWING", "Affine", "Group", "Grouping", "group"]
 
-_NORMS = ("aten.batch_norm.default", "aten._native_batch_norm_legit_no_training.default")
+_NORMS = (
+    "aten.batch_norm.default",
+    "aten._native_batch_norm_legit_no_training.default",
+)
 IDENTITIES = (
     "aten.dropout.default",
     "aten.alias.default",
@@ -131,7 +134,9 @@ class _Grouper:
             if self.identity(node):
                 continue
             if node.view_of is not None or node.op in SHOWING:
-                self.open(Group(anchor=node, nodes=(node,), output=Ref(node.name), view=True))
+                self.open(
+                    Group(anchor=node, nodes=(node,), output=Ref(node.name), view=True)
+                )
             elif not (self.norm(node) or self.fuse(node)):
                 self.open(Group(anchor=node, nodes=(node,), output=Ref(node.name)))
         return Grouping(groups=tuple(self.groups), constants=self.constants)
@@ -203,7 +208,9 @@ class _Grouper:
         self.constants[scale] = affine.scale.float().view(shape)
         self.constants[shift] = affine.shift.float().view(shape)
         self.merge(
-            node, (source, scale, shift), lambda values: values[0] * values[1] + values[2]
+            node,
+            (source, scale, shift),
+            lambda values: values[0] * values[1] + values[2],
         )
         return True
 

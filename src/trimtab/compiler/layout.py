@@ -180,9 +180,7 @@ def row_major(shape: Sequence[int]) -> Layout:
     strides = [1] * len(shape)
     for axis in range(len(shape) - 2, -1, -1):
         strides[axis] = strides[axis + 1] * shape[axis + 1]
-    return Layout(
-        shape=tuple(shape), strides=tuple(strides), size=math.prod(shape)
-    )
+    return Layout(shape=tuple(shape), strides=tuple(strides), size=math.prod(shape))
 
 
 def packed(shape: Sequence[int], *, block: int, halo: Halo = NO_HALO) -> Layout:

@@ -1,4 +1,6 @@
-"""Loop nests as data: what a schedule says, before any code generator sees it.
+"""Loop nests as data; over 400 lines: one record a statement and an expression.
+
+They are what a schedule says, before any code generator sees it.
 
 A kernel is a tree of loops, stores and expressions over flat or shaped buffers, in the
 manner of TVM's loop IR, but small: a space (`trimtab.compiler.spaces`) writes it, the
@@ -24,7 +26,7 @@ from __future__ import annotations
 
 import enum
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import final
 
@@ -268,11 +270,13 @@ class Store(Statement):
     """``buffer[indices] = value``."""
 
     buffer: Buffer
-    indices: tuple[Value, ...]
+    indices: tuple[Expr, ...]
     value: Expr
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "indices", _indices(self.buffer, self.indices))
+    def __init__(self, buffer: Buffer, indices: tuple[Value, ...], value: Expr) -> None:
+        object.__setattr__(self, "buffer", buffer)
+        object.__setattr__(self, "indices", _indices(buffer, indices))
+        object.__setattr__(self, "value", value)
 
 
 @final
@@ -316,10 +320,11 @@ class Prefetch(Statement):
     """Ask for the cache line of an element ahead of its use."""
 
     buffer: Buffer
-    indices: tuple[Value, ...]
+    indices: tuple[Expr, ...]
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "indices", _indices(self.buffer, self.indices))
+    def __init__(self, buffer: Buffer, indices: tuple[Value, ...]) -> None:
+        object.__setattr__(self, "buffer", buffer)
+        object.__setattr__(self, "indices", _indices(buffer, indices))
 
 
 @final
@@ -377,7 +382,7 @@ def block(*statements: Statement | Sequence[Statement]) -> tuple[Statement, ...]
 def unroll(
     var: Var, extent: int, *body: Statement | Sequence[Statement]
 ) -> tuple[Statement, ...]:
-    """Return the body repeated in the code; once without a loop where that is enough."""
+    """Return the body repeated in the code."""
     return (Loop(var, extent, block(*body), Kind.UNROLLED),)
 
 
@@ -389,9 +394,7 @@ def walk(statements: Sequence[Statement]) -> Iterator[Statement]:
             yield from walk(each.body)
 
 
-def _indices(
-    buffer: Buffer, indices: Value | tuple[Value, ...]
-) -> tuple[Expr, ...]:
+def _indices(buffer: Buffer, indices: Value | tuple[Value, ...]) -> tuple[Expr, ...]:
     found = tuple(map(expr, indices if isinstance(indices, tuple) else (indices,)))
     if len(found) != len(buffer.shape):
         raise ValueError(f"{len(found)} indices for {buffer}")
@@ -420,7 +423,7 @@ def _binary(op: str, a: Value, b: Value) -> Expr:
     return Binary(op, left, right)
 
 
-_FOLD = {
+_FOLD: Mapping[str, Callable[[int, int], int]] = {
     "+": lambda x, y: x + y,
     "-": lambda x, y: x - y,
     "*": lambda x, y: x * y,

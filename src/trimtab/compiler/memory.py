@@ -79,11 +79,15 @@ def arrange(buffers: Sequence[Lifetime]) -> Arena:
                 end = max(end, offsets[each.key] + _aligned(each.size_bytes))
                 placed.append(each)
                 continue
-            for index, slot in enumerate(slots):
-                if not any(_together(each, other) for other in slot):
-                    break
-            else:
-                index = len(slots)
+            index = next(
+                (
+                    index
+                    for index, slot in enumerate(slots)
+                    if not any(_together(each, other) for other in slot)
+                ),
+                len(slots),
+            )
+            if index == len(slots):
                 slots.append([])
             slots[index].append(each)
             size = _aligned(each.size_bytes)
@@ -102,9 +106,7 @@ def _together(a: Lifetime, b: Lifetime) -> bool:
     return a.first <= b.last and b.first <= a.last
 
 
-def _gap(
-    new: Lifetime, placed: Sequence[Lifetime], offsets: dict[int, int]
-) -> int:
+def _gap(new: Lifetime, placed: Sequence[Lifetime], offsets: dict[int, int]) -> int:
     """Return the lowest offset that no buffer alive at the same time covers."""
     taken = sorted(
         (offsets[each.key], offsets[each.key] + _aligned(each.size_bytes))

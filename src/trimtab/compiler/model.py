@@ -1,12 +1,12 @@
-"""The time of a schedule: the largest of named limits, for a machine that may be absent.
+"""The time of a schedule: the largest of named limits, for any machine.
 
 In cycles of one core: arithmetic, loads and stores by their ports, instructions by the
 width of the front end, sums by the latency of their chain, and the bytes that must come
 from each level of cache. All numbers are the machine's; none was fitted to an operator.
 
-After Tuna (arXiv 2104.14641), which scores a schedule by a linear model of such features
-with coefficients fixed once a machine. Here the features are times, so that the largest
-is a lower limit with a name, and no coefficient is left to fit.
+After Tuna (arXiv 2104.14641), which scores a schedule by a linear model of such
+features with coefficients fixed once a machine. Here the features are times, so that
+the largest is a lower limit with a name, and no coefficient is left to fit.
 """
 
 from __future__ import annotations
@@ -156,16 +156,14 @@ def predict(
         limits["cold weights"] = np.asarray(stream + exposed)
     shape = np.broadcast_shapes(*(each.shape for each in limits.values()))
     full = {name: np.broadcast_to(each, shape) for name, each in limits.items()}
-    return Prediction(
-        limits_s=full, latency_s=np.maximum.reduce(list(full.values()))
-    )
+    return Prediction(limits_s=full, latency_s=np.maximum.reduce(list(full.values())))
 
 
-def cycles(
-    body: Body, timing: Timing, *, chained: bool = True
-) -> NDArray[np.float64]:
+def cycles(body: Body, timing: Timing, *, chained: bool = True) -> NDArray[np.float64]:
     """Return the cycles of one run of a body: the largest of its limits."""
-    over = np.maximum(np.asarray(body.registers, dtype=np.float64) - timing.registers, 0)
+    over = np.maximum(
+        np.asarray(body.registers, dtype=np.float64) - timing.registers, 0
+    )
     # One register too few, and LLVM's scheduler leaves no sum in a register: seen on
     # AVX2 and AVX-512, and the assembly of the chosen few is read for it.
     spilled = np.where(over > 0, body.chains, 0.0)
@@ -182,7 +180,8 @@ def cycles(
     if chained:
         latency = timing.fma_latency + np.where(over > 0, timing.forward_latency, 0.0)
         limits.append(latency * np.asarray(body.fmas) / np.maximum(body.chains, 1.0))
-    return np.maximum.reduce(np.broadcast_arrays(*limits))
+    found: NDArray[np.float64] = np.maximum.reduce(np.broadcast_arrays(*limits))
+    return found
 
 
 def _levels(
@@ -196,4 +195,3 @@ def _levels(
             yield size, f"L{behind.level}", behind.bandwidth_bytes_per_s
         else:
             yield size, "memory", machine.memory_bandwidth(cores) / cores
-

@@ -45,7 +45,7 @@ class Access:
     def footprints(
         self, loops: Sequence[tuple[str, Numbers]]
     ) -> list[NDArray[np.float64]]:
-        """Return the bytes that are touched inside each loop: all, all but the first ...
+        """Return the bytes touched inside each loop: all, all but the first ...
 
         Args:
             loops: name and trips, outermost first.
@@ -62,7 +62,9 @@ class Access:
         for name, trips in reversed(loops):
             for axis, (_, steps) in enumerate(self.axes):
                 if name in steps:
-                    extents[axis] = extents[axis] + np.asarray(steps[name]) * (trips - 1.0)
+                    extents[axis] = extents[axis] + np.asarray(steps[name]) * (
+                        trips - 1.0
+                    )
             found.append(touched() if self.moved_by(name) else found[-1])
         return found[::-1]
 
@@ -169,11 +171,12 @@ class Nest:
 
     def weight_bytes(self) -> NDArray[np.float64]:
         """Return the bytes of all weights."""
-        found = [each.footprints(self.loops)[0] for each in self.accesses if each.weight]
+        found = [
+            each.footprints(self.loops)[0] for each in self.accesses if each.weight
+        ]
         return np.asarray(sum(found) if found else 0.0, dtype=np.float64)
 
 
 def ceil_div(a: Numbers, b: Numbers) -> NDArray[np.float64]:
     """Return how many steps of b cover a."""
     return np.ceil(np.asarray(a, dtype=np.float64) / np.asarray(b, dtype=np.float64))
-

@@ -15,8 +15,8 @@ import torch
 
 from trimtab.compiler.model import Timing
 from trimtab.compiler.tune import family_of
-from trimtab.hardware.measure import thread_times_s
 from trimtab.graph.types import ITEM_BYTES
+from trimtab.hardware.measure import thread_times_s
 
 __all__ = ["Measured", "measure"]
 
@@ -78,9 +78,7 @@ def measure(
         ]
         pointers = [ctypes.c_void_p(each.data_ptr()) for each in buffers]
 
-        def call(
-            function: Any = function, pointers: list[Any] = pointers
-        ) -> None:
+        def call(function: Any = function, pointers: list[Any] = pointers) -> None:
             function(*pointers)
 
         hot = thread_times_s(call, calls=calls)

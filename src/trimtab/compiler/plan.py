@@ -1,17 +1,18 @@
 """A graph as tasks: which kernel computes what, from where, to where.
 
 Decides layouts for the whole network at once: convolutions work on packed channels, a
-value carries the zeros its readers need around it, pieces of a concatenation are written
-where the whole will stand, and a conversion is inserted only where a reader cannot take
-what there is. What each operator becomes stands in `trimtab.compiler.lowerings`.
+value carries the zeros its readers need around it, pieces of a concatenation are
+written where the whole will stand, and a conversion is inserted only where a reader
+cannot take what there is. What each operator becomes stands in
+`trimtab.compiler.lowerings`.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal, final
+from typing import Any, Literal
 
 import torch
 
@@ -19,119 +20,13 @@ from trimtab.compiler.formula import IDENTITY, Formula, slot
 from trimtab.compiler.groups import IDENTITIES, Affine, Group, Grouping
 from trimtab.compiler.layout import NO_HALO, Halo, Layout, packed, row_major
 from trimtab.compiler.spaces.elementwise import Elementwise
+from trimtab.compiler.tasks import FallbackTask, Memory, Packing, Plan, Task, Value
 from trimtab.compiler.windows import window_of
 from trimtab.errors import ExecutionError
 from trimtab.graph.execute import run_node
 from trimtab.graph.types import ConstantKind, Graph, Node, Ref, TensorType
 
-__all__ = [
-    "FallbackTask",
-    "Memory",
-    "Packing",
-    "Plan",
-    "Planner",
-    "Task",
-    "Value",
-    "plan",
-]
-
-
-@final
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Memory:
-    """A buffer of a network.
-
-    Attributes:
-        key: unique.
-        kind: an input or output of the network, or working memory.
-        index: of the input or output.
-        elements: how many it holds.
-        dtype: of them.
-        halo: the layout whose halo must stay zero, or None.
-    """
-
-    key: int
-    kind: Literal["input", "output", "workspace"]
-    index: int = 0
-    elements: int
-    dtype: str = "float32"
-    halo: Layout | None = None
-
-
-@final
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Value:
-    """A tensor in a buffer."""
-
-    memory: Memory
-    layout: Layout
-
-
-@final
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Packing:
-    """A constant in the order a kernel reads it, which its schedule decides.
-
-    Attributes:
-        key: which constant.
-        order: of a schedule, in words: equal words, equal arrays.
-        make: the flat array for a schedule.
-    """
-
-    key: str
-    order: Callable[[Any], str]
-    make: Callable[[Any], torch.Tensor]
-
-
-@final
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Task:
-    """One call of a kernel.
-
-    Attributes:
-        work: what to compute; equal work shares a kernel.
-        parameters: of the kernel, in order; the last is what it writes.
-        nodes: of the graph that it computes.
-        module: path of the module that made the first of them.
-    """
-
-    work: Any
-    parameters: tuple[Value | Packing, ...]
-    nodes: tuple[str, ...]
-    module: str
-
-    @property
-    def output(self) -> Value:
-        """What it writes."""
-        last = self.parameters[-1]
-        assert isinstance(last, Value)
-        return last
-
-
-@final
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FallbackTask:
-    """A node that no family computes."""
-
-    node: Node
-    reads: tuple[tuple[Ref, Value], ...]
-    writes: tuple[Value, ...]
-
-
-@final
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
-    """What to run.
-
-    Attributes:
-        tasks: in order.
-        inputs: types of the tensor inputs.
-        outputs: types of the tensor outputs, in the order of their memory's index.
-    """
-
-    tasks: tuple[Task | FallbackTask, ...]
-    inputs: tuple[TensorType, ...]
-    outputs: tuple[TensorType, ...]
+__all__ = ["Planner", "plan"]
 
 
 def plan(graph: Graph, grouping: Grouping, *, lanes: int) -> Plan:
@@ -173,6 +68,7 @@ class Planner:
     # ------------------------------------------------------------ the whole
 
     def run(self) -> Plan:
+        """Return the plan."""
         tensors = [leaf for leaf in self.graph.inputs if leaf.type is not None]
         for index, leaf in enumerate(tensors):
             assert leaf.type is not None
@@ -240,6 +136,7 @@ class Planner:
         return True
 
     def group(self, group: Group) -> None:
+        """Add the tasks of a group."""
         if group.view:
             self.view(group)
             return
@@ -271,6 +168,7 @@ class Planner:
             self.place(node)
 
     def need(self, ref: Ref, halo: Halo) -> None:
+        """Note zeros that a reader of a value wants around it."""
         have = self.halos.get(ref, NO_HALO)
         self.halos[ref] = tuple(map(max, have, halo))  # type: ignore[assignment]
 
@@ -310,6 +208,7 @@ class Planner:
             self.need(root, self.halos.get(ref, NO_HALO))
 
     def type_of(self, ref: Ref) -> TensorType:
+        """Return the type of a value or constant."""
         if ref in self.constants:
             found = self.constants[ref]
             dtype = str(found.dtype).removeprefix("torch.")
@@ -317,6 +216,7 @@ class Planner:
         return self.graph.type_of(ref)
 
     def shape(self, ref: Ref) -> tuple[int, ...]:
+        """Return the shape of a value or constant."""
         if ref in self.constants:
             return tuple(self.constants[ref].shape)
         return self.graph.type_of(ref).shape
@@ -332,6 +232,7 @@ class Planner:
         dtype: str = "float32",
         halo: Layout | None = None,
     ) -> Memory:
+        """Return a new buffer."""
         self.memories += 1
         return Memory(
             key=self.memories,
@@ -343,6 +244,7 @@ class Planner:
         )
 
     def fresh(self, layout: Layout, dtype: str = "float32") -> Value:
+        """Return a value in working memory of its own."""
         halo = layout if layout.halo != NO_HALO else None
         return Value(
             memory=self.memory("workspace", layout.size, dtype=dtype, halo=halo),
@@ -370,11 +272,13 @@ class Planner:
         return replace(whole, layout=whole.layout.slice_of(1, start, channels))
 
     def constant_or_value(self, ref: Ref) -> Value | Packing:
+        """Return where a kernel finds a tensor."""
         if ref in self.constants:
             return self.constant(ref)
         return self.values[ref]
 
     def constant(self, ref: Ref) -> Packing:
+        """Return a constant, row-major."""
         tensor = self.constants[ref]
         key = str(ref)
         if ref not in self.owned:  # it may differ between batch sizes
@@ -386,9 +290,7 @@ class Planner:
             make=lambda point: tensor.contiguous().view(-1),
         )
 
-    def operand(
-        self, ref: Ref, shape: Sequence[int]
-    ) -> tuple[Value | Packing, Layout]:
+    def operand(self, ref: Ref, shape: Sequence[int]) -> tuple[Value | Packing, Layout]:
         """Return a further tensor of a formula and its layout over a shape."""
         if ref in self.constants:
             layout = row_major(tuple(self.constants[ref].shape))
@@ -402,6 +304,7 @@ class Planner:
         parameters: Sequence[Value | Packing],
         nodes: Sequence[Node] | Sequence[str],
     ) -> None:
+        """Add a task."""
         last = parameters[-1]
         if isinstance(last, Value) and 0 in last.layout.shape:
             return  # there is nothing to compute
@@ -419,6 +322,7 @@ class Planner:
         target: Value,
         nodes: Sequence[Node] | Sequence[str],
     ) -> None:
+        """Add a copy from one layout to another."""
         shape = target.layout.shape
         layout = source.layout if isinstance(source, Value) else row_major(shape)
         self.add(
@@ -459,7 +363,7 @@ class Planner:
     # ------------------------------------------------------------ lowerings
 
     def view(self, group: Group) -> None:
-        """Show a value under another shape without moving it, where that is possible."""
+        """Show a value under another shape, without moving it where that can be."""
         node = group.nodes[0]
         source = node.view_of or node.inputs[0]
         if source not in self.values:  # a constant, shown as another tensor is
@@ -482,6 +386,7 @@ class Planner:
         self.fallback(group)
 
     def elementwise(self, group: Group) -> None:
+        """Add a kernel for a formula by itself."""
         shape = self.shape(group.output)
         pairs = [self.operand(ref, shape) for ref in group.operands]
         images = len(shape) == 4 and any(
@@ -596,7 +501,9 @@ def _view_layouts(
     """
     if layout.axis is not None:  # blocks stay where nothing moves
         plain = row_major(layout.shape)
-        return (layout,) if _view_layouts(node, source, plain, types) == (plain,) else None
+        return (
+            (layout,) if _view_layouts(node, source, plain, types) == (plain,) else None
+        )
     meta = {
         ref: torch.empty(kind.shape, dtype=getattr(torch, kind.dtype), device="meta")
         for ref, kind in types.items()

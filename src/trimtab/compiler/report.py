@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from trimtab.compiler.build import Built
-from trimtab.compiler.plan import Task
+from trimtab.compiler.tasks import Task
 from trimtab.hardware.machine import Machine
 from trimtab.runtime.program import Target
 

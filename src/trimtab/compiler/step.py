@@ -110,7 +110,9 @@ def sections_of(report: dict[str, Any], machine: str) -> tuple[Section, ...]:
                         (
                             bound,
                             tuple(
-                                task["latency_s"] if task["bottleneck"] == bound else 0.0
+                                task["latency_s"]
+                                if task["bottleneck"] == bound
+                                else 0.0
                                 for task in drawn
                             ),
                         )
@@ -120,7 +122,12 @@ def sections_of(report: dict[str, Any], machine: str) -> tuple[Section, ...]:
                 Table(
                     title="Tasks",
                     columns=(
-                        "task", "family", "schedule", "judged", "time", "bound by",
+                        "task",
+                        "family",
+                        "schedule",
+                        "judged",
+                        "time",
+                        "bound by",
                         "rejected",
                     ),
                     units=("", "", "", "count", "s", "", ""),

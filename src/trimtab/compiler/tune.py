@@ -181,7 +181,9 @@ class _Streams:
         self, work: Any, points: Sequence[Any], *, lanes: int, threads: int
     ) -> list[tuple[NDArray[np.int64], Nest]]:
         places = np.arange(len(points))
-        rank = 1.0 + 1e-6 * places  # its own order decides between equals
+        rank: NDArray[np.float64] = 1.0 + 1e-6 * places.astype(
+            np.float64
+        )  # its own order decides between equals
         read, written = float(work.read_bytes), float(work.write_bytes)
         nest = Nest(
             loops=(),

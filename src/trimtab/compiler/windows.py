@@ -130,7 +130,8 @@ def pair(value: Argument) -> tuple[int, int]:
     """
     if isinstance(value, tuple):
         first, last = value[0], value[-1]
-        assert isinstance(first, int) and isinstance(last, int)
+        assert isinstance(first, int)
+        assert isinstance(last, int)
         return (first, last)
     assert isinstance(value, int)
     return (value, value)

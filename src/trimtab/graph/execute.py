@@ -251,7 +251,9 @@ def _compute(
             watch(node)
 
 
-def run_node(node: Node, values: Mapping[Ref, Value], device: str = "cpu") -> list[Value]:
+def run_node(
+    node: Node, values: Mapping[Ref, Value], device: str = "cpu"
+) -> list[Value]:
     """Return the results of one node.
 
     Args:

@@ -6,8 +6,8 @@ from trimtab.errors import CaptureError, ExecutionError, MachineError, UsageErro
 
 pytest.importorskip("tvm", reason="apache-tvm makes the machine code")
 
-from trimtab.compiler.compile import compile as compile_module  # noqa: E402
-from trimtab.compiler.compile import load_compiled, prepare  # noqa: E402
+from trimtab.compiler.compile import compile as compile_module
+from trimtab.compiler.compile import load_compiled, prepare
 
 
 @pytest.fixture
@@ -79,7 +79,9 @@ def test_the_same_seed_gives_the_same_code(network):
 
 
 def test_a_machine_that_is_not_here(network, tmp_path):
-    made = prepare(network, (torch.zeros(1, 3, 4, 4),), machine="graviton2", cache=False)
+    made = prepare(
+        network, (torch.zeros(1, 3, 4, 4),), machine="graviton2", cache=False
+    )
     assert made.report["llvm_cpu"] == "neoverse-n1"
     made.network().save(tmp_path / "arm.trimtab")
     text = made.explain("0")[0]

@@ -3,7 +3,7 @@ import torch
 from trimtab.compiler.emit import Chosen, constant_name, emit
 from trimtab.compiler.layout import row_major
 from trimtab.compiler.loops import Buffer, Kernel
-from trimtab.compiler.plan import FallbackTask, Memory, Packing, Plan, Task, Value
+from trimtab.compiler.tasks import FallbackTask, Memory, Packing, Plan, Task, Value
 from trimtab.frozen import FrozenDict
 from trimtab.graph.types import Node, Ref, TensorType
 from trimtab.runtime.program import Argument, Call, Fallback
@@ -36,7 +36,9 @@ def test_steps_pointers_and_constants():
     )
     planned = Plan(
         tasks=(
-            Task(work="a", parameters=(given, WEIGHT, between), nodes=("n",), module=""),
+            Task(
+                work="a", parameters=(given, WEIGHT, between), nodes=("n",), module=""
+            ),
             FallbackTask(node=node, reads=((Ref("t"), between),), writes=(result,)),
         ),
         inputs=(TensorType((16,), "float32"),),

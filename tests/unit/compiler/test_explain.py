@@ -4,7 +4,7 @@ from torch import nn
 
 pytest.importorskip("tvm", reason="apache-tvm makes the machine code")
 
-from trimtab.compiler.compile import prepare  # noqa: E402
+from trimtab.compiler.compile import prepare
 
 
 def test_loops_limits_footprints_and_code():

@@ -6,7 +6,7 @@ from torch import nn
 
 pytest.importorskip("tvm", reason="apache-tvm makes the machine code")
 
-from trimtab.compiler.compile import prepare  # noqa: E402
+from trimtab.compiler.compile import prepare
 
 
 def test_every_task_is_in_it_with_limits_and_reasons():
@@ -18,9 +18,7 @@ def test_every_task_is_in_it_with_limits_and_reasons():
         def forward(self, x):
             return torch.sort(self.linear(x))[0]
 
-    made = prepare(
-        Sorted().eval(), (torch.zeros(3, 4),), machine="milan", cache=False
-    )
+    made = prepare(Sorted().eval(), (torch.zeros(3, 4),), machine="milan", cache=False)
     report = made.report
     assert json.loads(json.dumps(report)) == report
     linear, *others = report["tasks"]

@@ -2,13 +2,13 @@ import pytest
 
 pytest.importorskip("tvm", reason="apache-tvm makes the machine code")
 
-from trimtab.compiler.step import STAGE, Settings, sections_of  # noqa: E402
+from trimtab.compiler.step import STAGE, Settings, sections_of
 
 
 def test_a_run_leaves_a_network_that_loads(trimtab, tmp_path):
     (tmp_path / "plan.toml").write_text(
         'name = "small"\nnetwork = "zoo:lenet5"\nmachine = "milan"\noutput = "out"\n'
-        "[budget]\nlatency_s = \"1s\"\n[compile]\nbatch_sizes = [2]\n"
+        '[budget]\nlatency_s = "1s"\n[compile]\nbatch_sizes = [2]\n'
     )
     done = trimtab("run", "plan.toml")
     assert done.returncode == 0, done.stderr
@@ -44,7 +44,9 @@ def test_sections_list_what_has_no_kernel():
     other = {**task, "op": "aten.sort.default", "latency_s": None, "schedule": None}
     report = {"kernels": 1, "tasks": [task, other]}
     (section,) = sections_of(report, "a machine")
-    assert "1 task(s) have no kernel and run by PyTorch: aten.sort.default" in section.text
+    assert (
+        "1 task(s) have no kernel and run by PyTorch: aten.sort.default" in section.text
+    )
     table = section.figures[1]
     assert table.rows[0][0] == "m"
     assert table.rows[0][-1] == "3 accesses of spilled"

@@ -6,8 +6,9 @@ from collections.abc import Callable, Mapping
 
 from trimtab.compiler.groups import Group
 from trimtab.compiler.layout import Layout, row_major
-from trimtab.compiler.plan import Packing, Planner, Value
+from trimtab.compiler.plan import Planner
 from trimtab.compiler.spaces.attention import Attention
+from trimtab.compiler.tasks import Packing, Value
 from trimtab.graph.types import Ref
 
 __all__ = ["LOWERINGS"]

@@ -8,10 +8,11 @@ from typing import Any
 import torch
 
 from trimtab.compiler.groups import Group
-from trimtab.compiler.plan import Packing, Planner
+from trimtab.compiler.plan import Planner
 from trimtab.compiler.spaces import contraction, winograd_plan
 from trimtab.compiler.spaces.contraction import Contraction
 from trimtab.compiler.spaces.winograd_weights import transform_weights
+from trimtab.compiler.tasks import Packing
 from trimtab.graph.types import Ref
 
 __all__ = ["bias_of", "constant_argument", "folded", "key_of", "weight_of"]
@@ -38,13 +39,16 @@ def folded(
 
 def key_of(group: Group, what: str) -> str:
     """Return the name of a folded constant: the same wherever the same is meant."""
-    names = [str(ref) for node in group.nodes[: 1 + len(group.affine)] for ref in node.inputs]
+    names = [
+        str(ref) for node in group.nodes[: 1 + len(group.affine)] for ref in node.inputs
+    ]
     digest = hashlib.sha256("|".join((what, *names)).encode()).hexdigest()[:12]
     assert group.anchor is not None
     return f"{group.anchor.name}.{what}.{digest}"
 
 
 def bias_of(group: Group, bias: torch.Tensor) -> Packing:
+    """Return the bias of a kernel."""
     return Packing(
         key=key_of(group, "bias"),
         order=lambda point: "",
@@ -74,10 +78,10 @@ def weight_of(
             .view(vectors, each, work.inputs_per_group // size, size, height, width)
             .permute(2, 4, 5, 3, 0, 1)
             .reshape(-1)
-            for first, vectors, each in contraction.pack_order(work, point.vectors, lanes)
+            for first, vectors, each in contraction.pack_order(
+                work, point.vectors, lanes
+            )
         ]
         return torch.cat(blocks).float().contiguous()
 
     return Packing(key=key_of(group, "weight"), order=order, make=make)
-
-

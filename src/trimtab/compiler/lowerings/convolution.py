@@ -15,10 +15,11 @@ from trimtab.compiler.lowerings.constants import (
     key_of,
     weight_of,
 )
-from trimtab.compiler.plan import Packing, Planner
+from trimtab.compiler.plan import Planner
 from trimtab.compiler.spaces import depthwise
 from trimtab.compiler.spaces.contraction import Contraction
 from trimtab.compiler.spaces.depthwise import Depthwise
+from trimtab.compiler.tasks import Packing
 from trimtab.compiler.windows import Window, window_of
 
 __all__ = ["LOWERINGS"]
@@ -40,7 +41,8 @@ def _convolution(planner: Planner, group: Group) -> bool:
         return _depthwise(planner, group, window, weight, bias)
     channels = planner.shape(window.source)[1]
     ragged = window.groups > 1 and bool(
-        channels // window.groups % planner.lanes or shape[1] // window.groups % planner.lanes
+        channels // window.groups % planner.lanes
+        or shape[1] // window.groups % planner.lanes
     )
     source = planner.image(window.source, window.halo, flat=ragged)
     if window.groups > 1 and shape[1] // window.groups % planner.lanes:

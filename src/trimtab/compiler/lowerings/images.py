@@ -7,8 +7,9 @@ from typing import Any
 
 from trimtab.compiler.groups import Group
 from trimtab.compiler.layout import packed, row_major
-from trimtab.compiler.plan import Planner, Value
+from trimtab.compiler.plan import Planner
 from trimtab.compiler.spaces.pool import Pool
+from trimtab.compiler.tasks import Value
 from trimtab.compiler.windows import pair
 from trimtab.graph.types import Ref
 

@@ -14,8 +14,9 @@ from trimtab.compiler.lowerings.constants import (
     folded,
     weight_of,
 )
-from trimtab.compiler.plan import Planner, Value
+from trimtab.compiler.plan import Planner
 from trimtab.compiler.spaces.contraction import Contraction
+from trimtab.compiler.tasks import Value
 from trimtab.graph.types import Ref
 
 __all__ = ["LOWERINGS"]
@@ -72,9 +73,16 @@ def _product(
     """Lower ``x @ weight.T + bias`` with a constant weight ``(O, K)``."""
     node = group.anchor
     assert node is not None
-    if weight.dtype != torch.float32 or planner.graph.type_of(source).dtype != "float32":
+    if (
+        weight.dtype != torch.float32
+        or planner.graph.type_of(source).dtype != "float32"
+    ):
         return False
-    if weight.dim() != 2 or not weight.shape[1] or (bias is not None and bias.dim() > 1):
+    if (
+        weight.dim() != 2
+        or not weight.shape[1]
+        or (bias is not None and bias.dim() > 1)
+    ):
         return False
     weight, bias = folded(group, weight, bias)
     if bias is not None:
@@ -120,7 +128,10 @@ def _product(
 def _linear(planner: Planner, group: Group) -> bool:
     assert group.anchor is not None
     source = group.anchor.arguments["input"]
-    weight, bias = constant_argument(planner, group, "weight"), constant_argument(planner, group, "bias")
+    weight, bias = (
+        constant_argument(planner, group, "weight"),
+        constant_argument(planner, group, "bias"),
+    )
     if not isinstance(source, Ref) or source not in planner.values or weight is None:
         return False
     if bias is None and group.anchor.arguments.get("bias") is not None:
@@ -132,7 +143,10 @@ def _addmm(planner: Planner, group: Group) -> bool:
     assert group.anchor is not None
     arguments = group.anchor.arguments
     source = arguments["mat1"]
-    weight, bias = constant_argument(planner, group, "mat2"), constant_argument(planner, group, "self")
+    weight, bias = (
+        constant_argument(planner, group, "mat2"),
+        constant_argument(planner, group, "self"),
+    )
     scaled = (arguments.get("alpha", 1), arguments.get("beta", 1)) != (1, 1)
     if scaled or weight is None or bias is None or bias.dim() != 1:
         return False
@@ -173,7 +187,8 @@ def _batched(planner: Planner, group: Group, left: Ref, right: Ref) -> bool:
         return False
     x, y = _merged(first.layout), _merged(target.layout)
     w = _merged(second.layout)
-    assert x is not None and y is not None and w is not None
+    if x is None or y is None or w is None:
+        return False
     work = Contraction(
         input=_samples_along_width(x),
         output=_samples_along_width(y),

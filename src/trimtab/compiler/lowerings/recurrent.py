@@ -1,4 +1,4 @@
-"""LSTM, GRU and plain recurrent layers: a product for all steps, then the recurrence."""
+"""LSTM, GRU and plain recurrent layers: a product of all steps, then the recurrence."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ from trimtab.compiler.formula import IDENTITY
 from trimtab.compiler.groups import Group
 from trimtab.compiler.layout import Layout, row_major
 from trimtab.compiler.lowerings.constants import weight_of
-from trimtab.compiler.plan import Packing, Planner, Value
+from trimtab.compiler.plan import Planner
 from trimtab.compiler.spaces import recurrent
 from trimtab.compiler.spaces.contraction import Contraction
 from trimtab.compiler.spaces.recurrent import Recurrent
+from trimtab.compiler.tasks import Packing, Value
 from trimtab.graph.types import Ref
 
 __all__ = ["LOWERINGS"]
@@ -201,9 +202,7 @@ class _Builder:
             make=pack,
         )
         bias = [self.flat(f"bias.{place}", tensors[3])] if self.biased else []
-        planner.add(
-            work, (gates, weights, *bias, *first, *last, target), (self.node,)
-        )
+        planner.add(work, (gates, weights, *bias, *first, *last, target), (self.node,))
 
     def product(
         self,
@@ -230,7 +229,9 @@ class _Builder:
             formula=IDENTITY,
             bias=bool(bias),
         )
-        packed = weight_of(self.group, work, weight[:, :, None, None], self.planner.lanes)
+        packed = weight_of(
+            self.group, work, weight[:, :, None, None], self.planner.lanes
+        )
         packed = replace(packed, key=f"{self.node.name}.input.{place}")
         extra = [self.flat(f"input_bias.{place}", bias[0])] if bias else []
         self.planner.add(work, (value, packed, *extra, gates), (self.node,))

@@ -9,10 +9,11 @@ from typing import Any, Literal
 from trimtab.compiler.formula import IDENTITY
 from trimtab.compiler.groups import Group
 from trimtab.compiler.layout import Layout, row_major
-from trimtab.compiler.plan import Packing, Planner, Value
+from trimtab.compiler.plan import Planner
 from trimtab.compiler.spaces.normalize import Normalize
 from trimtab.compiler.spaces.reduce import Reduce
 from trimtab.compiler.spaces.softmax import Softmax
+from trimtab.compiler.tasks import Packing, Value
 from trimtab.graph.types import Argument, Node, Ref
 
 __all__ = ["LOWERINGS"]

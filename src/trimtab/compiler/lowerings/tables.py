@@ -9,8 +9,9 @@ import torch
 
 from trimtab.compiler.groups import Group
 from trimtab.compiler.layout import row_major
-from trimtab.compiler.plan import Packing, Planner, Value
+from trimtab.compiler.plan import Planner
 from trimtab.compiler.spaces.embedding import Embedding
+from trimtab.compiler.tasks import Packing, Value
 from trimtab.graph.types import Ref
 
 __all__ = ["LOWERINGS"]

@@ -1,4 +1,4 @@
-"""Sums of products: convolutions, dense layers, matrix products.
+"""Convolutions, dense layers, products; over 400 lines: one writer of one nest.
 
 ``y[n, o, h, w] = formula(bias[o] + sum_{c, k, l} x[n, c, h s + k d, w s + l d] *
 weight[o, c, k, l])``. A dense layer is the case of one row and no window, its samples
@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import NamedTuple, final
 
 from trimtab.compiler.formula import Formula
@@ -120,7 +120,9 @@ class Point(NamedTuple):
     fused: int = 1
 
 
-class _Segment(NamedTuple):
+@final
+@dataclass(frozen=True, slots=True)
+class _Segment:
     """Equal steps along one dimension.
 
     Attributes:
@@ -230,12 +232,8 @@ class _Writer:
         return Kernel(
             name=name,
             parameters=(self.x, self.w, *bias, *self.others, self.y),
-            body=(*self.halo(), *self.nest(self._dimensions(), {}, 0)),
+            body=self.nest(self._dimensions(), {}, 0),
         )
-
-    def halo(self) -> list[Statement]:
-        """Return nothing: halos are zeroed once and never written."""
-        return []
 
     # ------------------------------------------------------------ loops around
 
@@ -265,7 +263,10 @@ class _Writer:
                 )
 
     def nest(
-        self, dimensions: Sequence[str], at: Mapping[str, tuple[_Segment, Expr]], depth: int
+        self,
+        dimensions: Sequence[str],
+        at: Mapping[str, tuple[_Segment, Expr]],
+        depth: int,
     ) -> tuple[Statement, ...]:
         if not dimensions:
             return self.tile(at)
@@ -325,8 +326,6 @@ class _Writer:
             return unroll(q, rows, unroll(p, columns, unroll(j, vectors, body())))
 
         def channel() -> Split:
-            if lanes == self.lanes and isinstance(first, Number) is False:
-                return Split(self._vector(at) + j, v, lanes)
             return Split(self._vector(at) + j, v, lanes)
 
         def where() -> tuple[Expr, Split | Expr, Expr, Expr]:
@@ -335,9 +334,7 @@ class _Writer:
             return sample, channel(), first_row + q, first_column + p
 
         def start() -> Sequence[Statement]:
-            value = (
-                self.b[first + (j * lanes + v)] if work.bias else expr(0.0)
-            )
+            value = self.b[first + (j * lanes + v)] if work.bias else expr(0.0)
             return [Loop(v, lanes, (Store(acc, (q, p, j, v), value),), Kind.VECTOR)]
 
         def finish() -> Sequence[Statement]:
@@ -363,7 +360,9 @@ class _Writer:
             base = base + group_index * (vectors * lanes * work.depth)
             return self.w[base + k * (vectors * lanes) + (j * lanes + v)]
 
-        def update(c: Expr | Split, k: Expr, l: Expr, depth: Expr) -> Sequence[Statement]:
+        def update(
+            c: Expr | Split, k: Expr, across: Expr, depth: Expr
+        ) -> Sequence[Statement]:
             (sh, sw), (dh, dw), (ph, pw) = work.stride, work.dilation, work.padding
             x = self.x[
                 work.input.at(
@@ -371,7 +370,7 @@ class _Writer:
                         sample,
                         c,
                         (first_row + q) * sh + (k * dh - ph),
-                        (first_column + p) * sw + (l * dw - pw),
+                        (first_column + p) * sw + (across * dw - pw),
                     )
                 )
             ]
@@ -382,7 +381,7 @@ class _Writer:
             Local(acc),
             pixels(start),
             self.reduction(
-                tag, group, at, lambda c, k, l, d: pixels(lambda: update(c, k, l, d))
+                tag, group, at, lambda c, k, m, d: pixels(lambda: update(c, k, m, d))
             ),
             pixels(finish),
         )
@@ -411,19 +410,21 @@ class _Writer:
         size = input_block(work)
         blocks = inputs // size
         step = min(self.point.unroll, size)
-        i, k, l, c, u = (Var(f"{n}{tag}") for n in "iklcu")
+        i, k, m, c, u = (Var(f"{n}{tag}") for n in "ikmcu")
         k_at: Expr = k if height > 1 else Number(0)
-        l_at: Expr = l if width > 1 else Number(0)
+        m_at: Expr = m if width > 1 else Number(0)
         i_at: Expr = i if blocks > 1 else Number(0)
 
         def inner(count: int, start: int, width_u: int) -> tuple[Statement, ...]:
             c_at = (c * step if count > 1 else Number(0)) + start
             lane = c_at + (u if width_u > 1 else Number(0))
-            depth = ((i_at * height + k_at) * width + l_at) * size + lane
-            channel: Expr | Split = Split(
-                group * blocks + i_at, lane, size
-            ) if blocks > 1 or work.groups > 1 else lane
-            found = tuple(body(channel, k_at, l_at, depth))
+            depth = ((i_at * height + k_at) * width + m_at) * size + lane
+            channel: Expr | Split = (
+                Split(group * blocks + i_at, lane, size)
+                if blocks > 1 or work.groups > 1
+                else lane
+            )
+            found = tuple(body(channel, k_at, m_at, depth))
             if width_u > 1:
                 found = unroll(u, width_u, found)
             return found if count == 1 else (Loop(c, count, found),)
@@ -433,8 +434,8 @@ class _Writer:
             inner(1, whole * step, rest) if rest else ()
         )
         if self.point.prefetch and work.weight is None:
-            statements = (*self.ahead(at, i_at, k_at, l_at), *statements)
-        for var, extent in ((l, width), (k, height), (i, blocks)):
+            statements = (*self.ahead(at, i_at, k_at, m_at), *statements)
+        for var, extent in ((m, width), (k, height), (i, blocks)):
             if extent > 1:
                 statements = (Loop(var, extent, statements),)
         return statements
@@ -444,7 +445,7 @@ class _Writer:
         at: Mapping[str, tuple[_Segment, Expr]],
         i: Expr,
         k: Expr,
-        l: Expr,
+        m: Expr,
     ) -> tuple[Statement, ...]:
         """Ask for weights of the next block, a line in each step of the sum.
 
@@ -460,11 +461,9 @@ class _Writer:
             segment, where = at[name]
             tile = tile * segment.count + where
         block_size = channels.step * channels.lanes * work.depth
-        step = (i * height + k) * width + l
+        step = (i * height + k) * width + m
         ahead = index * block_size + (channels.weights + block_size)
-        return (
-            Prefetch(self.w, (ahead + (tile * steps + step) * line,)),
-        )
+        return (Prefetch(self.w, (ahead + (tile * steps + step) * line,)),)
 
 
 def input_block(work: Contraction) -> int:
@@ -472,6 +471,3 @@ def input_block(work: Contraction) -> int:
     inputs = work.inputs_per_group
     near = work.input.contiguous_along(1)
     return near if inputs % near == 0 else inputs
-
-
-assert replace

@@ -37,7 +37,9 @@ def knobs(work: Contraction, *, lanes: int, threads: int) -> Knobs:
             "rows": _extents(height, 4),
             "columns": _extents(width, 28),
             "vectors": _extents(vectors, 12),
-            "unroll": sorted({each for each in (*_UNROLL, size) if each <= min(size, 16)}),
+            "unroll": sorted(
+                {each for each in (*_UNROLL, size) if each <= min(size, 16)}
+            ),
             "order": _orders(batch, height, width),
             "prefetch": (False, True) if work.weight is None else (False,),
             "fused": (1, 2) if threads > 1 else (1,),
@@ -80,7 +82,8 @@ def _orders(batch: int, height: int, width: int) -> list[str]:
     return [
         still + "".join(order)
         for order in itertools.permutations(name for name in "nghw" if moving[name])
-        if "n" not in order or all(order.index("n") <= order.index(p) for p in "hw" if p in order)
+        if "n" not in order
+        or all(order.index("n") <= order.index(p) for p in "hw" if p in order)
     ]
 
 
@@ -92,7 +95,10 @@ def nests(
     for index, point in enumerate(chosen):
         groups.setdefault(point.order, []).append(index)
     return [
-        (np.array(places), _nest(work, [chosen[i] for i in places], order, lanes, threads))
+        (
+            np.array(places),
+            _nest(work, [chosen[i] for i in places], order, lanes, threads),
+        )
         for order, places in groups.items()
     ]
 
@@ -186,7 +192,12 @@ def _nest(
                 (vectors * lanes, channel),
                 (
                     1.0,
-                    {"i": float(size * kh * kw), "k": float(size * kw), "l": float(size), "c": 1.0},
+                    {
+                        "i": float(size * kh * kw),
+                        "k": float(size * kw),
+                        "l": float(size),
+                        "c": 1.0,
+                    },
                 ),
                 (1.0, {"n": 1.0} if work.weight is not None else {}),
             ),
@@ -212,7 +223,7 @@ def _nest(
         outside = outside * trips[name]
     pixels = trips["n"] * trips["h"] * trips["w"]
     passes = np.where(ask > 0, np.minimum(outside, pixels), pixels)
-    chunks = np.float64(1.0)
+    chunks: NDArray[np.float64] = np.ones(len(chosen))
     for index, name in enumerate(around[:2]):
         chunks = chunks * np.where(fused > index, trips[name], 1.0)
     return Nest(

@@ -37,7 +37,7 @@ from trimtab.compiler.loops import (
     Var,
 )
 
-__all__ = ["Compiled", "compile_kernels", "target_of"]
+__all__ = ["Compiled", "compile_functions", "compile_kernels", "target_of"]
 
 _KINDS = {
     Kind.SERIAL: tirx.ForKind.SERIAL,
@@ -91,15 +91,10 @@ class _Translator:
             )
         body.extend(self.block(kernel.body))
         function = tirx.PrimFunc(handles, tirx.SeqStmt(body))
-        return function.with_attr(
-            {"global_symbol": kernel.name, "tirx.noalias": True}
-        )
+        return function.with_attr({"global_symbol": kernel.name, "tirx.noalias": True})
 
     def block(self, statements: Sequence[Statement]) -> list[Any]:
-        found = []
-        for each in statements:
-            found.append(self.statement(each))
-        return found
+        return [self.statement(each) for each in statements]
 
     def one(self, statements: Sequence[Statement]) -> Any:
         found = self.block(statements)
@@ -150,9 +145,7 @@ class _Translator:
                 )
             case Prefetch(buffer, indices):
                 address = tirx.address_of(
-                    tirx.BufferLoad(
-                        self.buffers[buffer], [self.flat(buffer, indices)]
-                    )
+                    tirx.BufferLoad(self.buffers[buffer], [self.flat(buffer, indices)])
                 )
                 return tirx.Evaluate(
                     tirx.call_llvm_intrin("void", "llvm.prefetch", address, 0, 3, 1)
@@ -227,10 +220,14 @@ class Compiled:
 def compile_kernels(kernels: Sequence[Kernel], target: Any) -> Compiled:
     """Return the machine code of kernels, all in one module."""
     functions = {
-        kernel.name: _Translator().function(without_calls(kernel))
-        for kernel in kernels
+        kernel.name: _Translator().function(without_calls(kernel)) for kernel in kernels
     }
-    module = tvm.IRModule(functions)
+    return compile_functions(functions, target)
+
+
+def compile_functions(functions: Mapping[str, Any], target: Any) -> Compiled:
+    """Return the machine code of TVM's functions, which take pointers, by name."""
+    module = tvm.IRModule(dict(functions))
     module = tirx.transform.BindTarget(target.with_host(target))(module)
     module = _PASSES(module)
     build = tvm.get_global_func("target.build.llvm")

@@ -11,7 +11,8 @@ from torch import nn
 
 from trimtab.compiler.build import known_values
 from trimtab.compiler.groups import group
-from trimtab.compiler.plan import FallbackTask, Plan, plan
+from trimtab.compiler.plan import plan
+from trimtab.compiler.tasks import FallbackTask, Plan
 from trimtab.graph.capture import capture, weights_of
 
 

@@ -2,8 +2,8 @@ import pytest
 import torch
 from torch import nn
 
-from trimtab.compiler.plan import Task
 from trimtab.compiler.spaces.contraction import Contraction
+from trimtab.compiler.tasks import Task
 
 
 def test_convolution_norm_and_relu_are_one_kernel(network):
@@ -12,7 +12,9 @@ def test_convolution_norm_and_relu_are_one_kernel(network):
     norm.running_var = torch.rand(16) + 0.5
     module = nn.Sequential(nn.Conv2d(8, 16, 3, padding=1, bias=False), norm, nn.ReLU())
     made = network(
-        module, torch.randn(1, 8, 9, 7), tasks=["Elementwise", "Contraction", "Elementwise"]
+        module,
+        torch.randn(1, 8, 9, 7),
+        tasks=["Elementwise", "Contraction", "Elementwise"],
     )
     task = made.tasks[1]
     assert isinstance(task, Task)

@@ -1,7 +1,7 @@
 import torch
 from torch import nn
 
-from trimtab.compiler.plan import Task
+from trimtab.compiler.tasks import Task
 
 
 class Dense(nn.Module):
@@ -24,7 +24,13 @@ def test_pieces_are_written_where_the_whole_stands(network):
     made = network(
         Dense(),
         torch.randn(1, 8, 6, 6),
-        tasks=["Elementwise", "Contraction", "Contraction", "Contraction", "Elementwise"],
+        tasks=[
+            "Elementwise",
+            "Contraction",
+            "Contraction",
+            "Contraction",
+            "Elementwise",
+        ],
     )
     first, a, b, _, _ = (each for each in made.tasks if isinstance(each, Task))
     assert first.output.memory == a.output.memory == b.output.memory
