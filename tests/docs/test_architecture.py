@@ -5,7 +5,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 SOURCE = ROOT / "src" / "trimtab"
 MAP = (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8")
-MENTIONED = set(re.findall(r"`([a-z_/]+\.py)`", MAP))
+MENTIONED = set(re.findall(r"`([a-z0-9_/]+\.py)`", MAP))
 
 
 def _modules() -> set[str]:

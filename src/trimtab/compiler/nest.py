@@ -143,8 +143,10 @@ class Nest:
     def traffic(self, caches_bytes: Sequence[float]) -> list[NDArray[np.float64]]:
         """Return the bytes that come into caches of these sizes from behind them.
 
-        The outermost loop whose data fit the cache is found; inside it everything is
-        fetched once. A loop around it that does not move along a tensor finds it still
+        What fits a cache as a whole is there already: the layer before has just written
+        it, or the call before has left it; weights that are cold have a limit of their
+        own. Otherwise the outermost loop whose data fit is found; inside it everything
+        is fetched once. A loop around it that does not move along a tensor finds it still
         there as long as no loop between them moved along it.
         """
         touched = [access.footprints(self.loops) for access in self.accesses]
@@ -166,6 +168,7 @@ class Nest:
             chosen = moved[-1]
             for level in range(len(moved) - 2, -1, -1):
                 chosen = np.where(sizes[level] <= cache, moved[level], chosen)
+            chosen = np.where(sizes[0] <= cache, 0.0, chosen)
             found.append(np.asarray(chosen, dtype=np.float64))
         return found
 

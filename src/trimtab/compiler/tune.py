@@ -24,6 +24,7 @@ from trimtab.compiler.spaces import (
     contraction,
     contraction_model,
     depthwise,
+    depthwise_model,
     elementwise,
     embedding,
     normalize,
@@ -108,6 +109,23 @@ class _Contractions:
 
     def shape(self, point: Any) -> object:
         return (point.rows, point.columns, point.vectors, point.unroll)
+
+    def scratch(self, work: Any, point: Any, *, lanes: int, threads: int) -> int:
+        return 0
+
+
+@final
+class _Depthwise:
+    name = "depthwise"
+    point: type = depthwise.Point
+    reads_code = True
+    knobs = staticmethod(depthwise_model.knobs)
+    points = staticmethod(depthwise_model.points)
+    nests = staticmethod(depthwise_model.nests)
+    kernel = staticmethod(depthwise.kernel)
+
+    def shape(self, point: Any) -> object:
+        return (point.rows, point.columns, point.written)
 
     def scratch(self, work: Any, point: Any, *, lanes: int, threads: int) -> int:
         return 0
@@ -227,11 +245,11 @@ class _Streams:
 
 _FAMILIES: Mapping[type, tuple[Family, ...]] = {
     Contraction: (_Contractions(), _Winograd()),
+    Depthwise: (_Depthwise(),),
     **{
         work: (_Streams(name, module),)
         for work, name, module in (
             (Attention, "attention", attention),
-            (Depthwise, "depthwise", depthwise),
             (Elementwise, "elementwise", elementwise),
             (Embedding, "embedding", embedding),
             (Normalize, "normalize", normalize),

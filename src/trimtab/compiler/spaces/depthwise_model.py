@@ -1,0 +1,180 @@
+"""All schedules of a depthwise convolution, and what they ask of a core."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trimtab.compiler.evolve import Knobs
+from trimtab.compiler.nest import Access, Body, Nest, Part
+from trimtab.compiler.spaces.depthwise import Depthwise, Point
+
+__all__ = ["knobs", "nests", "points"]
+
+_MOST_CODE = 400  # multiply-adds in the text of a tile
+_LARGEST_TILE = 40  # sums: more than any machine has vector registers
+_AHEAD = 2.0  # tiles whose sums a core works on at once, since none is long
+
+
+def knobs(work: Depthwise, *, lanes: int, threads: int) -> Knobs:
+    """Return what can be chosen."""
+    batch, channels, height, width = work.output.shape
+    moving = {
+        "n": batch > 1,
+        "c": channels > lanes,
+        "h": height > 1,
+        "w": width > 1,
+    }
+    still = "".join(name for name in "nchw" if not moving[name])
+    orders = [
+        still + "".join(order)
+        for order in itertools.permutations(name for name in "nchw" if moving[name])
+        if "n" not in order or order[0] == "n" or order[:2] == ("c", "n")
+    ]
+    return Knobs(
+        choices={
+            "rows": list(range(1, min(height, 8) + 1)),
+            "columns": list(range(1, min(width, 28) + 1)),
+            "written": sorted({1, work.kernel[0]}),
+            "order": orders,
+            "fused": (0, 1, 2) if threads > 1 else (0,),
+        },
+        make=Point,
+        legal=lambda point: _legal(work, point),
+    )
+
+
+def _legal(work: Depthwise, point: Point) -> bool:
+    tile = point.rows * point.columns
+    code = tile * work.kernel[1] * point.written
+    return tile <= _LARGEST_TILE and code <= _MOST_CODE
+
+
+def points(work: Depthwise, *, lanes: int, threads: int) -> list[Point]:
+    """Return every legal schedule."""
+    found = knobs(work, lanes=lanes, threads=threads)
+    return [
+        point
+        for each in itertools.product(*found.choices.values())
+        if _legal(work, point := Point(*each))
+    ]
+
+
+def nests(
+    work: Depthwise, chosen: Sequence[Point], *, lanes: int, threads: int
+) -> list[tuple[NDArray[np.int64], Nest]]:
+    """Return what schedules ask for: places in `chosen`, and their nest, by order."""
+    groups: dict[str, list[int]] = {}
+    for index, point in enumerate(chosen):
+        groups.setdefault(point.order, []).append(index)
+    return [
+        (np.array(places), _nest(work, [chosen[i] for i in places], order, lanes))
+        for order, places in groups.items()
+    ]
+
+
+def _nest(work: Depthwise, chosen: Sequence[Point], order: str, lanes: int) -> Nest:
+    rows, columns, written, fused = (
+        np.array([float(getattr(point, name)) for point in chosen])
+        for name in ("rows", "columns", "written", "fused")
+    )
+    batch, channels, height, width = work.output.shape
+    (kh, kw), (sh, sw), (dh, dw) = work.kernel, work.stride, work.dilation
+    rows, columns = np.minimum(rows, height), np.minimum(columns, width)
+    vectors = np.ceil(channels / lanes)
+    trips = {
+        "n": np.full(len(chosen), float(batch)),
+        "c": np.full(len(chosen), vectors),
+        "h": np.ceil(height / rows),
+        "w": np.ceil(width / columns),
+    }
+    formula = len(work.formula.steps)
+    parts = []
+    for (h, hs), (w, ws) in itertools.product(
+        _pieces(height, rows), _pieces(width, columns)
+    ):
+        tile = hs * ws
+        # All rows of the window written out: a pixel is loaded once a tile.
+        pixels = np.where(
+            written >= kh,
+            ((hs - 1) * sh + (kh - 1) * dh + 1) * ((ws - 1) * sw + (kw - 1) * dw + 1),
+            hs * kh * ((ws - 1) * sw + (kw - 1) * dw + 1),
+        )
+        parts.append(
+            Part(
+                steps=batch * vectors * h * w * kh * kw,  # a step is one tap
+                body=Body(
+                    fmas=tile,
+                    loads=pixels / (kh * kw) + 1.0,
+                    chains=tile * _AHEAD,
+                    scalars=(8.0 + np.where(written >= kh, 0.0, 4.0 * kh)) / (kh * kw),
+                    registers=tile + kw + 1.0,
+                ),
+                runs=batch * vectors * h * w,
+                around=Body(
+                    loads=tile * len(work.operands) + 1.0,
+                    stores=tile,
+                    others=tile * (1.0 + formula),
+                    scalars=12.0,
+                ),
+            )
+        )
+    accesses = (
+        Access(
+            name="input",
+            axes=(
+                (1.0, {"n": 1.0}),
+                (float(lanes) / work.multiplier, {"c": float(lanes) / work.multiplier}),
+                ((rows - 1) * sh + (kh - 1) * dh + 1, {"h": rows * sh}),
+                ((columns - 1) * sw + (kw - 1) * dw + 1, {"w": columns * sw}),
+            ),
+            item_bytes=4.0,
+            limit=(
+                batch,
+                work.input.shape[1],
+                (height - 1) * sh + (kh - 1) * dh + 1,
+                (width - 1) * sw + (kw - 1) * dw + 1,
+            ),
+        ),
+        Access(
+            name="weight",
+            axes=((float(lanes), {"c": float(lanes)}),),
+            item_bytes=4.0 * kh * kw,
+            limit=(channels,),
+            weight=True,
+        ),
+        Access(
+            name="output",
+            axes=(
+                (1.0, {"n": 1.0}),
+                (float(lanes), {"c": float(lanes)}),
+                (rows, {"h": rows}),
+                (columns, {"w": columns}),
+            ),
+            item_bytes=4.0 * (1 + len(work.operands)),
+            limit=(batch, channels, height, width),
+            written=True,
+        ),
+    )
+    chunks: NDArray[np.float64] = np.ones(len(chosen))
+    for index, name in enumerate(order[:2]):
+        chunks = chunks * np.where(fused > index, trips[name], 1.0)
+    return Nest(
+        loops=tuple((name, trips[name]) for name in order),
+        parts=tuple(parts),
+        accesses=accesses,
+        flops=float(work.flops),
+        chunks=chunks,
+    )
+
+
+def _pieces(
+    extent: float, step: NDArray[np.float64]
+) -> list[tuple[NDArray[np.float64], NDArray[np.float64]]]:
+    """Return count and size of the whole steps, and of the rest."""
+    whole = np.floor(extent / step)
+    rest = extent - whole * step
+    return [(whole, step), ((rest > 0) * 1.0, np.maximum(rest, 1.0))]
