@@ -192,6 +192,6 @@ def _levels(
         size = float(cache.size_bytes) / max(1, min(cores, cache.shared_by_cores))
         if index + 1 < len(caches):
             behind = caches[index + 1]
-            yield size, f"L{behind.level}", behind.bandwidth_bytes_per_s
+            yield size, f"L{behind.level}", behind.kernel_bytes_per_s
         else:
             yield size, "memory", machine.memory_bandwidth(cores) / cores

@@ -232,9 +232,9 @@ def bandwidths(
 
 @final
 class CodeProbe:
-    """The clock and the bandwidth of level 1, for `hardware.calibrate.calibrate`.
+    """The clock, and what code loads from each cache, for `calibrate`.
 
-    Rates of other levels stay those that a framework's operators reach: they are what
+    Beside these loads the rates stay that a framework's operators reach: they are what
     estimates of its operators need. The clock is what the vector units show: their
     multiply-adds a second over those a cycle. Efficiencies keep the flops that were
     measured, whatever peak the clock makes of them.
@@ -263,10 +263,16 @@ class CodeProbe:
         rate = times * len(body) / least[name]
         clock_hz = rate / machine.core.fma_units
         scale = machine.core.frequency_hz / clock_hz
-        level = "caches.1.bandwidth_bytes_per_s"
+        rates = bandwidths(machine)
+        first = "caches.1.bandwidth_bytes_per_s"
         return {
             "core.frequency_hz": clock_hz,
-            **({level: bandwidths(machine)[level]} if machine.cache(1) else {}),
+            **({first: rates[first]} if machine.cache(1) else {}),
+            **{
+                f"caches.{cache.level}.load_bytes_per_s": rates[path]
+                for cache in machine.caches
+                if (path := f"caches.{cache.level}.bandwidth_bytes_per_s") in rates
+            },
             **{
                 f"efficiency_frac.{key}": min(1.0, share * scale)
                 for key, share in machine.efficiency_frac.items()

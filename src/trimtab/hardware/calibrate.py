@@ -327,6 +327,7 @@ def with_numbers(
     """
     classes = {f"efficiency_frac.{name}" for name in EFFICIENCY_CLASSES}
     replaceable = classes | {path for path in numbers_of(machine) if _measurable(path)}
+    replaceable |= {f"caches.{each.level}.load_bytes_per_s" for each in machine.caches}
     for path in numbers:
         if path not in replaceable:
             raise MachineError(
@@ -353,6 +354,9 @@ def with_numbers(
                 cache,
                 bandwidth_bytes_per_s=number(
                     f"caches.{cache.level}.{name}", cache.bandwidth_bytes_per_s
+                ),
+                load_bytes_per_s=numbers.get(
+                    f"caches.{cache.level}.load_bytes_per_s", cache.load_bytes_per_s
                 ),
             )
             for cache in machine.caches

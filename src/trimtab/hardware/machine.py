@@ -100,7 +100,10 @@ class Cache:
         line_bytes: of one cache line.
         ways: associativity.
         shared_by_cores: cores that share one instance.
-        bandwidth_bytes_per_s: what one core can stream from it.
+        bandwidth_bytes_per_s: what one core streams from it; calibrated, what the
+            operators of a framework reach.
+        load_bytes_per_s: what one core loads from it with vectors, where that was
+            measured by itself.
     """
 
     level: int
@@ -109,6 +112,12 @@ class Cache:
     ways: int
     shared_by_cores: int
     bandwidth_bytes_per_s: float
+    load_bytes_per_s: float | None = None
+
+    @property
+    def kernel_bytes_per_s(self) -> float:
+        """What the vector code of a compiler can load from it."""
+        return self.load_bytes_per_s or self.bandwidth_bytes_per_s
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -246,6 +255,8 @@ def numbers_of(machine: Machine) -> dict[str, float]:
             "bandwidth_bytes_per_s",
         ):
             found[f"caches.{cache.level}.{name}"] = getattr(cache, name)
+        if cache.load_bytes_per_s is not None:
+            found[f"caches.{cache.level}.load_bytes_per_s"] = cache.load_bytes_per_s
     for key, value in machine.efficiency_frac.items():
         found[f"efficiency_frac.{key}"] = value
     return found

@@ -113,6 +113,7 @@ class _CacheFile:
     ways: Whole
     shared_by_cores: Whole
     bandwidth_bytes_per_s: Real
+    load_bytes_per_s: Real | None = None
 
 
 @final
@@ -304,6 +305,11 @@ def parse_machine(text: str, file: str) -> Machine:
                 ways=cache.ways.value,
                 shared_by_cores=cache.shared_by_cores.value,
                 bandwidth_bytes_per_s=cache.bandwidth_bytes_per_s.value,
+                load_bytes_per_s=(
+                    None
+                    if cache.load_bytes_per_s is None
+                    else cache.load_bytes_per_s.value
+                ),
             )
             for cache in record.caches
         ),
