@@ -236,7 +236,7 @@ def test_facts_and_unknown_paths_are_refused(plain: Machine, path: str) -> None:
     assert str(caught.value).startswith(
         f"measured number {path!r}: only rates, overheads and efficiencies that a "
         "machine has are replaced by measurements (machine 'plain', probe p). Use one "
-        "of caches.1.bandwidth_bytes_per_s, caches.2.bandwidth_bytes_per_s, "
+        "of caches.1.bandwidth_bytes_per_s, caches.1.load_bytes_per_s, "
     )
 
 
