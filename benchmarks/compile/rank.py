@@ -65,7 +65,7 @@ class Space(Protocol):
         """Return the predicted time of each."""
         ...
 
-    def first_pick(self, *, cold: bool) -> tuple[Any, float]:
+    def first_pick(self) -> tuple[Any, float]:
         """Return the one the compiler takes, and the seconds this took."""
         ...
 
@@ -129,13 +129,13 @@ def measure(
     points = list(space.sample(count, seed))
     kernels = [space.build(point) for point in points]
     found: dict[str, Any] = {"legal": space.legal(), "candidates": len(points)}
+    pick, seconds = space.first_pick()
     gc.disable()
     for mode in MODES:
         cold = mode == "cold"
         if cold and kernels[0].weight_bytes == 0:
             found[mode] = {"without": "the operator has no constant weights"}
             continue
-        pick, seconds = space.first_pick(cold=cold)
         found[mode] = {
             "pick": str(pick),
             "pick_s": seconds,
@@ -182,20 +182,30 @@ def summary(measured: Mapping[str, Any]) -> dict[str, Any]:
     """
     times = [statistics.median(each) for each in measured["samples_s"]]
     low, high = np.quantile(times, [0.1, 0.9])
-    correlation = stats.spearman(measured["predicted_s"], times, resamples=_RESAMPLES)
+    correlation = _correlation(measured["predicted_s"], times)
     final = {
         name: statistics.median(each) for name, each in measured["final_s"].items()
     }
     pick = final["pick"]
     return {
         "spread": float(high / low),
-        "spearman": correlation.value,
-        "spearman_interval": (correlation.low, correlation.high),
+        "spearman": correlation[0],
+        "spearman_interval": correlation[1:],
         "regret": pick / min(final.values()) - 1.0,
         "pick_s": pick,
         "best_s": min(final.values()),
         "predicted_s": measured["pick_predicted_s"],
     }
+
+
+def _correlation(
+    predicted: Sequence[float], times: Sequence[float]
+) -> tuple[float, float, float]:
+    """Return Spearman's correlation and its interval; 0 if all are predicted equal."""
+    if len(set(predicted)) == 1:
+        return 0.0, 0.0, 0.0
+    found = stats.spearman(predicted, times, resamples=_RESAMPLES)
+    return found.value, found.low, found.high
 
 
 def rows(

@@ -184,8 +184,8 @@ def _operator(name: str, factor: int, to_the_cap: bool) -> dict[str, Any]:
 
     workload = WORKLOADS[name]
     schedules = space(workload, "this")
-    schedules.first_pick(cold=False)  # what is imported on first use
-    pick, seconds = schedules.first_pick(cold=False)
+    schedules.first_pick()  # what is imported on first use
+    pick, seconds = schedules.first_pick()
     (call,) = schedules.build(pick).calls(1)
     before_s = _median_s(call)
     budget = factor * seconds

@@ -46,7 +46,7 @@ class Toy:
     def predicted_s(self, points, *, cold):
         return [3e-4 * point for point in points]
 
-    def first_pick(self, *, cold):
+    def first_pick(self):
         return self.pick, 0.5
 
     def build(self, point):
@@ -99,6 +99,11 @@ def test_the_pick_has_no_regret_where_it_is_the_best():
 def test_regret_is_of_the_times_taken_in_turn_not_of_a_lucky_one():
     measured = result([1, 2, 3], [1.0, 2.0, 3.0], {"0": 1.5, "pick": 1.8})
     assert summary(measured)["regret"] == pytest.approx(1.8 / 1.5 - 1)
+
+
+def test_a_model_that_predicts_the_same_for_all_has_no_correlation():
+    one = summary(result([1, 1, 1], [1.0, 2.0, 3.0], {"pick": 1.0}))
+    assert (one["spearman"], one["spearman_interval"]) == (0.0, (0.0, 0.0))
 
 
 def test_times_of_a_candidate_count_by_their_median():
