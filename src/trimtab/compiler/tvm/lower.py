@@ -36,6 +36,7 @@ from trimtab.compiler.loops import (
     Store,
     Var,
 )
+from trimtab.compiler.steps import in_buffers
 
 __all__ = ["Compiled", "compile_functions", "compile_kernels", "target_of"]
 
@@ -220,7 +221,8 @@ class Compiled:
 def compile_kernels(kernels: Sequence[Kernel], target: Any) -> Compiled:
     """Return the machine code of kernels, all in one module."""
     functions = {
-        kernel.name: _Translator().function(without_calls(kernel)) for kernel in kernels
+        kernel.name: _Translator().function(in_buffers(without_calls(kernel)))
+        for kernel in kernels
     }
     return compile_functions(functions, target)
 
