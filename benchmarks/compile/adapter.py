@@ -140,9 +140,12 @@ class _Ours:
         return list(found)
 
     def predicted_s(self, points: Sequence[Any], *, cold: bool) -> list[float]:
-        """Return the predicted times of schedules."""
-        ranking = self._rank(points, cold=cold)
-        return [float(each) for each in ranking.latency_s]
+        """Return the predicted times of schedules, their assembly read."""
+        from trimtab.compiler.build import assess
+        from trimtab.compiler.target import target_for
+
+        target = target_for(self._machine, threads=1)
+        return assess(self._task.work, points, self._machine, target, cold=cold)
 
     def first_pick(self) -> tuple[Any, float]:
         """Return the schedule that the compiler takes, and the seconds of compiling.

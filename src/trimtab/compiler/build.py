@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, final
@@ -10,7 +10,7 @@ from typing import Any, final
 import torch
 
 from trimtab.compiler.cache import Cache, key_of
-from trimtab.compiler.emit import Chosen, emit
+from trimtab.compiler.emit import Chosen, constant_name, emit
 from trimtab.compiler.groups import group
 from trimtab.compiler.model import Timing, timing_of
 from trimtab.compiler.plan import plan
@@ -28,7 +28,7 @@ from trimtab.hardware.machine import Machine
 from trimtab.runtime.program import Code, Program, Target
 from trimtab.runtime.store import versions
 
-__all__ = ["Built", "Tuned", "build", "known_values"]
+__all__ = ["Built", "Tuned", "assess", "build", "known_values"]
 
 Progress = Callable[[float, str], None]
 
@@ -98,6 +98,60 @@ def known_values(
     return found
 
 
+def _packed(
+    plans: Iterable[Plan], kernels: Mapping[Any, Chosen]
+) -> dict[str, torch.Tensor]:
+    """Return all constants in the orders that kernels read, made side by side."""
+    wanted: dict[str, tuple[Packing, Any]] = {}
+    for each in plans:
+        for task in each.tasks:
+            if not isinstance(task, Task):
+                continue
+            point = kernels[task.work].point
+            for value in task.parameters:
+                if isinstance(value, Packing):
+                    wanted.setdefault(constant_name(value, point), (value, point))
+    with ThreadPoolExecutor(_WORKERS) as pool:
+        made = pool.map(lambda pair: pair[0].make(pair[1]), wanted.values())
+        return dict(zip(wanted, made, strict=True))
+
+
+def assess(
+    work: Any,
+    points: Sequence[Any],
+    machine: Machine,
+    target: Target,
+    *,
+    cold: bool = True,
+) -> list[float]:
+    """Return the predicted times of schedules, assembly read where the family does.
+
+    It is what decides between the few best when a network is compiled.
+
+    Args:
+        work: what they compute.
+        points: schedules.
+        machine: that runs them.
+        target: their code is for.
+        cold: whether weights have left the caches since the last call.
+    """
+    tuner = _Tuner(
+        machine, timing_of(machine), target, 0, None, lambda done, text: None
+    )
+    ranking = rank(
+        work,
+        machine,
+        threads=target.threads,
+        timing=tuner.timing,
+        points=points,
+        cold=cold,
+    )
+    return [
+        tuner.candidate(work, "0" * 64, ranking, place).latency_s
+        for place in range(len(points))
+    ]
+
+
 def _is_fixed(node: Node) -> bool:
     """Whether an operator without inputs gives the same at every call."""
     return OPERATORS[node.op].family is Kind.CREATE and not any(
@@ -136,8 +190,9 @@ def build(
         plans[batch] = plan(graph, grouping, lanes=timing.lanes)
     tuner = _Tuner(machine, timing, target, seed, cache, progress)
     tuned = tuner.tune(plans)
-    constants: dict[str, torch.Tensor] = {}
+    progress(0.92, "packing constants")
     kernels = {work: each.chosen for work, each in tuned.items()}
+    constants = _packed(plans.values(), kernels)
     programs = {batch: emit(each, kernels, constants) for batch, each in plans.items()}
     progress(0.95, "linking")
     return Built(

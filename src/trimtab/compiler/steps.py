@@ -129,7 +129,7 @@ def _vector(
     fresh: Callable[[str], str],
 ) -> tuple[list[Local], list[Statement]]:
     """Return a vector loop as one for each statement, which is how vectors run."""
-    if not any(isinstance(each, Let) for each in statements):
+    if not any(isinstance(each, Let | If) for each in statements):
         body = tuple(_replaced(each, known) for each in statements)
         return [], [Loop(lane, extent, body, Kind.VECTOR)]
     names = dict(known)
@@ -137,6 +137,15 @@ def _vector(
     places: list[Statement] = []  # whole numbers, wherever they may be read
     found: list[Statement] = []
     for each in statements:
+        if isinstance(each, If):
+            condition = substitute(each.condition, names)
+            some, inner = _vector(lane, extent, each.body, names, fresh)
+            buffers += some
+            for loop in inner:
+                assert isinstance(loop, Loop)
+                guarded = (*places, If(condition, loop.body))
+                found.append(Loop(lane, extent, guarded, Kind.VECTOR))
+            continue
         if isinstance(each, Let):
             value = substitute(each.value, names)
             if not _held(value):

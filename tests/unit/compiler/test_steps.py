@@ -151,3 +151,20 @@ def test_the_code_computes_the_same() -> None:
     soft = np.log1p(np.exp(np.log1p(x.astype(np.float64))))
     expected = 1 / (1 + np.exp(-soft))
     np.testing.assert_allclose(y, expected - np.tanh(2 * expected), rtol=1e-5)
+
+
+def test_names_inside_a_guard() -> None:
+    inner = (Let(U, T + 1.0), Store(Y, (V,), U))
+    steps = (Let(T, X[V] * 2.0), If(H.less(3), inner))
+    assert _text(Loop(V, 8, steps, Kind.VECTOR)) == [
+        "  local t_0: float32[8]",
+        "  local u_1: float32[8]",
+        "  for v in 8 (vector):",
+        "    t_0[v] = x[v] * 2.0",
+        "  for v in 8 (vector):",
+        "    if i < 3:",
+        "      u_1[v] = t_0[v] + 1.0",
+        "  for v in 8 (vector):",
+        "    if i < 3:",
+        "      y[v] = u_1[v]",
+    ]

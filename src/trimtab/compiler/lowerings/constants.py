@@ -28,13 +28,20 @@ def constant_argument(planner: Planner, group: Group, name: str) -> torch.Tensor
 def folded(
     group: Group, weight: torch.Tensor, bias: torch.Tensor | None
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
-    """Return weight and bias with the batch normalisations in them, in float64."""
-    weight = weight.detach().double()
+    """Return weight and bias with the batch normalisations in them.
+
+    The arithmetic is in float64, and rounded once.
+    """
+    weight = weight.detach()
     bias = None if bias is None else bias.detach().double()
+    if not group.affine:
+        return weight, bias
+    scale = torch.ones((), dtype=torch.float64)
     for affine in group.affine:
-        weight = weight * affine.scale.view(-1, *([1] * (weight.dim() - 1)))
+        scale = scale * affine.scale
         bias = affine.shift if bias is None else bias * affine.scale + affine.shift
-    return weight, bias
+    wide = weight.double().mul_(scale.view(-1, *([1] * (weight.dim() - 1))))
+    return wide.float(), bias
 
 
 def key_of(group: Group, what: str) -> str:
@@ -73,15 +80,28 @@ def weight_of(
             )
         size = contraction.input_block(work)
         height, width = work.kernel
-        blocks = [
-            weight[first : first + vectors * each]
-            .view(vectors, each, work.inputs_per_group // size, size, height, width)
-            .permute(2, 4, 5, 3, 0, 1)
-            .reshape(-1)
-            for first, vectors, each in contraction.pack_order(
-                work, point.vectors, lanes
-            )
-        ]
-        return torch.cat(blocks).float().contiguous()
+        rounded = weight.float()
+        parts = []
+        for group_index in range(work.groups):
+            base = group_index * work.outputs_per_group
+            for each in contraction.channel_segments(
+                work.outputs_per_group, work.depth, point.vectors, lanes
+            ):
+                first = base + each.start
+                parts.append(
+                    rounded[first : first + each.count * each.step * each.lanes]
+                    .reshape(
+                        each.count,
+                        each.step,
+                        each.lanes,
+                        work.inputs_per_group // size,
+                        size,
+                        height,
+                        width,
+                    )
+                    .permute(0, 3, 5, 6, 4, 1, 2)
+                    .reshape(-1)
+                )
+        return torch.cat(parts) if len(parts) > 1 else parts[0].contiguous()
 
     return Packing(key=key_of(group, "weight"), order=order, make=make)

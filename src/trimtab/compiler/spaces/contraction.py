@@ -40,7 +40,7 @@ from trimtab.compiler.loops import (
     unroll,
 )
 
-__all__ = ["Contraction", "Point", "kernel", "pack_order"]
+__all__ = ["Contraction", "Point", "channel_segments", "kernel"]
 
 
 @final
@@ -155,7 +155,9 @@ def channel_segments(
 ) -> list[_Segment]:
     """Return how output channels are covered: groups of vectors, and what is left.
 
-    Starts are in channels. The packed weights lie segment after segment.
+    Starts are in channels. The packed weights lie segment after segment, a block of
+    ``[depth, vectors, lanes]`` for each step; the depth runs as the kernel sums: blocks
+    of input channels, window rows, window columns, channels of a block.
     """
     full, rest = divmod(channels, lanes)
     found: list[_Segment] = []
@@ -170,26 +172,6 @@ def channel_segments(
         start = full * lanes
         found.append(_Segment(1, start, 1, rest, start * depth))
     return found
-
-
-def pack_order(
-    work: Contraction, vectors: int, lanes: int
-) -> Iterator[tuple[int, int, int]]:
-    """Yield first channel, vectors and lanes of each block of the packed weights.
-
-    A block holds ``[depth, vectors, lanes]``; the depth runs as the kernel sums:
-    blocks of input channels, window rows, window columns, channels of a block.
-    """
-    channels = work.outputs_per_group
-    for group in range(work.groups):
-        for segment in channel_segments(channels, work.depth, vectors, lanes):
-            for index in range(segment.count):
-                step = segment.step * segment.lanes
-                yield (
-                    group * channels + segment.start + index * step,
-                    segment.step,
-                    segment.lanes,
-                )
 
 
 def kernel(

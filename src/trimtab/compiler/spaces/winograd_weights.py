@@ -32,17 +32,29 @@ def transform_weights(
     g = np.array(matrices(point.tile).weight, dtype=np.float64)
     given = np.asarray(weight, dtype=np.float64)
     outputs, inputs = given.shape[:2]
-    u = np.einsum("ai,ocij,bj->aboc", g, given, g, optimize=True)
-    u = u.reshape(-1, outputs, inputs).astype(np.float32)
+    both = np.kron(g, g)  # G g G^T as one product with the nine weights
+    positions = len(both)
+    u = (both @ given.reshape(outputs * inputs, 9).T).astype(np.float32)
+    u = u.reshape(positions, outputs, inputs)
     plan = Plan.of(work, point, lanes=lanes, threads=1)
     found: list[NDArray[np.float32]] = []
     for chunk in plan.chunks:
-        for index in range(chunk.count):
-            first = chunk.start + index * chunk.channels
-            for position in u[:, first : first + chunk.channels]:
-                for group in chunk.groups:
-                    size = group.step * group.lanes
-                    part = position[group.start : group.start + group.count * size]
-                    panels = part.reshape(group.count, size, inputs)
-                    found.append(panels.transpose(0, 2, 1).reshape(-1))
-    return np.concatenate(found)
+        first, size = chunk.start, chunk.count * chunk.channels
+        part = u[:, first : first + size].reshape(
+            positions, chunk.count, chunk.channels, inputs
+        )
+        filled = np.empty(
+            (chunk.count, positions, chunk.channels * inputs), dtype=np.float32
+        )
+        start = 0
+        for group in chunk.groups:
+            width = group.step * group.lanes
+            some = part[:, :, group.start : group.start + group.count * width]
+            panels = some.reshape(positions, chunk.count, group.count, width, inputs)
+            end = start + group.count * width * inputs
+            filled[:, :, start:end] = panels.transpose(1, 0, 2, 4, 3).reshape(
+                chunk.count, positions, -1
+            )
+            start = end
+        found.append(filled.reshape(-1))
+    return np.concatenate(found) if len(found) > 1 else found[0]
