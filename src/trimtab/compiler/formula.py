@@ -192,6 +192,13 @@ def _rsub(g: dict[str, Any]) -> Any:
     return g["other"] - _scaled(g["self"], g.get("alpha"))
 
 
+def _multiply(g: dict[str, Any]) -> Expr | None:
+    if g["other"] in (Number(0.0), False):
+        return None  # TVM takes it for zero, whatever the element is
+    value: Expr = g["self"] * g["other"]
+    return value
+
+
 def _scaled(value: Any, alpha: Any) -> Any:
     if alpha is None or alpha == Number(1.0):
         return value
@@ -260,8 +267,8 @@ _OPERATORS: Mapping[str, Callable[[dict[str, Any]], Expr | None]] = {
     "sub.Scalar": _sub,
     "rsub.Tensor": _rsub,
     "rsub.Scalar": _rsub,
-    "mul.Tensor": lambda g: g["self"] * g["other"],
-    "mul.Scalar": lambda g: g["self"] * g["other"],
+    "mul.Tensor": _multiply,
+    "mul.Scalar": _multiply,
     "div.Tensor": lambda g: g["self"] / g["other"],
     "div.Scalar": lambda g: g["self"] / g["other"],
     "pow.Tensor_Scalar": _power,

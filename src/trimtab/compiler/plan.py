@@ -48,6 +48,7 @@ class Planner:
     grouping: Grouping
     lanes: int
     values: dict[Ref, Value] = field(default_factory=dict)
+    images: dict[Ref, Value] = field(default_factory=dict)  # converted
     tasks: list[Task | FallbackTask] = field(default_factory=list)
     halos: dict[Ref, Halo] = field(default_factory=dict)
     flat: set[Ref] = field(default_factory=set)
@@ -296,6 +297,8 @@ class Planner:
             layout = row_major(tuple(self.constants[ref].shape))
             return self.constant(ref), layout.broadcast(shape)
         value = self.values[ref]
+        if value.layout.shape == tuple(shape):  # packed, as the result will be
+            value = self.images.get(ref, value)
         return value, value.layout.broadcast(shape)
 
     def add(
@@ -346,18 +349,24 @@ class Planner:
         return target
 
     def image(self, ref: Ref, halo: Halo, *, flat: bool = False) -> Value:
-        """Return a value whose channels lie together, with zeros around it."""
+        """Return a value whose channels lie together, with zeros around it.
+
+        What was converted once is not converted again.
+        """
         value = self.values[ref]
-        layout = value.layout
-        near = layout.contiguous_along(1)
-        channels = layout.shape[1]
-        good = near == channels if flat else near % self.lanes == 0 or near == channels
-        enough = all(have >= need for have, need in zip(layout.halo, halo, strict=True))
-        if good and enough:
-            return value
+        channels = value.layout.shape[1]
+        for each in (value, self.images.get(ref, value)):
+            near = each.layout.contiguous_along(1)
+            good = near == channels or (not flat and near % self.lanes == 0)
+            pairs = zip(each.layout.halo, halo, strict=True)
+            if good and all(have >= need for have, need in pairs):
+                return each
         block = self.lanes if channels % self.lanes == 0 and not flat else channels
-        target = self.fresh(packed(layout.shape, block=block, halo=halo))
+        needs = zip(self.halos.get(ref, NO_HALO), halo, strict=True)
+        around = tuple(map(max, needs))
+        target = self.fresh(packed(value.layout.shape, block=block, halo=around))  # type: ignore[arg-type]
         self.copy(value, target, (ref.name,))
+        self.images[ref] = target
         return target
 
     # ------------------------------------------------------------ lowerings
