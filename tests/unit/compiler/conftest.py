@@ -7,11 +7,14 @@ work that was compiled once is not compiled again, however many networks have it
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping
+import math
+import operator
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -19,6 +22,24 @@ from torch import Tensor, nn
 from trimtab.compiler.build import known_values
 from trimtab.compiler.emit import Chosen, emit
 from trimtab.compiler.groups import Grouping, group
+from trimtab.compiler.loops import (
+    Binary,
+    Buffer,
+    Call,
+    Expr,
+    If,
+    Kernel,
+    Let,
+    Load,
+    Local,
+    Loop,
+    Number,
+    Prefetch,
+    Select,
+    Statement,
+    Store,
+    Var,
+)
 from trimtab.compiler.model import timing_of
 from trimtab.compiler.plan import plan
 from trimtab.compiler.spaces import contraction
@@ -244,3 +265,89 @@ def same(workshop: Workshop) -> Callable[..., Planned]:
         return made
 
     return check
+
+
+# ---------------------------------------------------------------- loops, step by step
+
+
+class Interpreter:
+    """Runs a kernel by what its loops say, in double precision, slowly.
+
+    Attributes:
+        memory: arrays by name of the buffer, flat.
+        stores: how often each element of a buffer was written.
+    """
+
+    def __init__(self, kernel: Kernel, memory: dict[str, np.ndarray]) -> None:
+        self.memory = dict(memory)
+        self.stores = {name: np.zeros(len(each), int) for name, each in memory.items()}
+        self.run(kernel.body, {})
+
+    def run(self, statements: Sequence[Statement], names: dict[Var, Any]) -> None:
+        names = dict(names)
+        for each in statements:
+            match each:
+                case Loop(var, extent, body, _):
+                    for index in range(extent):
+                        self.run(body, {**names, var: index})
+                case If(condition, body):
+                    if self.value(condition, names):
+                        self.run(body, names)
+                case Let(var, value):
+                    names[var] = self.value(value, names)
+                case Local(buffer):
+                    self.memory[buffer.name] = np.full(buffer.elements, np.nan)
+                    self.stores[buffer.name] = np.zeros(buffer.elements, int)
+                case Store(buffer, indices, value):
+                    at = self.place(buffer, indices, names)
+                    self.memory[buffer.name][at] = self.value(value, names)
+                    self.stores[buffer.name][at] += 1
+                case Prefetch():
+                    pass  # it may point anywhere
+                case _:
+                    raise TypeError(f"statement {each!r}")
+
+    def place(self, buffer: Buffer, indices: Any, names: Mapping[Var, Any]) -> int:
+        place = 0
+        for size, index in zip(buffer.shape, indices, strict=True):
+            at = self.value(index, names)
+            assert 0 <= at < size, f"{buffer}[{at}]"
+            place = place * size + at
+        return place
+
+    def value(self, value: Expr, names: Mapping[Var, Any]) -> Any:
+        match value:
+            case Var():
+                return names[value]
+            case Number(number):
+                return number
+            case Binary(op, a, b):
+                return OPERATIONS[op](self.value(a, names), self.value(b, names))
+            case Select(condition, a, b):
+                return self.value(a if self.value(condition, names) else b, names)
+            case Load(buffer, indices):
+                return self.memory[buffer.name][self.place(buffer, indices, names)]
+            case Call(name, arguments):
+                found = [self.value(each, names) for each in arguments]
+                return FUNCTIONS[name](*found)
+        raise TypeError(f"expression {value!r}")
+
+
+OPERATIONS: Mapping[str, Callable[[Any, Any], Any]] = {
+    "+": operator.add, "-": operator.sub, "*": operator.mul, "/": operator.truediv,
+    "//": operator.floordiv, "%": operator.mod, "<": operator.lt, ">=": operator.ge,
+    "==": operator.eq, "and": lambda a, b: a and b, "or": lambda a, b: a or b,
+    # As machines do it: the second where either is not a number.
+    "min": lambda a, b: a if a < b else b, "max": lambda a, b: a if a > b else b,
+}  # fmt: skip
+
+FUNCTIONS: Mapping[str, Callable[..., float]] = {
+    "exp": math.exp, "erf": math.erf, "tanh": math.tanh, "sqrt": math.sqrt,
+    "abs": abs, "floor": math.floor,
+}  # fmt: skip
+
+
+@pytest.fixture
+def interpret() -> type[Interpreter]:
+    """Return what runs a kernel without any code generator."""
+    return Interpreter
