@@ -1,0 +1,74 @@
+import pytest
+import torch
+from torch import nn
+
+pytest.importorskip("tvm", reason="apache-tvm makes the machine code")
+
+from trimtab.compiler.build import assess, build, known_values
+from trimtab.compiler.cache import Cache
+from trimtab.compiler.target import target_for
+from trimtab.graph.capture import capture, weights_of
+from trimtab.graph.types import Ref
+from trimtab.hardware.load import machine
+
+MILAN = machine("milan")
+TARGET = target_for(MILAN)
+
+
+def _graph(module, *inputs):
+    module.eval()
+    graph = capture(module, inputs)
+    return graph, weights_of(module, graph)
+
+
+def test_known_values_follow_from_constants_alone():
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.weight = nn.Parameter(torch.randn(3, 3))
+
+        def forward(self, x):
+            scale = torch.arange(3, dtype=torch.float32) + 1.0
+            return x @ (self.weight * scale).t() + x.sum()
+
+    graph, weights = _graph(Net(), torch.zeros(2, 3))
+    known = known_values(graph, weights)
+    made = {node.name for node in graph.nodes if Ref(node.name) in known}
+    assert {"arange", "add", "mul", "t"} <= made
+    assert not made & {"matmul", "sum", "add_1"}
+
+
+def test_equal_works_share_a_kernel_and_the_cache_is_used(tmp_path):
+    module = nn.Sequential(*[nn.Linear(16, 16) for _ in range(3)])
+    graph, weights = _graph(module, torch.zeros(2, 16))
+    cache = Cache(tmp_path)
+    told = []
+    first = build(
+        {2: graph}, weights, MILAN, TARGET, cache=cache,
+        progress=lambda done, text: told.append(done),
+    )  # fmt: skip
+    assert len(first.tuned) == 1
+    assert len(first.programs[2].steps) == 3
+    assert told == sorted(told)
+    second = build({2: graph}, weights, MILAN, TARGET, cache=cache)
+    assert second.code == first.code
+    for path in tmp_path.rglob("*.json"):
+        path.write_bytes(b"damaged")
+    third = build({2: graph}, weights, MILAN, TARGET, cache=cache)
+    assert third.code == first.code, "a damaged entry is made again"
+
+
+def test_a_whole_static_prediction_sees_spills():
+    module = nn.Conv2d(32, 32, 3, padding=1)
+    graph, weights = _graph(module, torch.zeros(1, 32, 16, 16))
+    built = build({1: graph}, weights, MILAN, TARGET)
+    work = next(each for each in built.tuned if hasattr(each, "kernel"))
+    from trimtab.compiler.spaces.contraction import Point
+
+    good, spilled = assess(
+        work,
+        [Point(1, 4, 3, 8, "nghw"), Point(2, 7, 2, 8, "nghw")],
+        MILAN,
+        TARGET,
+    )
+    assert spilled > 1.3 * good
