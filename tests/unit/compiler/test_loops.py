@@ -22,30 +22,30 @@ from trimtab.compiler.loops import (
     walk,
 )
 
-I, J = Var("i"), Var("j")
+AT, J = Var("i"), Var("j")
 X = Buffer("x", (4, 8))
 
 
 def test_whole_numbers_fold():
-    assert I * 1 == I
-    assert I + 0 == I
-    assert Number(0) == I * 0
+    assert AT * 1 == AT
+    assert AT + 0 == AT
+    assert Number(0) == AT * 0
     assert expr(3) * 4 + 2 == Number(14)
-    assert Number(0) == I % 1
-    assert I // 1 == I
+    assert Number(0) == AT % 1
+    assert AT // 1 == AT
     assert minimum(3, 5) == Number(3)
-    assert 0.0 + I != I, "a float is not folded: minus zero and NaN are not neutral"
+    assert 0.0 + AT != AT, "a float is not folded: minus zero and NaN are not neutral"
 
 
 @pytest.mark.parametrize(
     ("value", "text"),
     [
-        ((I + 1) * 2, "(i + 1) * 2"),
-        (I + J * 2, "i + j * 2"),
-        (I - (J - 1), "i - (j - 1)"),
-        (maximum(I, 0) // 2, "max(i, 0) // 2"),
-        (Select(I.less(3), I, J), "select(i < 3, i, j)"),
-        (-X[I, J], "0.0 - x[i, j]"),
+        ((AT + 1) * 2, "(i + 1) * 2"),
+        (AT + J * 2, "i + j * 2"),
+        (AT - (J - 1), "i - (j - 1)"),
+        (maximum(AT, 0) // 2, "max(i, 0) // 2"),
+        (Select(AT.less(3), AT, J), "select(i < 3, i, j)"),
+        (-X[AT, J], "0.0 - x[i, j]"),
     ],
 )
 def test_text_brackets_only_what_must_be(value, text):
@@ -60,13 +60,13 @@ def test_a_kernel_as_text():
         body=block(
             Local(Buffer("acc", (1,))),
             Loop(
-                I,
+                AT,
                 4,
                 (
-                    Require(I.less(4), "inside"),
-                    Prefetch(X, (I, 0)),
-                    Let(Var("t"), X[I, 0] + 1.0),
-                    If(I.at_least(1), (Store(y, (I,), Var("t")),)),
+                    Require(AT.less(4), "inside"),
+                    Prefetch(X, (AT, 0)),
+                    Let(Var("t"), X[AT, 0] + 1.0),
+                    If(AT.at_least(1), (Store(y, (AT,), Var("t")),)),
                 ),
                 Kind.PARALLEL,
             ),
@@ -93,4 +93,4 @@ def test_a_kernel_as_text():
 
 def test_indices_must_fit_the_buffer():
     with pytest.raises(ValueError, match="1 indices for x"):
-        X[I]
+        X[AT]

@@ -17,7 +17,7 @@ van de Geijn, ACM TOMS 41(3), 2015); the prefetch of cold weights is ours.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, final
 

@@ -14,9 +14,9 @@ from trimtab.compiler.loops import Kind, Loop, Prefetch, maximum, walk
 from trimtab.compiler.spaces.contraction import (
     Contraction,
     Point,
+    channel_segments,
     input_block,
     kernel,
-    pack_order,
 )
 from trimtab.compiler.spaces.contraction_model import points
 
@@ -93,6 +93,7 @@ CASES: dict[str, Contraction] = {
     ),
     "groups": convolution((1, 32, 4, 5), 32, (3, 3), groups=2, blocks=(8, 8)),
     "small groups": convolution((2, 12, 4, 4), 20, (3, 3), groups=4, padding=(1, 1)),
+    "ragged groups": convolution((1, 12, 4, 5), 40, (3, 3), groups=2, residual=True),
     "first": convolution(
         (1, 3, 9, 9), 16, (7, 7), stride=(2, 2), padding=(3, 3), blocks=(3, 8)
     ),
@@ -139,17 +140,23 @@ def arrays(work: Contraction) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
 
 
 def in_order(work: Contraction, weight: torch.Tensor, vectors: int) -> torch.Tensor:
-    """Return a weight in the order that a schedule reads it, by its definition."""
-    size = input_block(work)
-    blocks = []
-    for first, some, lanes in pack_order(work, vectors, LANES):
-        part = weight[first : first + some * lanes]
-        for start in range(0, work.inputs_per_group, size):
-            for k in range(work.kernel[0]):
-                for column in range(work.kernel[1]):
-                    for c in range(start, start + size):
-                        blocks.append(part[:, c, k, column])
-    return torch.cat(blocks)
+    """Return a weight in the order that a schedule reads it, element by element."""
+    size, outputs = input_block(work), work.outputs_per_group
+    found = []
+    for group in range(work.groups):
+        for segment in channel_segments(outputs, work.depth, vectors, LANES):
+            for index in range(segment.count):
+                wide = segment.step * segment.lanes
+                first = group * outputs + segment.start + index * wide
+                part = weight[first : first + wide]
+                found += [
+                    part[:, c, k, column]
+                    for start in range(0, work.inputs_per_group, size)
+                    for k in range(work.kernel[0])
+                    for column in range(work.kernel[1])
+                    for c in range(start, start + size)
+                ]
+    return torch.cat(found)
 
 
 def buffers(work: Contraction, given: list[torch.Tensor], point: Point, check: Any):

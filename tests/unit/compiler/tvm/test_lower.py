@@ -26,7 +26,7 @@ from trimtab.compiler.loops import (
 )
 from trimtab.compiler.tvm.lower import compile_kernels, target_of
 
-I, V = Var("i"), Var("v")
+AT, V = Var("i"), Var("v")
 HERE = target_of("x86-64-v3")
 
 
@@ -39,20 +39,20 @@ def test_vectors_locals_and_conditions():
     x, y, acc = Buffer("x", (32,)), Buffer("y", (32,)), Buffer("acc", (8,))
     body = (
         Local(acc),
-        Loop(V, 8, (Store(acc, (V,), x[I * 8 + V] * 2.0),), Kind.VECTOR),
-        Prefetch(x, (I * 8,)),
+        Loop(V, 8, (Store(acc, (V,), x[AT * 8 + V] * 2.0),), Kind.VECTOR),
+        Prefetch(x, (AT * 8,)),
         Loop(
             V,
             8,
             (
                 Let(Var("t"), maximum(0.0, acc[V])),
-                Store(y, (I * 8 + V,), Select(acc[V].less(1.0), Var("t"), expr(9.0))),
+                Store(y, (AT * 8 + V,), Select(acc[V].less(1.0), Var("t"), expr(9.0))),
             ),
             Kind.VECTOR,
         ),
-        If(I.equals(3), (Store(y, (0,), expr(-1.0)),)),
+        If(AT.equals(3), (Store(y, (0,), expr(-1.0)),)),
     )
-    kernel = Kernel(name="f", parameters=(x, y), body=(Loop(I, 4, body),))
+    kernel = Kernel(name="f", parameters=(x, y), body=(Loop(AT, 4, body),))
     given = np.linspace(-2, 2, 32, dtype=np.float32)
     found = np.zeros(32, dtype=np.float32)
     _run(kernel, given, found)
@@ -64,9 +64,9 @@ def test_vectors_locals_and_conditions():
 def test_whole_numbers_casts_functions_and_unrolling():
     n = Buffer("n", (4,), "int64")
     y = Buffer("y", (4,))
-    value = Call("sqrt", (Cast("float32", n[I]),)) + Call("exp", (expr(0.0),))
+    value = Call("sqrt", (Cast("float32", n[AT]),)) + Call("exp", (expr(0.0),))
     kernel = Kernel(
-        name="g", parameters=(n, y), body=unroll(I, 4, Store(y, (I,), value))
+        name="g", parameters=(n, y), body=unroll(AT, 4, Store(y, (AT,), value))
     )
     found = np.zeros(4, dtype=np.float32)
     _run(kernel, np.array([0, 1, 4, 9], dtype=np.int64), found)
