@@ -146,8 +146,8 @@ class Nest:
         What fits a cache as a whole is there already: the layer before has just written
         it, or the call before has left it; weights that are cold have a limit of their
         own. Otherwise the outermost loop whose data fit is found; inside it everything
-        is fetched once. A loop around it that does not move along a tensor finds it still
-        there as long as no loop between them moved along it.
+        is fetched once. A loop around it that does not move along a tensor finds it
+        still there as long as no loop between them moved along it.
         """
         touched = [access.footprints(self.loops) for access in self.accesses]
         moved: list[NDArray[np.float64] | float] = []  # per level, all tensors
