@@ -218,6 +218,19 @@ def what_no_family_computes_in_the_middle(m, x):
     return m.o(m.c(torch.cat([y, m.u(z)], 1)))
 
 
+@case(R(1, 12, 4, 5), a=block(12, 24, 1), b=conv(24, 40, padding=1, groups=2),
+      c=conv(24, 40, 1), d=block(40, 8, 1))  # fmt: skip
+def groups_that_begin_inside_a_vector(m, x):
+    y = m.a(x)
+    return m.d(F.relu(m.b(y) + m.c(y)))
+
+
+@case(R(2, 24, 4, 5), a=block(24, 24, 1), b=conv(24, 48, padding=1, groups=3),
+      c=conv(48, 16, 1, groups=8), d=conv(16, 32, padding=1, groups=16))  # fmt: skip
+def groups_of_all_sizes(m, x):
+    return m.d(torch.relu(m.c(m.b(m.a(x)))))
+
+
 # ---- concatenations
 
 

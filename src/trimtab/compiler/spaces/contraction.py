@@ -307,7 +307,9 @@ class _Writer:
         def pixels(body: Callable[[], Sequence[Statement]]) -> tuple[Statement, ...]:
             return unroll(q, rows, unroll(p, columns, unroll(j, vectors, body())))
 
-        def channel() -> Split:
+        def channel() -> Split | Expr:
+            if work.groups > 1 and work.outputs_per_group % lanes:
+                return first + (j * lanes + v)  # a group may begin inside a vector
             return Split(self._vector(at) + j, v, lanes)
 
         def where() -> tuple[Expr, Split | Expr, Expr, Expr]:

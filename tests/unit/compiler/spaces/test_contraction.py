@@ -1,4 +1,4 @@
-"""Contractions: machine code against PyTorch, loops step by step, parallel structure."""
+"""Contractions: machine code against PyTorch, loops step by step, parallel loops."""
 
 import random
 from typing import Any
@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from trimtab.compiler.formula import IDENTITY, Formula, slot
 from trimtab.compiler.layout import Layout, packed, row_major
-from trimtab.compiler.loops import Kind, Loop, Prefetch, maximum, walk
+from trimtab.compiler.loops import Kernel, Kind, Loop, Prefetch, maximum, walk
 from trimtab.compiler.spaces.contraction import (
     Contraction,
     Point,
@@ -176,7 +176,7 @@ def buffers(work: Contraction, given: list[torch.Tensor], point: Point, check: A
 
 def test_kernels_compute_what_pytorch_does(check) -> None:
     chosen = {
-        name: some_points(work, seed, 3)
+        name: some_points(work, seed, 2)
         for seed, (name, work) in enumerate(CASES.items())
     }
     call = check.compile_all(
@@ -204,7 +204,8 @@ def test_kernels_compute_what_pytorch_does(check) -> None:
 
 def test_kernels_run_in_parallel(check) -> None:
     works = [CASES[name] for name in ("residual", "small groups", "batched")]
-    kernels, calls = [], []
+    kernels: list[Kernel] = []
+    calls = []
     for index, work in enumerate(works):
         legal = [
             p
@@ -222,7 +223,10 @@ def test_kernels_run_in_parallel(check) -> None:
         check.close(check.called(call, name, given, work.output), expected)
 
 
-@pytest.mark.parametrize("name", sorted(CASES))
+@pytest.mark.parametrize(
+    "name",
+    [name for name, each in CASES.items() if each.output.size * each.depth <= 15000],
+)
 def test_every_output_is_written_once_and_nothing_else_is_touched(
     name, interpret, check
 ) -> None:
@@ -232,8 +236,6 @@ def test_every_output_is_written_once_and_nothing_else_is_touched(
     made = kernel(work, point, lanes=LANES, threads=1, name="k")
     filled = [each.numpy() for each in buffers(work, given, point, check)]
     names = [each.name for each in made.parameters]
-    if work.output.size * work.depth > 6000:
-        pytest.skip("too many steps for an interpreter")
     memory = dict(zip(names, [*filled, np.full(work.output.size, 7.5)], strict=True))
     done = interpret(made, memory)
     written = np.zeros(work.output.size, int)
