@@ -105,7 +105,7 @@ def evolve(
             (random.random((4 * children, len(names))) * extents).astype(np.int64),
             np.full(4 * children, 0.3),
         )
-        if len(seen) >= knobs.size:
+        if not pool and len(seen) >= knobs.size:
             return []
     for _ in range(generations):
         pool.sort(key=lambda each: each[:2])
