@@ -78,7 +78,7 @@ def test_the_same_seed_gives_the_same_result() -> None:
 
 def test_the_random_state_of_others_is_left_alone() -> None:
     np.random.seed(5)  # noqa: NPY002 - it is the global one that is looked at
-    before = np.random.get_state()[1].copy()  # type: ignore[index,union-attr] # noqa: NPY002
+    before = np.random.get_state()[1].copy()  # type: ignore[index] # noqa: NPY002
     evolve(knobs(), bowl, seed=1, generations=1)
     assert (np.random.get_state()[1] == before).all()  # type: ignore[index] # noqa: NPY002
 

@@ -1,108 +1,209 @@
+"""Laws of the predicted time, and cycles by hand."""
+
+import random
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from trimtab.compiler.model import cycles, predict, timing_of
+from trimtab.compiler.formula import IDENTITY
+from trimtab.compiler.layout import packed
+from trimtab.compiler.model import Timing, cycles, predict, timing_of
 from trimtab.compiler.nest import Access, Body, Nest, Part
-from trimtab.errors import UnknownMachineError
-from trimtab.hardware.load import machine
+from trimtab.compiler.spaces.contraction import Contraction, Point
+from trimtab.compiler.spaces.contraction_model import nests, points
+from trimtab.hardware.load import machine as find_machine
 
-MILAN = machine("milan")
-TIMING = timing_of(MILAN)
-
-
-def test_timing_comes_from_the_table_of_the_core():
-    assert (TIMING.lanes, TIMING.registers) == (8, 16)
-    assert (TIMING.fmas, TIMING.loads, TIMING.fma_latency) == (2.0, 2.0, 4.0)
-    arm = timing_of(machine("graviton3"))
-    assert arm.lanes == 4, "code is made for NEON"
-    core = replace(MILAN.core, llvm_cpu="nehalem", simd_bits=128, isa="x86-64-v2")
-    old = timing_of(replace(MILAN, core=core))
-    assert (old.lanes, old.fmas) == (4, 1.0), "a product and a sum, a port each"
-    core = replace(MILAN.core, llvm_cpu="frobnicator")
-    with pytest.raises(UnknownMachineError, match="frobnicator"):
-        timing_of(replace(MILAN, core=core))
-
-
-def test_each_limit_of_a_body():
-    # Twelve sums: six cycles of products, two a cycle.
-    full = Body(fmas=12.0, loads=2.0, broadcasts=6.0, chains=12.0, registers=15.0)
-    assert cycles(full, TIMING) == 12 / 2
-    # Two sums wait for each other's four cycles.
-    assert cycles(Body(fmas=2.0, chains=2.0, registers=5.0), TIMING) == 4
-    # Sixteen loads, two a cycle.
-    assert cycles(Body(fmas=8.0, loads=16.0, chains=8.0), TIMING) == 8
-    # One instruction more than the front end takes in a cycle.
-    assert cycles(Body(scalars=7.0), TIMING) == 7 / 6
-    spilled = replace(full, registers=17.0)
-    assert cycles(spilled, TIMING) >= 2 * cycles(full, TIMING)
+MACHINE = find_machine("milan")
+TIMING = Timing(
+    frequency_hz=2e9,
+    lanes=8,
+    registers=16,
+    fmas=2.0,
+    loads=3.0,
+    stores=1.0,
+    arithmetic=4.0,
+    issue=6.0,
+    fma_latency=4.0,
+    forward_latency=7.0,
+    restart=15.0,
+)
 
 
-def _nest(bytes_read=1e6, weight=True):
-    access = Access(
-        name="w", axes=((1.0, {"i": 1.0}),), item_bytes=4.0, limit=(bytes_read / 4,),
-        weight=weight,
-    )  # fmt: skip
-    return Nest(
-        loops=(("i", bytes_read / 4),),
-        parts=(
-            Part(steps=1e5, body=Body(fmas=12.0, loads=8.0, chains=12.0, registers=15)),
-        ),
-        accesses=(access,),
-        flops=2e7,
-        first_pass=np.float64(0.5),
+def layer(channels=64, size=28, window=3):
+    shape = (1, channels, size, size)
+    halo = (window // 2,) * 4
+    return Contraction(
+        input=packed(shape, block=8, halo=halo),
+        output=packed(shape, block=8),
+        kernel=(window, window),
+        padding=(window // 2, window // 2),
+        formula=IDENTITY,
+        bias=True,
     )
 
 
-def test_the_time_is_the_largest_limit_and_has_its_name():
-    found = predict(_nest(), MILAN, TIMING)
-    each = {name: float(value) for name, value in found.limits_s.items()}
-    assert float(found.latency_s) == max(each.values())
-    # 100,000 steps of six cycles.
-    assert each["compute"] == pytest.approx(1e5 * 6 / TIMING.frequency_hz, rel=1e-3)
-    # A megabyte of cold weights, and the half of the work that is after the first pass.
-    stream = 1e6 / MILAN.memory_bandwidth(1)
-    assert each["cold weights"] == pytest.approx(stream + each["compute"] / 2)
-    hot = predict(_nest(), MILAN, TIMING, cold=False)
-    assert "cold weights" not in hot.limits_s
+WORKS = [layer(), layer(512, 7), layer(256, 14, 1), layer(512, 7, 1)]
+
+
+def judged(machine=MACHINE, timing=TIMING, *, threads=1, cold=True):
+    """Return the predicted times of the same schedules of several layers."""
+    found = []
+    for seed, work in enumerate(WORKS):
+        legal = points(work, lanes=8, threads=threads)
+        some = random.Random(seed).sample(legal, 60)
+        for _, nest in nests(work, some, lanes=8, threads=threads):
+            made = predict(nest, machine, timing, threads=threads, cold=cold)
+            found.append(made.latency_s)
+    return np.concatenate(found)
+
+
+def faster(**numbers):
+    return judged(timing=replace(TIMING, **numbers))
 
 
 @pytest.mark.parametrize(
-    "faster",
-    [
-        lambda m: replace(
-            m, core=replace(m.core, frequency_hz=m.core.frequency_hz * 2)
-        ),
-        lambda m: replace(
-            m,
-            caches=tuple(
-                replace(c, bandwidth_bytes_per_s=c.bandwidth_bytes_per_s * 2)
-                for c in m.caches
-            ),
-        ),
-        lambda m: replace(
-            m,
-            memory=replace(
-                m.memory,
-                core_bandwidth_bytes_per_s=m.memory.core_bandwidth_bytes_per_s * 2,
-            ),
-        ),
-    ],
+    "name",
+    ["frequency_hz", "registers", "fmas", "loads", "stores", "arithmetic", "issue"],
 )
-def test_nothing_gets_slower_on_a_faster_machine(faster):
-    for size in (1e4, 1e6, 1e8):
-        for weight in (True, False):
-            nest = _nest(size, weight)
-            before = predict(nest, MILAN, TIMING).latency_s
-            machine_ = faster(MILAN)
-            after = predict(nest, machine_, timing_of(machine_)).latency_s
-            assert after <= before
+def test_no_time_rises_with_what_a_core_can_do(name) -> None:
+    before, more = judged(), 2 * getattr(TIMING, name)
+    after = faster(**{name: more})
+    assert (after <= before * (1 + 1e-12)).all()
+    if name in ("frequency_hz", "fmas", "registers"):
+        assert (after < before).any()
 
 
-def test_threads_share_the_work_in_whole_chunks():
-    nest = replace(_nest(weight=False), chunks=np.float64(3.0))
-    one = predict(nest, MILAN, TIMING).limits_s["compute"]
-    two = predict(nest, MILAN, TIMING, threads=2).limits_s["compute"]
-    # Three chunks on two cores: one of them has two.
-    assert two == pytest.approx(one * 2 / 3)
+@pytest.mark.parametrize("name", ["fma_latency", "forward_latency", "restart"])
+def test_no_time_falls_with_what_a_core_waits_for(name) -> None:
+    after = faster(**{name: 3 * getattr(TIMING, name)})
+    assert (after >= judged()).all()
+    assert (after > judged()).any()
+
+
+@pytest.mark.parametrize("threads", [1, 4])
+def test_no_time_rises_with_a_bandwidth(threads) -> None:
+    before = judged(threads=threads)
+    memory = MACHINE.memory
+    memories = [
+        replace(memory, bandwidth_bytes_per_s=3 * memory.bandwidth_bytes_per_s),
+        replace(
+            memory, core_bandwidth_bytes_per_s=3 * memory.core_bandwidth_bytes_per_s
+        ),
+    ]
+    machines = [replace(MACHINE, memory=each) for each in memories]
+    for index, cache in enumerate(MACHINE.caches):
+        caches = list(MACHINE.caches)
+        rate = 3 * cache.bandwidth_bytes_per_s
+        caches[index] = replace(cache, bandwidth_bytes_per_s=rate)
+        machines.append(replace(MACHINE, caches=tuple(caches)))
+    for machine in machines:
+        assert (judged(machine, threads=threads) <= before).all()
+
+
+def test_no_time_rises_with_a_cache() -> None:
+    before = judged()
+    for index, cache in enumerate(MACHINE.caches):
+        caches = list(MACHINE.caches)
+        caches[index] = replace(cache, size_bytes=16 * cache.size_bytes)
+        assert (judged(replace(MACHINE, caches=tuple(caches))) <= before).all()
+
+
+def test_cold_weights_take_longer() -> None:
+    assert (judged(cold=True) >= judged(cold=False)).all()
+    assert (judged(cold=True) > judged(cold=False)).any()
+
+
+def test_the_time_is_the_largest_limit_and_the_bottleneck_its_name() -> None:
+    work = WORKS[1]
+    some = points(work, lanes=8, threads=1)[:200]
+    for places, nest in nests(work, some, lanes=8, threads=1):
+        found = predict(nest, MACHINE, TIMING)
+        assert {"compute", "L2", "L3", "memory", "cold weights"} == set(found.limits_s)
+        for index in range(len(places)):
+            limits = {name: each[index] for name, each in found.limits_s.items()}
+            assert found.latency_s[index] == max(limits.values())
+            assert limits[found.bottleneck(index)] == found.latency_s[index]
+
+
+def test_more_sums_than_registers_are_slower() -> None:
+    work = WORKS[0]
+    fits = Point(1, 6, 2, 8, "nghw")  # 12 sums, 2 weights, 1 pixel: 15 of 16
+    spilled = Point(1, 7, 2, 8, "nghw")  # 14 + 2 + 1 = 17
+    ((_, nest),) = nests(work, [fits, spilled], lanes=8, threads=1)
+    good, bad = predict(nest, MACHINE, TIMING).latency_s
+    assert bad > 1.5 * good
+
+
+def test_cycles_by_hand() -> None:
+    # Six sums: 6 / 2 multiplying, (2 + 3) / 3 loading, (6 + 5 + 1) / 6 issuing, and
+    # each sum waits for itself: 4 * 6 / 6.
+    body = Body(fmas=6, loads=2, broadcasts=3, scalars=1, chains=6, registers=9)
+    assert cycles(body, TIMING) == 4.0
+    assert cycles(body, TIMING, chained=False) == 3.0
+    # Twelve: 12 / 2 = 6 hides the wait.
+    many = replace(body, fmas=12, chains=12, registers=15)
+    assert cycles(many, TIMING) == 12 / 2
+    # Loads bind: 13 / 3.
+    assert cycles(replace(many, loads=10), TIMING, chained=False) == max(6, 13 / 3)
+    more = replace(many, loads=20)
+    assert cycles(more, TIMING) == (20 + 3) / 3
+    # Seventeen registers of sixteen: every sum is stored, and read again, each step.
+    spilled = replace(many, registers=17)
+    assert cycles(spilled, TIMING) == max(2.0 * 12 / 1, (4 + 7) * 12 / 12)
+
+
+def test_limits_by_hand() -> None:
+    """One part: a million steps of two multiply-adds, 8 MB of weights read once."""
+    weights = 8e6
+    nest = Nest(
+        loops=(("i", 1e6),),
+        parts=(
+            Part(
+                body=Body(fmas=2, chains=100),
+                steps=1e6,
+                around=Body(stores=10),
+                runs=1000,
+                exits=500,
+            ),
+        ),
+        accesses=(
+            Access(
+                name="weight",
+                axes=((1.0, {"i": 1.0}),),
+                item_bytes=8.0,
+                limit=(1e6,),
+                weight=True,
+            ),
+        ),
+        flops=32e6,
+        first_pass=0.25,
+    )
+    found = predict(nest, MACHINE, TIMING)
+    compute = (1e6 * (2 / 2) + 1000 * (10 / 1 + 4) + 500 * 15) / 2e9
+    assert float(found.limits_s["compute"].item()) == pytest.approx(compute)
+    stream = weights / MACHINE.memory_bandwidth(1)
+    cold = stream + compute * 0.75
+    assert float(found.limits_s["cold weights"].item()) == pytest.approx(cold)
+    second = next(each for each in MACHINE.caches if each.level == 2)
+    assert float(found.limits_s["L2"].item()) == pytest.approx(
+        weights / second.kernel_bytes_per_s
+    )
+    # Five pieces on two cores: three rounds, where two and a half would do.
+    shared = predict(replace(nest, chunks=5.0), MACHINE, TIMING, threads=2)
+    assert float(shared.limits_s["compute"].item()) == pytest.approx(compute * 3 / 5)
+
+
+@pytest.mark.parametrize(
+    ("name", "lanes", "registers"),
+    [("milan", 8, 16), ("skylake-sp", 16, 32), ("graviton2", 4, 32)],
+)
+def test_timing_of_machines(name, lanes, registers) -> None:
+    machine = find_machine(name)
+    timing = timing_of(machine)
+    assert timing.lanes == lanes
+    assert timing.registers == registers
+    assert timing.fmas == machine.core.fma_units == 2
+    assert timing.frequency_hz == machine.core.frequency_hz
+    assert timing.fma_latency >= 2  # of a sum that waits for itself
+    assert timing.issue >= timing.loads
