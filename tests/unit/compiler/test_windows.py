@@ -1,57 +1,128 @@
+"""Windows against what PyTorch pads and reads."""
+
+import itertools
+
 import pytest
 import torch
 from torch import nn
 
-from trimtab.compiler.windows import halo_of, window_of
+from trimtab.compiler.windows import halo_of, pair, window_of
 from trimtab.graph.capture import capture
+from trimtab.graph.types import Ref
 
 
-def _window(layer, size=9):
-    graph = capture(layer.eval(), (torch.zeros(1, layer.in_channels, size, size),))
-    return window_of(graph, graph.nodes[0])
+def found(module, shape):
+    graph = capture(module.eval(), (torch.zeros(shape),))
+    return [window_of(graph, node) for node in graph.nodes]
 
 
-@pytest.mark.parametrize("kernel", [1, 2, 3, 5])
-@pytest.mark.parametrize("stride", [1, 2, 3])
-@pytest.mark.parametrize("padding", [0, 1, 2])
-@pytest.mark.parametrize("dilation", [1, 2])
-def test_the_halo_is_what_the_last_window_reads(kernel, stride, padding, dilation):
-    size = 11
-    out = (size + 2 * padding - dilation * (kernel - 1) - 1) // stride + 1
-    top, bottom, left, right = halo_of(
-        (1, 1, size, size),
-        (1, 1, out, out),
-        (kernel, kernel),
-        (stride, stride),
-        (padding, padding),
-        (dilation, dilation),
-    )
+@pytest.mark.parametrize(
+    ("size", "kernel", "stride", "padding", "dilation"),
+    [
+        case
+        for case in itertools.product(
+            (7, 8, 9), (1, 2, 3, 5), (1, 2, 3), (0, 1, 2), (1, 2)
+        )
+        if case[0] + 2 * case[3] > case[4] * (case[1] - 1)
+    ],
+)  # fmt: skip
+def test_a_halo_is_what_is_read_beyond_the_image(
+    size, kernel, stride, padding, dilation
+) -> None:
+    outputs = (size + 2 * padding - dilation * (kernel - 1) - 1) // stride + 1
     read = [
-        step * stride - padding + tap * dilation
-        for step in range(out)
-        for tap in range(kernel)
+        index * stride + k * dilation - padding
+        for index in range(outputs)
+        for k in range(kernel)
     ]
-    assert (top, left) == (padding, padding)
-    assert bottom == right == max(0, max(read) - (size - 1))
+    top, bottom, left, right = halo_of(
+        (1, 3, size, size), (1, 4, outputs, outputs), (kernel, kernel),
+        (stride, stride), (padding, padding), (dilation, dilation),
+    )  # fmt: skip
+    assert (top, bottom) == (left, right)
+    assert bottom == max(0, max(read) - (size - 1))
+    # What is padded above is kept, even where no window of the first row reads it all.
+    assert top == padding >= max(0, -min(read))
 
 
-def test_kinds_of_convolutions():
-    plain = _window(nn.Conv2d(4, 8, 3, padding=1))
-    assert plain.winograd
-    assert plain.halo == (1, 1, 1, 1)
-    # Nine outputs are three tiles of four, three rows too many.
-    assert plain.reach(4) == (1, 4, 1, 4)
-    assert plain.reach(3) == (1, 1, 1, 1)
-    assert _window(nn.Conv2d(4, 4, 3, groups=4)).depthwise
-    assert not _window(nn.Conv2d(4, 4, 3, groups=2)).depthwise
-    assert not _window(nn.Conv2d(4, 8, 3, stride=2)).winograd
-    same = _window(nn.Conv2d(4, 8, 4, padding="same"))
-    assert (same.padding, same.halo) == ((1, 1), (1, 2, 1, 2))
-    assert _window(nn.Conv2d(4, 8, 3, padding="valid")).padding == (0, 0)
+def test_a_convolution() -> None:
+    (window,) = found(
+        nn.Conv2d(4, 6, (3, 5), stride=(2, 1), padding=(1, 2), groups=2),
+        (2, 4, 8, 9),
+    )  # fmt: skip
+    assert window.source == Ref("input")
+    assert (window.kernel, window.stride) == ((3, 5), (2, 1))
+    assert (window.padding, window.dilation, window.groups) == ((1, 2), (1, 1), 2)
+    assert not window.depthwise
+    assert not window.winograd
+    # (8 + 2 - 3) // 2 + 1 = 4 rows; the last reads 3 * 2 - 1 ... 3 * 2 + 1, inside.
+    assert window.output == (4, 9)
+    assert window.halo == (1, 0, 2, 2)
 
 
-def test_what_has_no_plain_window():
-    graph = capture(nn.ReLU().eval(), (torch.zeros(1, 2, 4, 4),))
-    assert window_of(graph, graph.nodes[0]) is None
-    graph = capture(nn.Conv2d(2, 2, 3).eval(), (torch.zeros(2, 4, 4),))
-    assert window_of(graph, graph.nodes[0]) is None
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ({}, True),
+        ({"padding": 1}, True),
+        ({"stride": 2}, False),
+        ({"dilation": 2}, False),
+        ({"groups": 2}, False),
+        ({"groups": 4}, False),
+    ],
+)
+def test_minimal_filtering_takes_dense_windows_of_three(settings, expected) -> None:
+    (window,) = found(nn.Conv2d(4, 4, 3, **settings), (1, 4, 9, 9))
+    assert window.winograd is expected
+    assert window.depthwise is (settings.get("groups") == 4)
+
+
+def test_tiles_reach_beyond_the_image() -> None:
+    (window,) = found(nn.Conv2d(4, 4, 3, padding=1), (1, 4, 9, 10))
+    assert window.halo == (1, 1, 1, 1)
+    # 9 rows are three tiles of four: three rows too many; 10 columns: two too many.
+    assert window.reach(4) == (1, 1 + 3, 1, 1 + 2)
+    assert window.reach(2) == (1, 1 + 1, 1, 1)
+
+
+@pytest.mark.parametrize(
+    ("kernel", "dilation", "before", "halo"),
+    [
+        (3, 1, (1, 1), (1, 1, 1, 1)),
+        (2, 1, (0, 0), (0, 1, 0, 1)),  # the odd zero stands behind
+        ((4, 1), 1, (1, 0), (1, 2, 0, 0)),
+        (3, 2, (2, 2), (2, 2, 2, 2)),
+        (4, 3, (4, 4), (4, 5, 4, 5)),
+    ],
+)
+def test_padding_that_keeps_the_size(kernel, dilation, before, halo) -> None:
+    layer = nn.Conv2d(4, 4, kernel, padding="same", dilation=dilation)
+    (window,) = found(layer, (1, 4, 12, 12))
+    assert (window.padding, window.halo) == (before, halo)
+    assert window.output == (12, 12)
+
+
+def test_no_padding_by_name() -> None:
+    (window,) = found(nn.Conv2d(4, 4, 3, padding="valid"), (1, 4, 6, 6))
+    assert (window.padding, window.halo) == ((0, 0), (0, 0, 0, 0))
+
+
+def test_what_is_no_plain_window() -> None:
+    assert found(nn.Conv1d(4, 4, 3), (1, 4, 9)) == [None]
+    assert found(nn.Conv3d(4, 4, 1), (1, 4, 2, 2, 2)) == [None]
+    assert found(nn.ConvTranspose2d(4, 4, 2), (1, 4, 5, 5)) == [None]
+    assert found(nn.Conv2d(4, 4, 3), (4, 5, 5)) == [None]  # no batch
+    assert found(nn.MaxPool2d(2), (1, 4, 4, 4)) == [None]
+
+
+def test_a_window_over_a_constant_is_one_too(networks) -> None:
+    net = networks.Network(
+        lambda m, w: torch.conv2d(m.x, w, padding=1), x=torch.ones(1, 2, 4, 4)
+    )
+    (window,) = found(net, (3, 2, 3, 3))
+    assert window.source.name.endswith("x")
+
+
+def test_pairs() -> None:
+    assert pair(2) == pair((2,)) == pair((2, 2)) == (2, 2)
+    assert pair((1, 3)) == (1, 3)
