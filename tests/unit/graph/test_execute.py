@@ -12,7 +12,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from trimtab.errors import ExecutionError, UsageError
 from trimtab.frozen import FrozenDict
 from trimtab.graph.capture import capture, weights_of
-from trimtab.graph.execute import Executor
+from trimtab.graph.execute import Executor, run_node
 from trimtab.graph.liveness import live_sets
 from trimtab.graph.types import Node, Ref, TensorType, Token
 
@@ -359,3 +359,57 @@ def test_constants_are_not_overwritten_by_a_run(networks):
     second, *_ = executor(x)
     assert torch.equal(first, second)
     assert all(torch.equal(module.state_dict()[k], v) for k, v in before.items())
+
+
+def test_one_node_by_itself(networks):
+    module = networks.Function(lambda x: torch.split(x * 2, [1, 2], 1)).eval()
+    graph = capture(module, (torch.ones(2, 3),))
+    double, split, *_ = graph.nodes
+    x = torch.arange(6.0).view(2, 3)
+    (twice,) = run_node(double, {Ref(graph.inputs[0].name): x})
+    assert torch.equal(twice, 2 * x)
+    first, second = run_node(split, {Ref(double.name): twice})
+    assert torch.equal(first, 2 * x[:, :1])
+    assert torch.equal(second, 2 * x[:, 1:])
+
+
+def test_one_node_leaves_its_values_alone(networks):
+    module = networks.Function(lambda x: (x + 1).relu()).eval()
+    node = capture(module, (torch.ones(2),)).nodes[1]
+    values = {node.inputs[0]: torch.tensor([-1.0, 2.0])}
+    run_node(node, values)
+    assert list(values) == [node.inputs[0]]
+    assert torch.equal(values[node.inputs[0]], torch.tensor([-1.0, 2.0]))
+
+
+def test_one_node_on_tensors_without_memory(networks):
+    module = networks.Function(lambda x: x.transpose(0, 1)).eval()
+    (node,) = capture(module, (torch.ones(2, 3),)).nodes
+    base = torch.empty(2, 3, device="meta")
+    (shown,) = run_node(node, {node.inputs[0]: base}, "meta")
+    assert shown.stride() == (1, 3)
+    assert shown._is_view()
+
+
+def test_a_node_that_pytorch_refuses_is_named(networks):
+    module = networks.Function(lambda x: x.view(3, 2)).eval()
+    (node,) = capture(module, (torch.ones(2, 3),)).nodes
+    with pytest.raises(ExecutionError, match=r"view"):
+        run_node(node, {node.inputs[0]: torch.ones(2, 4)})
+
+
+def test_constants_and_views_of_them_are_known_at_once(networks):
+    module = networks.Constants().eval()
+    executor = bound(module, (torch.ones(2),), {})
+    found = executor.constants
+    names = {
+        constant.target: Ref(constant.name) for constant in executor.graph.constants
+    }
+    assert torch.equal(found[names["scale"]], torch.tensor([2.0, 3.0]))
+    written = [each for each in found.values() if each.tolist() == [0.5, -0.5]]
+    assert written
+    names_of = {constant.name for constant in executor.graph.constants}
+    memory = {found[Ref(name)].data_ptr() for name in names_of}
+    derived = {ref for ref in found if ref.name not in names_of}
+    assert {ref.name for ref in derived} == set(executor.graph.static)
+    assert {found[ref].data_ptr() for ref in derived} <= memory

@@ -18,6 +18,7 @@ from trimtab.hardware.measure import (
     least_times_s,
     median_time_s,
     profile,
+    thread_times_s,
     torch_threads,
 )
 
@@ -196,3 +197,31 @@ def test_the_least_time_of_each_call_counts(clock: _Clock) -> None:
     found = least_times_s({"a": call("a"), "b": call("b")}, rounds=3)
     assert found == {"a": 3.0, "b": 2.0}
     assert order == ["a", "b"] * 4
+
+
+def test_cpu_times_of_calls_are_returned_one_by_one(clock: _Clock) -> None:
+    call = lasting(clock, (9.0, 9.0), (0.5, 3.0), (0.25, 1.0), (0.75, 1.0))
+    # The first call warms up; of the others the CPU time of this thread counts.
+    assert thread_times_s(call, calls=3) == [0.5, 0.25, 0.75]
+
+
+def test_what_comes_before_a_call_is_not_timed(clock: _Clock) -> None:
+    told: list[str] = []
+
+    def before() -> None:
+        told.append("before")
+        clock.pass_time(7.0, 7.0)
+
+    def call() -> None:
+        told.append("call")
+        clock.pass_time(0.5, 0.5)
+
+    assert thread_times_s(call, calls=2, before=before) == [0.5, 0.5]
+    assert told == ["before", "call"] * 3
+
+
+def test_no_calls_are_none(clock: _Clock) -> None:
+    def call() -> None:
+        raise AssertionError("called")
+
+    assert thread_times_s(call, calls=0, before=call) == []

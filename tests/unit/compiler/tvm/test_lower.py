@@ -98,3 +98,48 @@ def test_code_for_another_processor():
     )
     arm = target_of("neoverse-n1", "aarch64-linux-gnu")
     assert "fmla" in compile_kernels([kernel], arm).assembly()
+
+
+def test_a_vector_of_one_element():
+    x, y = Buffer("x", (3,)), Buffer("y", (3,))
+    inner = Loop(V, 1, (Store(y, (AT + V,), x[AT + V] * 2.0),), Kind.VECTOR)
+    kernel = Kernel(name="f", parameters=(x, y), body=(Loop(AT, 3, (inner,)),))
+    found = np.zeros(3, dtype=np.float32)
+    _run(kernel, np.array([1, 2, 3], dtype=np.float32), found)
+    assert found.tolist() == [2, 4, 6]
+
+
+def test_a_nest_of_several_axes_is_row_major():
+    x, y = Buffer("x", (2, 3, 4)), Buffer("y", (4, 3, 2))
+    i, j, k = Var("i"), Var("j"), Var("k")
+    store = Store(y, (k, j, i), x[i, j, k])
+    body = Loop(i, 2, (Loop(j, 3, (Loop(k, 4, (store,)),)),))
+    given = np.arange(24, dtype=np.float32)
+    found = np.zeros(24, dtype=np.float32)
+    _run(Kernel(name="f", parameters=(x, y), body=(body,)), given, found)
+    expected = given.reshape(2, 3, 4).transpose(2, 1, 0).reshape(-1)
+    np.testing.assert_array_equal(found, expected)
+
+
+def test_what_is_no_number_goes_through_the_second_of_a_maximum():
+    x, y = Buffer("x", (4,)), Buffer("y", (4,))
+    value = maximum(0.0, x[V])
+    body = (Loop(V, 4, (Store(y, (V,), value),), Kind.VECTOR),)
+    kernel = Kernel(name="f", parameters=(x, y), body=body)
+    given = np.array([np.nan, -1, 2, np.inf], dtype=np.float32)
+    found = np.zeros(4, dtype=np.float32)
+    _run(kernel, given, found)
+    np.testing.assert_array_equal(found, [np.nan, 0, 2, np.inf])
+
+
+def test_several_kernels_in_one_module():
+    x = Buffer("x", (1,))
+    kernels = [
+        Kernel(name=f"add{n}", parameters=(x,), body=(Store(x, (0,), x[0] + float(n)),))
+        for n in (1, 2)
+    ]
+    module = compile_kernels(kernels, HERE).module
+    found = np.zeros(1, dtype=np.float32)
+    for name in ("add1", "add2", "add2"):
+        module[name](ctypes.c_void_p(found.ctypes.data))
+    assert found[0] == 1 + 2 + 2
