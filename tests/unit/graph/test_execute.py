@@ -408,8 +408,8 @@ def test_constants_and_views_of_them_are_known_at_once(networks):
     assert torch.equal(found[names["scale"]], torch.tensor([2.0, 3.0]))
     written = [each for each in found.values() if each.tolist() == [0.5, -0.5]]
     assert written
-    names_of = {constant.name for constant in executor.graph.constants}
-    memory = {found[Ref(name)].data_ptr() for name in names_of}
-    derived = {ref for ref in found if ref.name not in names_of}
-    assert {ref.name for ref in derived} == set(executor.graph.static)
-    assert {found[ref].data_ptr() for ref in derived} <= memory
+    assert {ref.name for ref in found} == set(executor.graph.static)
+    owned = {Ref(constant.name) for constant in executor.graph.constants}
+    memory = {found[ref].data_ptr() for ref in owned}
+    assert owned < set(found)
+    assert {each.data_ptr() for each in found.values()} == memory
