@@ -94,10 +94,10 @@ def compile_network(
             cache=cache,
             progress=lambda done, text: progress("compile", done, text),
         )
+        explanations = compilation.explain(explain) if explain else []
         if output is not None:
             compilation.network().save(output, overwrite=overwrite)
     report = compilation.report
-    explanations = compilation.explain(explain) if explain else []
     if as_json:
         record: dict[str, Any] = {"network": opened.name, **report}
         if explain:
@@ -124,6 +124,7 @@ def compile_network(
     out.print(
         f"{report['kernels']} kernels for {len(report['tasks'])} tasks, no candidate "
         f"was run; predicted {format_duration(report['latency_s'])}"
+        + (f", without {len(others)} task(s) of PyTorch" if others else "")
     )
     if others:
         names = ", ".join(dict.fromkeys(task["op"] for task in others))

@@ -27,6 +27,7 @@ from trimtab.hardware.cores import microarchitecture
 from trimtab.hardware.machine import Machine
 from trimtab.runtime.program import Code, Program, Target
 from trimtab.runtime.store import versions
+from trimtab.units import format_duration
 
 __all__ = ["Built", "Tuned", "assess", "build", "known_values"]
 
@@ -48,6 +49,7 @@ class Tuned:
         limits_s: named, that of arithmetic from the machine code where that was read.
         latency_s: the largest of them.
         judged: schedules that were compared.
+        objection: what the machine code of this one is not; empty if it is as meant.
         rejected: other schedules that were compiled, in words, and why not they.
         code: the kernel's object file.
     """
@@ -58,6 +60,7 @@ class Tuned:
     limits_s: Mapping[str, float]
     latency_s: float
     judged: int
+    objection: str
     rejected: tuple[tuple[Mapping[str, Any], str], ...]
     code: bytes
 
@@ -224,6 +227,7 @@ def _record(tuned: Tuned) -> dict[str, Any]:
         "limits_s": dict(tuned.limits_s),
         "latency_s": tuned.latency_s,
         "judged": tuned.judged,
+        "objection": tuned.objection,
         "rejected": [[dict(point), reason] for point, reason in tuned.rejected],
     }
 
@@ -314,6 +318,7 @@ class _Tuner:
             limits_s=record["limits_s"],
             latency_s=record["latency_s"],
             judged=record["judged"],
+            objection=record["objection"],
             rejected=tuple((point, reason) for point, reason in record["rejected"]),
             code=code,
         )
@@ -360,10 +365,12 @@ class _Tuner:
             if best is None:
                 best = found
             else:
-                worse = max(best, found, key=lambda each: each.latency_s)
-                best = min(best, found, key=lambda each: each.latency_s)
-                reason = worse.objection or f"predicted {1e6 * worse.latency_s:.0f} us"
-                rejected.append((worse.chosen.point._asdict(), reason))
+                better = found.latency_s < best.latency_s
+                worse, best = (best, found) if better else (found, best)
+                slower = f"predicted {format_duration(worse.latency_s)}"
+                rejected.append(
+                    (worse.chosen.point._asdict(), worse.objection or slower)
+                )
             if not found.objection:
                 break  # the code is what the closed form meant: none will do better
         assert best is not None
@@ -374,6 +381,7 @@ class _Tuner:
             limits_s=best.limits_s,
             latency_s=best.latency_s,
             judged=len(ranking.points),
+            objection=best.objection,
             rejected=tuple(rejected),
             code=object_of(best.module),
         )

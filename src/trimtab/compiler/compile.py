@@ -17,7 +17,8 @@ from trimtab.compiler.target import target_for
 from trimtab.compiler.tasks import Task
 from trimtab.errors import UsageError
 from trimtab.graph.capture import capture, weights_of
-from trimtab.graph.types import Graph
+from trimtab.graph.execute import Executor
+from trimtab.graph.types import Graph, Ref
 from trimtab.hardware.load import machine as find_machine
 from trimtab.hardware.machine import Machine
 from trimtab.runtime.compiled import Bucket, CompiledNetwork
@@ -215,6 +216,13 @@ def prepare(
     target = target_for(found, threads=threads)
     keywords = dict(example_keywords or {})
     title = name or type(model).__name__
+    if isinstance(example_inputs, torch.Tensor):
+        raise UsageError(
+            "example inputs that are a tensor",
+            rule="they are the positional arguments, a tuple",
+            where="example_inputs",
+            remedy="give (x,) where the network is called with x",
+        )
     progress(0.0, "capturing")
     graphs: dict[int, Graph] = {}
     if batch_sizes is None:
@@ -230,9 +238,12 @@ def prepare(
                 for key, each in keywords.items()
             }
             graphs[size] = capture(model, args, kwargs, name=title)
+    weights = weights_of(model, next(iter(graphs.values())))
+    if batch_sizes is not None:
+        _require_rows_apart(graphs, weights)
     return _prepared(
         graphs,
-        weights_of(model, next(iter(graphs.values()))),
+        weights,
         found,
         target,
         any_batch=batch_sizes is not None,
@@ -312,6 +323,54 @@ def _prepared(
     )
 
 
+def _require_rows_apart(
+    graphs: Mapping[int, Graph], weights: Mapping[str, torch.Tensor]
+) -> None:
+    """Refuse a network in which the rows of a batch depend on each other.
+
+    Batches are filled up with rows of zeros and done in parts, which such a network
+    would notice. The captured network is run once as it is and once with its last rows
+    zero: the first ones must not change.
+    """
+    batch = max(graphs)
+    graph = graphs[batch]
+    if batch == 1:
+        return
+    kept = batch // 2
+    random = torch.Generator().manual_seed(0)
+    whole: dict[Ref, torch.Tensor] = {}
+    cut: dict[Ref, torch.Tensor] = {}
+    for leaf in graph.inputs:
+        if leaf.type is None:
+            continue
+        dtype = getattr(torch, leaf.type.dtype)
+        value = torch.zeros(leaf.type.shape, dtype=dtype)
+        if dtype.is_floating_point:
+            value = torch.rand(leaf.type.shape, generator=random).to(dtype) + 0.5
+        other = value.clone()
+        if value.dim() and value.shape[0] == batch:
+            other[kept:] = 0
+        whole[Ref(leaf.name)], cut[Ref(leaf.name)] = value, other
+    executor = Executor(graph, weights)
+    results = executor.run(whole), executor.run(cut)
+    for each in graph.outputs:
+        if not isinstance(each, Ref) or each not in results[0]:
+            continue
+        one, two = (found[each] for found in results)
+        if not one.dim() or one.shape[0] != batch or not one.is_floating_point():
+            continue  # its form is judged where batches are padded
+        if not torch.allclose(
+            one[:kept], two[:kept], rtol=1e-3, atol=1e-5, equal_nan=True
+        ):
+            raise UsageError(
+                f"batch sizes {sorted(graphs)}",
+                rule=f"rows of output {each} change with other rows of the batch, and "
+                "batches are filled up with zeros and done in parts",
+                where=f"network {graph.name!r}",
+                remedy="compile it for one batch size, without batch_sizes",
+            )
+
+
 def _batch_of(inputs: Sequence[Any]) -> int:
     """Return the batch size of example inputs; 1 where they have none."""
     for each in inputs:
@@ -321,14 +380,19 @@ def _batch_of(inputs: Sequence[Any]) -> int:
 
 
 def _checked(sizes: Sequence[int]) -> list[int]:
-    found = sorted({int(size) for size in sizes})
-    if not found or found[0] < 1:
+    given = list(sizes) if isinstance(sizes, Sequence) else sizes
+    if (
+        not isinstance(given, list)
+        or not given
+        or any(type(size) is not int or size < 1 for size in given)
+    ):
         raise UsageError(
-            f"batch sizes {list(sizes)}",
-            rule="there is at least one, none below 1",
-            remedy="give sizes such as 1, 16, 64",
+            f"batch sizes {given!r}"[:200],
+            rule="they are a list of whole numbers, none below 1",
+            where="batch_sizes",
+            remedy="give sizes such as [1, 16, 64]",
         )
-    return found
+    return sorted(set(given))
 
 
 def _resized(value: Any, inputs: Sequence[Any], size: int) -> Any:

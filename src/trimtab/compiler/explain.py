@@ -46,6 +46,8 @@ def _lines(tuned: Tuned, machine: Machine, target: Target) -> Iterator[str]:
     yield f"  predicted {format_duration(tuned.latency_s)}, the largest of"
     for name, value in sorted(tuned.limits_s.items(), key=lambda pair: -pair[1]):
         yield f"    {name:<14} {format_duration(value)}"
+    if tuned.objection:
+        yield f"  though its code has {tuned.objection}: no other was predicted faster"
     for schedule, reason in tuned.rejected:
         words = ", ".join(f"{name} {value}" for name, value in schedule.items())
         yield f"  rejected: {words}: {reason}"

@@ -205,6 +205,12 @@ def _scaled(value: Any, alpha: Any) -> Any:
     return value * alpha
 
 
+def _divide(g: dict[str, Any]) -> Any:
+    if isinstance(g["other"], Number) and g["other"].value == 0:
+        return None  # TVM folds constants, and refuses this one
+    return g["self"] / g["other"]
+
+
 def _clamp(g: dict[str, Any]) -> Expr | None:
     value = g["self"]
     low, high = g.get("min"), g.get("max")
@@ -269,8 +275,8 @@ _OPERATORS: Mapping[str, Callable[[dict[str, Any]], Expr | None]] = {
     "rsub.Scalar": _rsub,
     "mul.Tensor": _multiply,
     "mul.Scalar": _multiply,
-    "div.Tensor": lambda g: g["self"] / g["other"],
-    "div.Scalar": lambda g: g["self"] / g["other"],
+    "div.Tensor": _divide,
+    "div.Scalar": _divide,
     "pow.Tensor_Scalar": _power,
     "maximum.default": _larger,
     "minimum.default": _smaller,
@@ -306,7 +312,10 @@ _OPERATORS: Mapping[str, Callable[[dict[str, Any]], Expr | None]] = {
     "silu.default": _unary(lambda x: x / (1.0 + Call("exp", (-x,)))),
     "sigmoid.default": _unary(_sigmoid),
     "hardsigmoid.default": _unary(_hardsigmoid),
-    "hardswish.default": _unary(lambda x: x * _hardsigmoid(x)),
+    # In PyTorch's order: an infinity times zero is NaN, a large number overflows.
+    "hardswish.default": _unary(
+        lambda x: x * minimum(6.0, maximum(0.0, x + 3.0)) / 6.0
+    ),
 }
 
 

@@ -22,11 +22,14 @@ from trimtab.compiler.layout import NO_HALO, Halo, Layout, packed, row_major
 from trimtab.compiler.spaces.elementwise import Elementwise
 from trimtab.compiler.tasks import FallbackTask, Memory, Packing, Plan, Task, Value
 from trimtab.compiler.windows import window_of
-from trimtab.errors import ExecutionError
+from trimtab.errors import ExecutionError, UsageError
 from trimtab.graph.execute import run_node
 from trimtab.graph.types import ConstantKind, Graph, Node, Ref, TensorType
 
 __all__ = ["Planner", "plan"]
+
+
+_MOST_ELEMENTS = 2**31 - 1
 
 
 def plan(graph: Graph, grouping: Grouping, *, lanes: int) -> Plan:
@@ -233,7 +236,18 @@ class Planner:
         dtype: str = "float32",
         halo: Layout | None = None,
     ) -> Memory:
-        """Return a new buffer."""
+        """Return a new buffer.
+
+        Raises:
+            UsageError: kernels cannot count its elements.
+        """
+        if elements > _MOST_ELEMENTS:
+            raise UsageError(
+                f"a tensor of {elements} elements",
+                rule=f"kernels count with 32 bits, up to {_MOST_ELEMENTS}",
+                where=f"network {self.graph.name!r}",
+                remedy="compile for smaller inputs, or in parts",
+            )
         self.memories += 1
         return Memory(
             key=self.memories,

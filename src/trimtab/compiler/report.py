@@ -44,6 +44,7 @@ def _task(built: Built, task: Any) -> Mapping[str, Any]:
             "limits_s": {},
             "bottleneck": None,
             "judged": 0,
+            "objection": "",
             "rejected": [],
         }
     tuned = built.tuned[task.work]
@@ -59,6 +60,7 @@ def _task(built: Built, task: Any) -> Mapping[str, Any]:
         "limits_s": limits,
         "bottleneck": max(limits, key=lambda name: limits[name]),
         "judged": tuned.judged,
+        "objection": tuned.objection,
         "rejected": [
             {"schedule": dict(point), "reason": reason}
             for point, reason in tuned.rejected

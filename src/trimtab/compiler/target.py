@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from trimtab.errors import MachineError
+from trimtab.errors import MachineError, UsageError
 from trimtab.hardware.machine import Kind, Machine
 from trimtab.runtime.program import Target
 
@@ -26,7 +26,15 @@ def target_for(machine: Machine, *, threads: int = 1) -> Target:
 
     Raises:
         MachineError: it is no CPU, or of an architecture there are no kernels for.
+        UsageError: the threads are no whole number from one on.
     """
+    if type(threads) is not int or threads < 1:
+        raise UsageError(
+            f"{threads!r} threads",
+            rule="a call takes a whole number of them, at least one",
+            where="threads",
+            remedy="give 1, or as many as the machine has cores",
+        )
     isa = machine.core.isa
     if machine.kind is not Kind.CPU:
         raise MachineError(

@@ -134,6 +134,7 @@ class ProgramExecutor:
                 and tensor.shape == shape
                 and tensor.is_cpu
                 and tensor.layout is torch.strided
+                and _has_memory(tensor)
             ):
                 raise _wrong_input(index, tensor, self.program.inputs[index])
             if gradients and tensor.requires_grad:
@@ -267,7 +268,12 @@ class _Node:
         ]
         self.writes = step.writes
         given = {ref for ref, _, _ in self.reads}
-        self.known = {ref: known[ref] for ref in self.node.inputs if ref not in given}
+        # Copies, as the packed constants are: both keep the weights of compilation.
+        self.known = {
+            ref: known[ref].detach().clone()
+            for ref in self.node.inputs
+            if ref not in given
+        }
 
 
 def _nodes(
@@ -347,6 +353,16 @@ def _require_usable(name: str, constant: torch.Tensor) -> None:
         where="compiled network",
         remedy="pass the constants through trimtab.runtime.memory.place",
     )
+
+
+def _has_memory(tensor: torch.Tensor) -> bool:
+    """Whether a tensor is more than a stand-in, as tracers and transforms use."""
+    if type(tensor) not in (torch.Tensor, torch.nn.Parameter):
+        return False
+    try:
+        return tensor.data_ptr() != 0 or tensor.numel() == 0
+    except RuntimeError:
+        return False
 
 
 def _wrong_input(index: int, tensor: object, kind: TensorType) -> ExecutionError:

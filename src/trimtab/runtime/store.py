@@ -256,7 +256,7 @@ def load(
     reason, remedy = _other_versions(record), _REMEDY
     if not reason and not trust and not _made_here(bundle):
         reason = "its machine code was not made here, and to load it is to run it"
-        remedy = "pass --trust (trust=True) if you know who made it, or compile it"
+        remedy = "pass trust=True if you know who made it, or compile it here"
     if not reason:
         return _assemble(bundle, record, graphs_by_batch)
     if recompile is None:

@@ -101,3 +101,57 @@ def test_bad_input(network):
     for sizes in ([], [0, 2]):
         with pytest.raises(UsageError, match="none below 1"):
             compile_module(network, x, machine="milan", batch_sizes=sizes)
+
+
+class Mixing(nn.Module):
+    def forward(self, x):
+        return x - x.mean(0, keepdim=True)
+
+
+class Scaled(nn.Module):
+    """A weight that depends on the batch size."""
+
+    def __init__(self):
+        super().__init__()
+        self.linear = nn.Linear(8, 8)
+
+    def forward(self, x):
+        return nn.functional.linear(x, self.linear.weight * x.shape[0])
+
+
+def test_rows_that_depend_on_each_other_are_not_padded():
+    with pytest.raises(UsageError, match="change with other rows of the batch"):
+        compile_module(
+            Mixing().eval(), (torch.zeros(4, 8),), machine="milan", batch_sizes=[1, 4]
+        )
+
+
+def test_constants_that_depend_on_the_batch_are_not_shared():
+    module = Scaled().eval()
+    fast = compile_module(
+        module, (torch.zeros(1, 8),), machine="milan", batch_sizes=[1, 4], cache=False
+    )
+    for batch in (1, 4):
+        x = torch.randn(batch, 8)
+        with torch.no_grad():
+            _close(fast(x), module(x))
+
+
+def test_settings_that_make_no_sense_are_one_message():
+    x = (torch.zeros(1, 8),)
+    for wrong in (0, -1, 1.5, "2", True):
+        with pytest.raises(UsageError, match="whole number of them, at least one"):
+            compile_module(Scaled().eval(), x, machine="milan", threads=wrong)
+    for sizes in (4, [1.5], ["a"], [True]):
+        with pytest.raises(UsageError, match="whole numbers, none below 1"):
+            compile_module(Scaled().eval(), x, machine="milan", batch_sizes=sizes)
+    with pytest.raises(UsageError, match=r"give \(x,\)|Give \(x,\)"):
+        compile_module(Scaled().eval(), x[0], machine="milan")
+
+
+def test_stand_ins_of_tracers_are_refused():
+    from torch._subclasses import FakeTensorMode
+
+    fast = compile_module(nn.Linear(8, 8).eval(), (torch.zeros(1, 8),), machine="milan")
+    with FakeTensorMode() as mode, pytest.raises(ExecutionError, match="input 0"):
+        fast(mode.from_tensor(torch.zeros(1, 8)))

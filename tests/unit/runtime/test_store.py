@@ -111,8 +111,8 @@ def test_foreign_code_is_refused_unless_it_is_trusted(path: Path) -> None:
         load(path)
     assert str(error.value) == (
         "compiled network 'affine.trimtab': its machine code was not made here, and to "
-        f"load it is to run it ({path}). Pass --trust (trust=True) if you know who "
-        "made it, or compile it."
+        f"load it is to run it ({path}). Pass trust=True if you know who made "
+        "it, or compile it here."
     )
     assert load(path, trust=True)(torch.zeros(1, COLUMNS)).shape == (1, COLUMNS)
 

@@ -44,12 +44,14 @@ def folded(
     return wide.float(), bias
 
 
-def key_of(group: Group, what: str) -> str:
-    """Return the name of a folded constant: the same wherever the same is meant."""
-    names = [
-        str(ref) for node in group.nodes[: 1 + len(group.affine)] for ref in node.inputs
-    ]
-    digest = hashlib.sha256("|".join((what, *names)).encode()).hexdigest()[:12]
+def key_of(group: Group, what: str, tensor: torch.Tensor) -> str:
+    """Return the name of a folded constant: equal names, equal content.
+
+    Programs of several batch sizes share constants by name, and a constant may be
+    computed from the batch size.
+    """
+    raw = tensor.detach().contiguous().view(-1).view(torch.uint8).numpy()
+    digest = hashlib.blake2b(raw.data, digest_size=8).hexdigest()
     assert group.anchor is not None
     return f"{group.anchor.name}.{what}.{digest}"
 
@@ -57,7 +59,7 @@ def key_of(group: Group, what: str) -> str:
 def bias_of(group: Group, bias: torch.Tensor) -> Packing:
     """Return the bias of a kernel."""
     return Packing(
-        key=key_of(group, "bias"),
+        key=key_of(group, "bias", bias),
         order=lambda point: "",
         make=lambda point: bias.float().contiguous(),
     )
@@ -104,4 +106,4 @@ def weight_of(
                 )
         return torch.cat(parts) if len(parts) > 1 else parts[0].contiguous()
 
-    return Packing(key=key_of(group, "weight"), order=order, make=make)
+    return Packing(key=key_of(group, "weight", weight), order=order, make=make)

@@ -109,7 +109,9 @@ def _depthwise(
         return torch.cat(blocks).float().contiguous()
 
     packed_weight = Packing(
-        key=key_of(group, "weight"), order=lambda point: f"depthwise{lanes}", make=pack
+        key=key_of(group, "weight", weight),
+        order=lambda point: f"depthwise{lanes}",
+        make=pack,
     )
     planner.add(
         work,

@@ -11,7 +11,7 @@ import torch
 from trimtab.compiler.formula import IDENTITY
 from trimtab.compiler.groups import Group
 from trimtab.compiler.layout import Layout, row_major
-from trimtab.compiler.lowerings.constants import weight_of
+from trimtab.compiler.lowerings.constants import key_of, weight_of
 from trimtab.compiler.plan import Planner
 from trimtab.compiler.spaces import recurrent
 from trimtab.compiler.spaces.contraction import Contraction
@@ -148,7 +148,7 @@ class _Builder:
         if isinstance(value, torch.Tensor):
             part = value[place].contiguous()
             return Packing(
-                key=f"{self.node.name}.first.{place}.{id(value)}",
+                key=key_of(self.group, f"first.{place}", part),
                 order=lambda point: "",
                 make=lambda point: part.view(-1),
             )
@@ -197,7 +197,7 @@ class _Builder:
             return torch.cat(parts).contiguous()
 
         weights = Packing(
-            key=f"{self.node.name}.hidden.{place}",
+            key=key_of(self.group, f"hidden.{place}", hidden),
             order=lambda point: f"{point.vectors}x{lanes}",
             make=pack,
         )
@@ -232,13 +232,13 @@ class _Builder:
         packed = weight_of(
             self.group, work, weight[:, :, None, None], self.planner.lanes
         )
-        packed = replace(packed, key=f"{self.node.name}.input.{place}")
+        packed = replace(packed, key=key_of(self.group, f"input.{place}", weight))
         extra = [self.flat(f"input_bias.{place}", bias[0])] if bias else []
         self.planner.add(work, (value, packed, *extra, gates), (self.node,))
 
     def flat(self, what: str, tensor: torch.Tensor) -> Packing:
         return Packing(
-            key=f"{self.node.name}.{what}",
+            key=key_of(self.group, what, tensor),
             order=lambda point: "",
             make=lambda point: tensor.contiguous().view(-1),
         )

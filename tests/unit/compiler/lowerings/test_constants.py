@@ -32,7 +32,11 @@ def test_keys_say_what_is_folded():
     x = torch.zeros(1, 2, 4, 4)
     plain, *_ = _groups(nn.Sequential(nn.Conv2d(2, 3, 1)), x)
     normed, *_ = _groups(nn.Sequential(nn.Conv2d(2, 3, 1), nn.BatchNorm2d(3)), x)
-    keys = {key_of(plain, "weight"), key_of(plain, "bias"), key_of(normed, "weight")}
+    one, other = torch.arange(3.0), torch.arange(3.0) + 1
+    keys = {
+        key_of(plain, "weight", one),
+        key_of(plain, "bias", one),
+        key_of(plain, "weight", other),
+    }
     assert len(keys) == 3
-    again, *_ = _groups(nn.Sequential(nn.Conv2d(2, 3, 1)), x)
-    assert key_of(again, "weight") == key_of(plain, "weight")
+    assert key_of(normed, "weight", one) == key_of(plain, "weight", one.clone())
