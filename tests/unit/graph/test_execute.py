@@ -410,6 +410,4 @@ def test_constants_and_views_of_them_are_known_at_once(networks):
     assert written
     assert {ref.name for ref in found} == set(executor.graph.static)
     owned = {Ref(constant.name) for constant in executor.graph.constants}
-    memory = {found[ref].data_ptr() for ref in owned}
     assert owned < set(found)
-    assert {each.data_ptr() for each in found.values()} == memory
