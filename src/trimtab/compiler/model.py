@@ -2,8 +2,9 @@
 
 In cycles of one core: arithmetic, loads and stores by their ports, instructions by the
 width of the front end, sums by the latency of their chain, and the bytes that must come
-from each level of cache. The numbers are the machine's, but for two of the model: the share
-of a cache that serves, and what a spilled sum costs; none was fitted to an operator.
+from each level of cache. The numbers are the machine's, but for two of the model: the
+share of a cache that serves, and what a spilled sum costs; none was fitted to an
+operator.
 
 After Tuna (arXiv 2104.14641), which scores a schedule by a linear model of such
 features with coefficients fixed once a machine. Here the features are times, so that

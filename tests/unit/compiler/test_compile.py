@@ -1,3 +1,5 @@
+from typing import Any
+
 import pytest
 import torch
 from torch import nn
@@ -139,14 +141,16 @@ def test_constants_that_depend_on_the_batch_are_not_shared():
 
 def test_settings_that_make_no_sense_are_one_message():
     x = (torch.zeros(1, 8),)
+    wrong: Any
     for wrong in (0, -1, 1.5, "2", True):
         with pytest.raises(UsageError, match="whole number of them, at least one"):
             compile_module(Scaled().eval(), x, machine="milan", threads=wrong)
-    for sizes in (4, [1.5], ["a"], [True]):
+    for wrong in (4, [1.5], ["a"], [True]):
         with pytest.raises(UsageError, match="whole numbers, none below 1"):
-            compile_module(Scaled().eval(), x, machine="milan", batch_sizes=sizes)
+            compile_module(Scaled().eval(), x, machine="milan", batch_sizes=wrong)
+    wrong = x[0]
     with pytest.raises(UsageError, match=r"give \(x,\)|Give \(x,\)"):
-        compile_module(Scaled().eval(), x[0], machine="milan")
+        compile_module(Scaled().eval(), wrong, machine="milan")
 
 
 def test_stand_ins_of_tracers_are_refused():

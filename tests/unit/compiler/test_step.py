@@ -2,6 +2,7 @@ import pytest
 
 pytest.importorskip("tvm", reason="apache-tvm makes the machine code")
 
+from trimtab.bundle.section import Table
 from trimtab.compiler.step import STAGE, Settings, sections_of
 
 
@@ -48,6 +49,7 @@ def test_sections_list_what_has_no_kernel():
         "1 task(s) have no kernel and run by PyTorch: aten.sort.default" in section.text
     )
     table = section.figures[1]
+    assert isinstance(table, Table)
     assert table.rows[0][0] == "m"
     assert table.rows[0][-1] == "3 accesses of spilled"
     assert (STAGE.settings, Settings().batch_sizes) == (Settings, ())
