@@ -1,0 +1,173 @@
+"""An operator becomes a kernel with a default schedule, or it is said why not."""
+
+from __future__ import annotations
+
+import math
+import sys
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import rand, randint, randn
+
+from trimtab.frozen import FrozenDict
+
+pytest.importorskip("tvm", reason="needs the extra `compile`")
+
+from trimtab.compiler.tvm.default import default_kernel
+
+
+def test_pointers_are_to_reads_then_results(defaults) -> None:
+    x, y = randn(3, 5), randn(5)
+    made = defaults.call("maximum.default", x, y)
+    kernel = defaults.kernel(made)
+    assert kernel.reads == made.node.inputs
+    assert kernel.parameter_bytes == (3 * 5 * 4, 5 * 4, 3 * 5 * 4)
+    assert kernel.scratch_bytes == ()
+    assert kernel.name == "kernel"
+
+
+def test_a_tensor_that_is_read_twice_is_one_pointer(defaults) -> None:
+    x = randn(4)
+    made = defaults.call("mul.Tensor", x, x)
+    ref = made.node.inputs[0]
+    arguments = FrozenDict({**made.node.arguments, "other": ref})
+    node = replace(made.node, arguments=arguments)
+    kernel = default_kernel(node, made.types, name="square")
+    assert not isinstance(kernel, str)
+    assert kernel.reads == (ref,)
+    assert kernel.parameter_bytes == (4 * 4, 4 * 4)
+
+
+def test_working_memory_stands_before_the_results(defaults) -> None:
+    # The places of the maxima are stored, their values are not asked for.
+    kernel = defaults.agrees("argmax.default", randn(6, 7), 1)
+    assert kernel.parameter_bytes == (
+        6 * 7 * 4,
+        *kernel.scratch_bytes,
+        6 * 8,
+    )
+    assert kernel.scratch_bytes == (6 * 4, 6 * 4)
+
+
+def test_what_only_moves_elements_takes_no_memory(defaults) -> None:
+    kernel = defaults.agrees("roll.default", randn(4, 6), [1], [0])
+    assert kernel.scratch_bytes == ()
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize(
+    ("op", "arguments"),
+    [
+        ("where.self", (randn(300, 200) > 0, randn(300, 200), randn(200))),
+        ("sum.dim_IntList", (randn(300, 200), [0])),
+        ("sum.dim_IntList", (randn(300, 200), [1])),
+        ("cumsum.default", (randn(300, 200), 0)),
+        ("mm.default", (randn(64, 48), randn(48, 40))),
+        ("upsample_nearest2d.vec", (randn(1, 8, 40, 40), None, [2.0, 2.0])),
+        ("upsample_bilinear2d.vec", (randn(1, 8, 40, 40), None, False, [1.5, 2.0])),
+    ],
+)
+def test_large_operators_agree_with_pytorch(defaults, op, arguments, threads) -> None:
+    # Coordinates in float32 are rounded in another order than PyTorch does.
+    limit = 5e-5 if "bilinear" in op else 1e-5
+    defaults.agrees(op, *arguments, threads=threads, limit=limit)
+
+
+def test_threads_share_the_outer_loops(defaults) -> None:
+    def text(threads: int, *shape: int) -> str:
+        made = defaults.call("gt.Scalar", randn(*shape), 0.0)
+        return str(defaults.kernel(made, threads).function.script())
+
+    assert "T.parallel" in text(2, 256, 256)
+    assert "T.parallel" not in text(1, 256, 256)
+    assert "T.parallel" not in text(2, 16, 16)  # to wake threads takes longer
+
+
+def test_a_sum_has_its_last_axis_inside_where_that_reads_neighbours(defaults) -> None:
+    def script(dim: int) -> str:
+        made = defaults.call("amax.default", randn(32, 16), [dim])
+        return str(defaults.kernel(made).function.script())
+
+    # Over rows: 32 steps of a row of 16. Over columns: each sum by itself.
+    assert "T.grid(32, 16)" in script(0)
+    assert "T.grid(16, 32)" not in script(1)
+
+
+@pytest.mark.parametrize(
+    ("op", "arguments", "reason"),
+    [
+        ("sort.default", (randn(5),), "there is no formula for aten.sort.default"),
+        ("add.Tensor", (randn(2).half(), randn(2).half()), "no kernels of float16"),
+        ("clone.default", (randn(3, 0),), "float32[3,0] has 0 elements"),
+        (
+            "one_hot.default",
+            (torch.tensor([0, 2]),),
+            "PyTorch does not take it apart: aten._local_scalar_dense.default",
+        ),
+        (
+            "upsample_bicubic2d.vec",
+            (randn(1, 1, 4, 4), None, False, [2.0, 2.0]),
+            "primitives",
+        ),
+    ],
+)
+def test_refusals_say_why(defaults, op, arguments, reason) -> None:
+    assert reason in defaults.refused(op, *arguments)
+
+
+def test_places_outside_are_refused_as_by_pytorch(defaults) -> None:
+    made = defaults.call("index_select.default", randn(5, 2), 0, torch.tensor([4, 0]))
+    error = defaults.error(made, x1=torch.tensor([0, 5]))
+    assert "a place is not in 0..4" in error.rule
+    assert (
+        "a place is not in 0..4" in defaults.error(made, x1=torch.tensor([-1, 0])).rule
+    )
+
+
+def test_compilation_of_an_operator_is_short(defaults) -> None:
+    # The table of tensor intrinsics takes 22 s to import: no kernel needs it.
+    defaults.agrees("glu.default", randn(4, 6))
+    assert "tvm.s_tir.tensor_intrin" not in sys.modules
+
+
+def test_a_long_sum_keeps_its_digits(defaults) -> None:
+    # One by one in float32, 1 million times 0.1 is off by 1 %.
+    defaults.agrees("sum.default", torch.full((1_000_000,), 0.1), limit=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("op", "arguments"),
+    [
+        ("glu.default", (randn(3, 8),)),
+        ("group_norm.default", (randn(2, 4, 5, 6), 2, randn(4), randn(4), 1e-5)),
+        ("log_softmax.int", (randn(3, 7), 1)),
+        ("prelu.default", (randn(2, 4, 5), rand(4))),
+        (
+            "conv_transpose2d.input",
+            (randn(1, 3, 5, 6), randn(3, 2, 3, 3), randn(2), [2, 2]),
+        ),
+        ("conv1d.default", (randn(2, 3, 9), randn(4, 3, 3), randn(4))),
+        ("conv3d.default", (randn(1, 2, 4, 5, 6), randn(3, 2, 2, 2, 2))),
+        ("einsum.default", ("bij,bkj->bik", [randn(2, 3, 4), randn(2, 5, 4)])),
+        (
+            "grid_sampler_2d.default",
+            (randn(1, 2, 5, 6), rand(1, 3, 4, 2) - 0.5, 0, 0, False),
+        ),
+        ("pixel_shuffle.default", (randn(1, 8, 3, 4), 2)),
+        ("one_hot.default", (randint(0, 5, (3, 2)), 5)),
+        ("tril.default", (randn(4, 5), 1)),
+        ("layer_norm.default", (randn(3, 8), [8], randn(8), randn(8))),
+        ("adaptive_avg_pool2d.default", (randn(1, 2, 7, 9), [3, 4])),
+        ("embedding.default", (randn(6, 3), randint(0, 6, (2, 4)))),
+    ],
+)
+def test_compound_operators_agree_with_pytorch(defaults, op, arguments) -> None:
+    defaults.agrees(op, *arguments, limit=2e-5)
+
+
+def test_sizes_of_working_memory_are_those_of_its_tensors(defaults) -> None:
+    kernel = defaults.agrees("var_mean.correction", randn(4, 50), [1], correction=1)
+    # Sums of elements and of squares, in float64.
+    assert 4 * 8 in kernel.scratch_bytes
+    assert all(size % 4 == 0 and math.isfinite(size) for size in kernel.scratch_bytes)
