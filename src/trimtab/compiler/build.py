@@ -1,4 +1,4 @@
-"""A network compiled: tasks, schedules, machine code, a program a batch size."""
+"""A network compiled; over 400 lines: records of it, and one tuner."""
 
 from __future__ import annotations
 

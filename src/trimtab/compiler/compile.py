@@ -1,4 +1,4 @@
-"""nn.Module in, compiled network out."""
+"""nn.Module in, compiled network out; over 400 lines, half of them docstrings."""
 
 from __future__ import annotations
 

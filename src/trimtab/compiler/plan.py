@@ -1,4 +1,6 @@
-"""A graph as tasks: which kernel computes what, from where, to where.
+"""A graph as tasks; over 400 lines, since all of it keeps one record of values.
+
+Which kernel computes what, from where, to where.
 
 Decides layouts for the whole network at once: convolutions work on packed channels, a
 value carries the zeros its readers need around it, pieces of a concatenation are

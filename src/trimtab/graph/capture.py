@@ -1,4 +1,4 @@
-"""nn.Module -> Graph, through `torch.export`; the only reader of its internals.
+"""nn.Module -> Graph, over 400 lines to be the only reader of `torch.export`.
 
 The module is traced once with the example inputs (``strict=False``), every operator's
 arguments are put under the names of its schema, and in-place operators become
@@ -15,15 +15,18 @@ import io
 import logging
 import threading
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
 import torch
 import torch._dynamo
 import torch._functorch.aot_autograd  # export imports both when it is first called
 from torch import fx, nn
+from torch._dynamo.convert_frame import compile_lock
 from torch.export import ExportedProgram
 from torch.export.graph_signature import OutputKind
 from torch.utils import _pytree as pytree
+from torch.utils.hooks import RemovableHandle
 
 from trimtab.errors import CaptureError, UsageError
 from trimtab.graph.convert import CONSTANT_KINDS, Reader
@@ -40,8 +43,9 @@ from trimtab.graph.types import ConstantKind, Graph
 __all__ = ["capture", "weights_of"]
 
 
-_LOCK = threading.RLock()
-# torch.export keeps its modes in the process, and so does what keeps it quiet.
+_LOCK = compile_lock
+# torch.export keeps its modes in the process, and so does what keeps it quiet. It also
+# changes torch.nn for all threads while it traces, which Dynamo must not see: its lock.
 
 _FAILURES = (Exception, SystemExit)
 # A forward() that calls sys.exit() must not end the program with success.
@@ -252,6 +256,35 @@ def _tensors_of(module: nn.Module) -> dict[str, torch.Tensor]:
     }
 
 
+def _watched(
+    module: nn.Module,
+    enter: Callable[[nn.Module, Any], None],
+    leave: Callable[[nn.Module, Any, Any], None],
+) -> list[RemovableHandle]:
+    """Call functions before and after each call of a submodule by this thread.
+
+    Hooks of all modules would be called by modules that other threads run meanwhile.
+    """
+    owner = threading.get_ident()
+
+    def before(each: nn.Module, inputs: Any) -> None:
+        if threading.get_ident() == owner:
+            enter(each, inputs)
+
+    def after(each: nn.Module, inputs: Any, outputs: Any) -> None:
+        if threading.get_ident() == owner:
+            leave(each, inputs, outputs)
+
+    return [
+        handle
+        for each in module.modules()
+        for handle in (
+            each.register_forward_pre_hook(before, prepend=True),
+            each.register_forward_hook(after),
+        )
+    ]
+
+
 @contextlib.contextmanager
 def _replaced_tensors(module: nn.Module) -> Iterator[list[str]]:
     """Collect the tensors that modules assign anew: export forgets that, silently."""
@@ -275,10 +308,7 @@ def _replaced_tensors(module: nn.Module) -> Iterator[list[str]]:
                 path = paths[id(each)]
                 replaced.append(f"{path}.{name}" if path else name)
 
-    handles = (
-        nn.modules.module.register_module_forward_pre_hook(enter),
-        nn.modules.module.register_module_forward_hook(leave),
-    )
+    handles = _watched(module, enter, leave)
     try:
         yield replaced
     finally:
@@ -338,10 +368,7 @@ def _failing_module(
         if id(each) in paths and stack:
             stack.pop()
 
-    handles = (
-        nn.modules.module.register_module_forward_pre_hook(enter),
-        nn.modules.module.register_module_forward_hook(leave),
-    )
+    handles = _watched(module, enter, leave)
     try:
         _call_export(module, args, kwargs)
     except _FAILURES:

@@ -100,7 +100,10 @@ class ProgramExecutor:
                 kernel failed.
         """
         tensors = self._checked(inputs)
-        outputs = [torch.empty(shape, dtype=dtype) for dtype, shape in self._outputs]
+        outputs = [
+            torch.empty(shape, dtype=dtype, device="cpu")
+            for dtype, shape in self._outputs
+        ]
         try:
             workspace = self._free.pop()
         except IndexError:

@@ -1,4 +1,4 @@
-"""Libraries of compiled kernels: load one, tell what is in it, call what is in it.
+"""Libraries of compiled kernels, over 400 lines: load one, tell what is in it, call it.
 
 A shared library made by `trimtab.compiler.tvm.link` needs libc alone, and a loop in it
 calls one kernel after another, so that a whole network costs one call from Python and

@@ -37,7 +37,7 @@ def block(size_bytes: int) -> torch.Tensor:
         (100, 0, 0)
     """
     if size_bytes < _HUGE or not hasattr(mmap, "MADV_HUGEPAGE"):
-        memory = torch.zeros(size_bytes + ALIGNMENT, dtype=torch.uint8)
+        memory = torch.zeros(size_bytes + ALIGNMENT, dtype=torch.uint8, device="cpu")
         start = -memory.data_ptr() % ALIGNMENT
     else:
         # Zeroed by the system, page by page when it is first used.

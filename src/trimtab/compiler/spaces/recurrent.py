@@ -1,4 +1,4 @@
-"""Recurrent layers over all time steps: LSTM, GRU and the plain cell.
+"""Recurrent layers over all time steps, over 400 lines: LSTM, GRU, the plain cell.
 
 The part of the gates that comes from the input is no recurrence: it is one matrix
 product for all steps (`trimtab.compiler.spaces.contraction`) and arrives here as
