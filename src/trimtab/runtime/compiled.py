@@ -7,8 +7,9 @@ parts. How many rows were zeros is counted.
 
 from __future__ import annotations
 
+import operator
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, final
@@ -150,9 +151,7 @@ class CompiledNetwork:
         )
         self._sizes = tuple(self.buckets)
         self._positional = _positional(self.graph)
-        self._single = [*map(type, self.graph.outputs)] == [Ref] and (
-            self.graph.output_tree.kind == "leaf"
-        )
+        self._returned = _returning(self.graph)
         self._counting = threading.Lock()
         self._calls = self._rows = self._padded_rows = 0
 
@@ -215,16 +214,8 @@ class CompiledNetwork:
             tensors: list[Any] = list(args)
         else:
             tensors = self._tensors(args, kwargs)
-        outputs = self._run_batch(tensors) if self._batched else self._run(tensors)
-        if self._single:
-            return outputs[0]
-        results = iter(outputs)
-        return unflatten(
-            (
-                next(results) if isinstance(each, Ref) else each
-                for each in self.graph.outputs
-            ),
-            self.graph.output_tree,
+        return self._returned(
+            self._run_batch(tensors) if self._batched else self._run(tensors)
         )
 
     def _tensors(self, args: object, kwargs: object) -> list[Any]:
@@ -379,6 +370,28 @@ def _positional(graph: Graph) -> int:
         and all(leaf.type is not None for leaf in graph.inputs)
     )
     return len(args.children) if plain else -1
+
+
+def _returning(graph: Graph) -> Callable[[list[torch.Tensor]], Any]:
+    """Return what makes the result of a call of its tensors."""
+    tree = graph.output_tree
+    if all(isinstance(each, Ref) for each in graph.outputs):
+        if tree.kind == "leaf":
+            return operator.itemgetter(0)
+        if all(each.kind == "leaf" for each in tree.children):
+            if tree.kind == "tuple":
+                return tuple
+            if tree.kind == "list":
+                return list
+
+    def nested(outputs: list[torch.Tensor]) -> Any:
+        results = iter(outputs)
+        leaves = (
+            next(results) if isinstance(each, Ref) else each for each in graph.outputs
+        )
+        return unflatten(leaves, tree)
+
+    return nested
 
 
 def _states(weights: Mapping[str, torch.Tensor]) -> dict[str, object]:

@@ -7,6 +7,7 @@ and outputs and does all kernels between two fallbacks in one go.
 
 from __future__ import annotations
 
+import functools
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import final
@@ -71,7 +72,7 @@ class ProgramExecutor:
         self._constants = dict(constants)
         self._threads = threads
         self._inputs = [(_dtype(kind), kind.shape) for kind in program.inputs]
-        self._outputs = [(_dtype(kind), kind.shape) for kind in program.outputs]
+        self._outputs = [_maker(kind) for kind in program.outputs]
         self._segments = _segments(program)
         self._nodes: dict[int, _Node] = {}
         if graph is not None:
@@ -100,10 +101,7 @@ class ProgramExecutor:
                 kernel failed.
         """
         tensors = self._checked(inputs)
-        outputs = [
-            torch.empty(shape, dtype=dtype, device="cpu")
-            for dtype, shape in self._outputs
-        ]
+        outputs = [make() for make in self._outputs]
         try:
             workspace = self._free.pop()
         except IndexError:
@@ -340,6 +338,13 @@ def _segments(program: Program) -> list[tuple[int, int, int]]:
 def _dtype(kind: TensorType) -> torch.dtype:
     found: torch.dtype = getattr(torch, kind.dtype)
     return found
+
+
+def _maker(kind: TensorType) -> Callable[[], torch.Tensor]:
+    """Return what makes dense tensors of a type, as fast as PyTorch can be asked to."""
+    none = torch.empty(0, dtype=_dtype(kind), device="cpu")
+    strides = torch.empty(kind.shape, device="meta").stride()
+    return functools.partial(none.new_empty_strided, kind.shape, strides)
 
 
 def _require_usable(name: str, constant: torch.Tensor) -> None:
