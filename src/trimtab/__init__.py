@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 from trimtab._version import __version__
 
 if TYPE_CHECKING:
-    from trimtab.compiler.compile import compile, load_compiled
+    from trimtab.compiler.compile import compile
     from trimtab.cost.latency import Roofline
     from trimtab.cost.verdict import Budget
     from trimtab.graph.capture import capture
     from trimtab.graph.execute import Executor
     from trimtab.hardware.load import machine
-    from trimtab.runtime.load import load
+    from trimtab.pipeline.load import load
 
 __all__ = [
     "Budget",
@@ -24,7 +24,6 @@ __all__ = [
     "capture",
     "compile",
     "load",
-    "load_compiled",
     "machine",
 ]
 
@@ -34,8 +33,7 @@ _HOMES = {
     "Roofline": "trimtab.cost.latency",
     "capture": "trimtab.graph.capture",
     "compile": "trimtab.compiler.compile",
-    "load": "trimtab.runtime.load",
-    "load_compiled": "trimtab.compiler.compile",
+    "load": "trimtab.pipeline.load",
     "machine": "trimtab.hardware.load",
 }
 

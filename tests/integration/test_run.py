@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from trimtab.bundle.store import read
-from trimtab.runtime.load import load
+from trimtab.pipeline.load import load
 
 pytestmark = pytest.mark.integration
 

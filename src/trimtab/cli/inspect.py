@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
@@ -52,6 +53,12 @@ def inspect(
     measure: Annotated[
         bool, typer.Option("--measure", help="Time it on this host, beside.")
     ] = False,
+    trust: Annotated[
+        bool,
+        typer.Option(
+            "--trust", help="With --measure: run a bundle's code, whoever made it."
+        ),
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Show parameters, work, memory and predicted time of every layer."""
@@ -82,7 +89,7 @@ def inspect(
         progress("load", 0.9, "estimating")
         estimate = Roofline().estimate(graph, target, threads)
         progress("load", 1.0, f"{len(graph.nodes)} operators")
-        measured = None
+        measured, compiled_s = None, None
         if measure:
             executor = Executor(graph, traced.weights)
             measured = profile(
@@ -91,6 +98,7 @@ def inspect(
                 threads=threads,
                 progress=lambda done, text: progress("measure", done, text),
             )
+            compiled_s = _compiled_s(network, trust=trust, progress=progress)
     layers = rows(graph, estimate, measured.nodes_s if measured else None)
     whole = totals(graph, estimate)
     if as_json:
@@ -107,6 +115,7 @@ def inspect(
                 "interval_s": measured.interval_s,
                 "calls": measured.calls,
                 "clock": measured.clock,
+                "compiled_s": compiled_s,
             }
         print_json(record)
         return
@@ -155,6 +164,11 @@ def inspect(
                 else f"the prediction is for {target.name}, which this host is not"
             )
         )
+    if measured is not None and compiled_s is not None:
+        out.print(
+            f"compiled:  {format_duration(compiled_s)} measured, "
+            f"{measured.latency_s / compiled_s:.2f}x as fast as through PyTorch"
+        )
     if target.fingerprint and Origin.MEASURED not in {
         source.origin for source in target.sources.values()
     }:
@@ -162,3 +176,20 @@ def inspect(
             "this machine is not calibrated: `trimtab machine calibrate` takes ten "
             "seconds and makes the times right"
         )
+
+
+def _compiled_s(
+    network: str, *, trust: bool, progress: Callable[[str, float, str], None]
+) -> float | None:
+    """Return the time of a bundle's machine code; None where there is none."""
+    from trimtab.bundle.store import is_bundle
+    from trimtab.pipeline.load import load, measured_latency_s
+    from trimtab.runtime.compiled import CompiledNetwork
+
+    if not is_bundle(Path(network)):
+        return None
+    progress("machine code", 0.0, "loading")
+    loaded = load(network, trust=trust)
+    found = measured_latency_s(loaded) if isinstance(loaded, CompiledNetwork) else None
+    progress("machine code", 1.0, "" if found else "the bundle holds none")
+    return found

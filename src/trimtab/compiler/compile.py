@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, final
 
 import torch
@@ -19,11 +18,13 @@ from trimtab.errors import UsageError
 from trimtab.graph.capture import capture, weights_of
 from trimtab.graph.execute import Executor
 from trimtab.graph.types import Graph, Ref
+from trimtab.hardware.load import THIS, machine_names
 from trimtab.hardware.load import machine as find_machine
 from trimtab.hardware.machine import Machine
-from trimtab.runtime.compiled import Bucket, CompiledNetwork
+from trimtab.runtime.batches import Bucket
+from trimtab.runtime.compiled import CompiledNetwork
 from trimtab.runtime.program import Target
-from trimtab.runtime.store import Request, load, versions
+from trimtab.runtime.store import Request, versions
 
 if TYPE_CHECKING:
     from torch import nn
@@ -31,8 +32,8 @@ if TYPE_CHECKING:
 __all__ = [
     "Compilation",
     "compile",
+    "compile_again",
     "compile_graphs",
-    "load_compiled",
     "prepare",
 ]
 
@@ -406,26 +407,12 @@ def _resized(value: Any, inputs: Sequence[Any], size: int) -> Any:
     return value.repeat(times, *([1] * (value.dim() - 1)))[:size].contiguous()
 
 
-def load_compiled(path: str | Path, *, trust: bool = False) -> CompiledNetwork:
-    """Return a compiled network that was saved; its source is not needed.
-
-    A shared library is foreign code. One that was not made by this user on this machine
-    is not loaded: the network is compiled again from the graph and the weights of the
-    bundle, and that is said on the log.
-
-    Args:
-        path: of the bundle.
-        trust: load its library in any case: that runs foreign code.
-
-    Raises:
-        BundleError: there is no bundle, it is damaged or holds no machine code, or it
-            is for another processor.
-    """
-    return load(path, trust=trust, recompile=_again)
-
-
-def _again(request: Request) -> CompiledNetwork:
-    machine = find_machine(request.target.machine)
+def compile_again(request: Request) -> CompiledNetwork:
+    """Compile the network of a bundle whose machine code may not be used."""
+    # A name that the catalogue lacks is of a file or a calibration: the code is for
+    # here in any case.
+    name = request.target.machine
+    machine = find_machine(name if name in machine_names() else THIS)
     return compile_graphs(
         request.graphs,
         request.bundle.weights(),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 from torch import Tensor, nn
 
@@ -13,9 +13,8 @@ from trimtab.bundle.store import is_bundle, read
 from trimtab.errors import CaptureError, UsageError
 from trimtab.graph.capture import capture, weights_of
 from trimtab.graph.module import GraphModule
-from trimtab.graph.tree import unflatten
 from trimtab.graph.types import Graph
-from trimtab.zoo.inputs import example_values, parse_inputs
+from trimtab.zoo.inputs import example_arguments, parse_inputs
 from trimtab.zoo.resolve import resolve
 
 __all__ = ["Opened", "Traced", "beside", "open_graph", "open_network"]
@@ -107,11 +106,7 @@ def _open_bundle(path: Path, *, inputs: Sequence[str], weights: str | None) -> O
         )
     bundle = read(path)
     graph = bundle.graph
-    values = example_values(graph)
-    leaves = (values.get(leaf.name, leaf.value) for leaf in graph.inputs)
-    args, kwargs = cast(
-        tuple[tuple[Any, ...], dict[str, Any]], unflatten(leaves, graph.input_tree)
-    )
+    args, kwargs = example_arguments(graph)
     module = GraphModule(graph, bundle.weights()).eval()
     return Opened(name=graph.name, module=module, args=args, kwargs=kwargs)
 

@@ -9,10 +9,34 @@ from typing import Any, final
 import torch
 
 from trimtab.errors import ExecutionError, UsageError
-from trimtab.graph.types import TensorType
+from trimtab.graph.types import Graph, Ref, TensorType
 from trimtab.runtime.program import Program
 
-__all__ = ["BatchPlan", "batched_inputs", "count_rows", "plan_batches", "take_rows"]
+__all__ = [
+    "BatchPlan",
+    "Bucket",
+    "batched_inputs",
+    "count_rows",
+    "plan_batches",
+    "require_buckets",
+    "take_rows",
+]
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bucket:
+    """The network compiled for one batch size.
+
+    Attributes:
+        batch: rows of a batch.
+        program: what to run.
+        graph: that was compiled: fallbacks are its nodes.
+    """
+
+    batch: int
+    program: Program
+    graph: Graph
 
 
 @final
@@ -156,3 +180,57 @@ def take_rows(tensor: torch.Tensor, start: int, taken: int, size: int) -> torch.
     padded = tensor.new_zeros((size, *tensor.shape[1:]))
     padded[:taken] = tensor[start:]
     return padded
+
+
+def require_buckets(buckets: Sequence[Bucket], *, any_batch: bool) -> None:
+    """Raise unless the buckets are one network for distinct batch sizes.
+
+    Raises:
+        UsageError: they are not, or a single shape is to take any batch.
+    """
+    sizes = [each.batch for each in buckets]
+    if not sizes or len(set(sizes)) != len(sizes) or sizes[0] < 1:
+        raise UsageError(
+            f"batch sizes {sizes}",
+            rule="there is at least one, each once, none below 1",
+            where="compiled network",
+            remedy="give each batch size once",
+        )
+    if len(sizes) > 1 and not any_batch:
+        raise UsageError(
+            f"batch sizes {sizes} for a network of fixed shapes",
+            rule="it has one",
+            where="compiled network",
+            remedy="set any_batch, or compile for one batch size",
+        )
+    trees = {(each.graph.input_tree, each.graph.output_tree) for each in buckets}
+    kinds = {tuple(leaf.value for leaf in each.graph.inputs) for each in buckets}
+    if len(trees) != 1 or len(kinds) != 1:
+        raise UsageError(
+            f"batch sizes {sizes}",
+            rule="the network takes other arguments for one of them",
+            where="compiled network",
+            remedy="compile it for one batch size",
+        )
+    for each in buckets:
+        given = tuple(leaf.type for leaf in each.graph.inputs if leaf.type is not None)
+        made = tuple(
+            each.graph.type_of(value)
+            for value in each.graph.outputs
+            if isinstance(value, Ref)
+        )
+        for what, have, want in (
+            ("inputs", each.program.inputs, given),
+            ("outputs", each.program.outputs, made),
+        ):
+            if have != want:
+                raise UsageError(
+                    f"a program with the {what} {_texts(have)}",
+                    rule=f"its graph has {_texts(want)}",
+                    where=f"compiled network, batch {each.batch}",
+                    remedy="compile the network again",
+                )
+
+
+def _texts(kinds: Sequence[TensorType]) -> str:
+    return ", ".join(map(str, kinds)) or "none"

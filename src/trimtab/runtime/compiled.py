@@ -12,45 +12,31 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, final
+from typing import Any, Never, final
 
 import torch
 
 from trimtab.errors import ExecutionError, UsageError
 from trimtab.frozen import FrozenDict
 from trimtab.graph.tree import Tree, flatten, unflatten
-from trimtab.graph.types import Graph, Ref, TensorType
+from trimtab.graph.types import Graph, Ref
 from trimtab.runtime.batches import (
     BatchPlan,
+    Bucket,
     batched_inputs,
     count_rows,
     plan_batches,
+    require_buckets,
     take_rows,
 )
 from trimtab.runtime.executor import ProgramExecutor
 from trimtab.runtime.kernels import AbstractLibrary, load_code
 from trimtab.runtime.memory import place
-from trimtab.runtime.program import Call, Code, Fallback, Program, Target
+from trimtab.runtime.program import Call, Code, Fallback, Target
 from trimtab.runtime.target import why_not_here
 from trimtab.units import format_bytes
 
-__all__ = ["Bucket", "CompiledNetwork", "Usage"]
-
-
-@final
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Bucket:
-    """The network compiled for one batch size.
-
-    Attributes:
-        batch: rows of a batch.
-        program: what to run.
-        graph: that was compiled: fallbacks are its nodes.
-    """
-
-    batch: int
-    program: Program
-    graph: Graph
+__all__ = ["CompiledNetwork", "Usage"]
 
 
 @final
@@ -108,7 +94,7 @@ class CompiledNetwork:
         versions: Mapping[str, str] | None = None,
     ) -> None:
         found = sorted(buckets, key=lambda each: each.batch)
-        _require_buckets(found, any_batch=any_batch)
+        require_buckets(found, any_batch=any_batch)
         if library is None and code is None:
             raise UsageError(
                 "a compiled network without kernels",
@@ -284,6 +270,15 @@ class CompiledNetwork:
 
         save(self, Path(path), overwrite=overwrite)
 
+    def __reduce__(self) -> Never:
+        raise UsageError(
+            "pickling or copying a compiled network",
+            rule="its machine code is loaded into this process",
+            where=repr(self.graph.name),
+            remedy="share it among threads; for another process save it, and load it "
+            "there with `trimtab.load`",
+        )
+
     def __repr__(self) -> str:
         target = self.target
         kernels = [sum(isinstance(s, Call) for s in each) for each in self._steps()]
@@ -305,55 +300,6 @@ class CompiledNetwork:
 
     def _steps(self) -> Iterator[tuple[Call | Fallback, ...]]:
         return iter(self.steps.values())
-
-
-def _require_buckets(buckets: Sequence[Bucket], *, any_batch: bool) -> None:
-    sizes = [each.batch for each in buckets]
-    if not sizes or len(set(sizes)) != len(sizes) or sizes[0] < 1:
-        raise UsageError(
-            f"batch sizes {sizes}",
-            rule="there is at least one, each once, none below 1",
-            where="compiled network",
-            remedy="give each batch size once",
-        )
-    if len(sizes) > 1 and not any_batch:
-        raise UsageError(
-            f"batch sizes {sizes} for a network of fixed shapes",
-            rule="it has one",
-            where="compiled network",
-            remedy="set any_batch, or compile for one batch size",
-        )
-    trees = {(each.graph.input_tree, each.graph.output_tree) for each in buckets}
-    kinds = {tuple(leaf.value for leaf in each.graph.inputs) for each in buckets}
-    if len(trees) != 1 or len(kinds) != 1:
-        raise UsageError(
-            f"batch sizes {sizes}",
-            rule="the network takes other arguments for one of them",
-            where="compiled network",
-            remedy="compile it for one batch size",
-        )
-    for each in buckets:
-        given = tuple(leaf.type for leaf in each.graph.inputs if leaf.type is not None)
-        made = tuple(
-            each.graph.type_of(value)
-            for value in each.graph.outputs
-            if isinstance(value, Ref)
-        )
-        for what, have, want in (
-            ("inputs", each.program.inputs, given),
-            ("outputs", each.program.outputs, made),
-        ):
-            if have != want:
-                raise UsageError(
-                    f"a program with the {what} {_texts(have)}",
-                    rule=f"its graph has {_texts(want)}",
-                    where=f"compiled network, batch {each.batch}",
-                    remedy="compile the network again",
-                )
-
-
-def _texts(kinds: Sequence[TensorType]) -> str:
-    return ", ".join(map(str, kinds)) or "none"
 
 
 def _positional(graph: Graph) -> int:

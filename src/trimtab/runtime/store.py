@@ -37,7 +37,8 @@ from trimtab.errors import BundleError, TrimtabError, UsageError
 from trimtab.graph import store as graphs
 from trimtab.graph.types import Graph
 from trimtab.runtime import record as records
-from trimtab.runtime.compiled import Bucket, CompiledNetwork
+from trimtab.runtime.batches import Bucket
+from trimtab.runtime.compiled import CompiledNetwork
 from trimtab.runtime.program import Code, Target
 from trimtab.runtime.record import Record, StoredBucket
 from trimtab.runtime.target import why_not_here

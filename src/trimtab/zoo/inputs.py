@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal, cast
 
 import torch
 
 from trimtab.errors import UsageError
+from trimtab.graph.tree import unflatten
 from trimtab.graph.types import ITEM_BYTES, Graph
 
-__all__ = ["example_values", "parse_inputs"]
+__all__ = ["example_arguments", "example_values", "parse_inputs"]
 
 _SIZES = "[0-9]{1,18}(?:,[0-9]{1,18})*"
 _FORM = re.compile(
@@ -111,3 +112,19 @@ def example_values(graph: Graph) -> dict[str, torch.Tensor]:
     typed = [leaf for leaf in graph.inputs if leaf.type is not None]
     values, _ = parse_inputs([str(leaf.type) for leaf in typed])
     return {leaf.name: value for leaf, value in zip(typed, values, strict=True)}
+
+
+def example_arguments(graph: Graph) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Return arguments and keywords to call a graph with, `example_values` in them.
+
+    Example:
+        >>> from trimtab.graph.capture import capture
+        >>> graph = capture(torch.nn.ReLU().eval(), (torch.zeros(2),))
+        >>> args, kwargs = example_arguments(graph)
+        >>> args[0].shape, kwargs
+        (torch.Size([2]), {})
+    """
+    values = example_values(graph)
+    leaves = (values.get(leaf.name, leaf.value) for leaf in graph.inputs)
+    nested = unflatten(leaves, graph.input_tree)
+    return cast(tuple[tuple[Any, ...], dict[str, Any]], nested)

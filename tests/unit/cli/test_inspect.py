@@ -1,5 +1,7 @@
 import json
 
+import pytest
+
 
 def test_table_totals_and_json_agree(trimtab):
     shown = trimtab("inspect", "zoo:lenet5", "--machine", "milan")
@@ -74,3 +76,11 @@ def test_a_narrow_terminal_gets_fewer_columns(trimtab, monkeypatch):
     shown = trimtab("inspect", "zoo:lenet5", "--machine", "milan").stdout
     assert "118 k" in shown  # 6 x 28 x 28 x 25 multiply-adds, in one piece
     assert "AvgPool2d" not in shown
+
+
+def test_machine_code_of_a_bundle_is_timed_too(trimtab, tmp_path):
+    pytest.importorskip("tvm", reason="apache-tvm makes the machine code")
+    bundle = tmp_path / "lenet.trimtab"
+    trimtab("compile", "zoo:lenet5", "-o", str(bundle))
+    done = trimtab("inspect", str(bundle), "--measure", "--trust", "--json")
+    assert json.loads(done.stdout)["measured"]["compiled_s"] > 0

@@ -9,7 +9,8 @@ from trimtab.errors import CaptureError, ExecutionError, MachineError, UsageErro
 pytest.importorskip("tvm", reason="apache-tvm makes the machine code")
 
 from trimtab.compiler.compile import compile as compile_module
-from trimtab.compiler.compile import load_compiled, prepare
+from trimtab.compiler.compile import prepare
+from trimtab.pipeline.load import load
 
 
 @pytest.fixture
@@ -37,7 +38,7 @@ def test_called_like_the_module_saved_and_loaded(network, tmp_path, monkeypatch)
     assert {task["family"] for task in fast.report["tasks"]} >= {"contraction"}
     assert fast.report["latency_s"] > 0
     fast.save(tmp_path / "net.trimtab")
-    again = load_compiled(tmp_path / "net.trimtab")
+    again = load(tmp_path / "net.trimtab")
     assert torch.equal(again(x), fast(x))
     with pytest.raises(ExecutionError, match="compiled for"):
         fast(torch.randn(3, 3, 4, 4))

@@ -16,9 +16,9 @@ def test_a_run_leaves_a_network_that_loads(trimtab, tmp_path):
     assert "no candidate was run" in done.stdout
     import torch
 
-    from trimtab.compiler.compile import load_compiled
+    from trimtab.pipeline.load import load
 
-    network = load_compiled(tmp_path / "out" / "small.trimtab")
+    network = load(tmp_path / "out" / "small.trimtab")
     assert network(torch.zeros(3, 1, 32, 32)).shape == (3, 10)
     page = (tmp_path / "out" / "report.html").read_text("utf-8")
     assert "Kernels" in page
@@ -42,11 +42,15 @@ def test_sections_list_what_has_no_kernel():
         "bottleneck": "compute", "judged": 5,
         "rejected": [{"schedule": {"rows": 2}, "reason": "3 accesses of spilled"}],
     }  # fmt: skip
-    other = {**task, "op": "aten.sort.default", "latency_s": None, "schedule": None}
-    report = {"kernels": 1, "tasks": [task, other]}
+    other = {
+        **task, "op": "aten.sort.default", "family": "PyTorch", "latency_s": 1e-3,
+        "schedule": None, "bottleneck": "PyTorch", "rejected": [],
+    }  # fmt: skip
+    report = {"kernels": 1, "tasks": [task, other], "latency_s": 3e-3}
     (section,) = sections_of(report, "a machine")
     assert (
-        "1 task(s) have no kernel and run by PyTorch: aten.sort.default" in section.text
+        "1 task(s) are left to PyTorch, 33 % of the time: aten.sort.default."
+        in section.text
     )
     table = section.figures[1]
     assert isinstance(table, Table)

@@ -13,7 +13,8 @@ from trimtab.compiler.loops import Buffer, Kernel, Kind, Local, Loop, Store, Var
 from trimtab.graph.capture import capture
 from trimtab.graph.types import TensorType
 from trimtab.hardware.detect import present
-from trimtab.runtime.compiled import Bucket, CompiledNetwork
+from trimtab.runtime.batches import Bucket
+from trimtab.runtime.compiled import CompiledNetwork
 from trimtab.runtime.kernels import SharedLibrary, load_code
 from trimtab.runtime.program import Argument, Call, Code, Program, Target
 

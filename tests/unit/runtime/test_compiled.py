@@ -24,8 +24,8 @@ from torch import Tensor, nn
 from trimtab.errors import ExecutionError, UsageError
 from trimtab.graph.capture import capture
 from trimtab.graph.types import TensorType
-from trimtab.runtime.batches import BatchPlan
-from trimtab.runtime.compiled import Bucket, CompiledNetwork, Usage
+from trimtab.runtime.batches import BatchPlan, Bucket
+from trimtab.runtime.compiled import CompiledNetwork, Usage
 from trimtab.runtime.program import Argument, Call, Code, Program
 
 MODULE = Affine().eval()

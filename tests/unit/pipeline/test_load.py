@@ -19,7 +19,9 @@ from trimtab.bundle import store
 from trimtab.bundle.manifest import FORMAT, Manifest
 from trimtab.errors import BundleError, ExecutionError, GraphError, UsageError
 from trimtab.graph.capture import capture, weights_of
-from trimtab.runtime.load import load
+from trimtab.graph.execute import Executor
+from trimtab.pipeline.load import load, measured_latency_s
+from trimtab.runtime.compiled import CompiledNetwork
 
 SOURCE = Path(store.__file__).parents[2]
 
@@ -90,7 +92,7 @@ def test_calls_do_not_depend_on_each_other(
 CALLER = """
 import sys
 import torch
-from trimtab.runtime.load import load
+from trimtab.pipeline.load import load
 
 torch.set_num_threads(2)
 run = load(sys.argv[1])
@@ -125,6 +127,7 @@ def test_a_bundle_runs_where_it_is_moved(
 
 def test_the_device_is_chosen_when_it_is_loaded(bundle: Path) -> None:
     run = load(bundle, device="meta")
+    assert isinstance(run, Executor)
     assert run.device == torch.device("meta")
     result = run(
         torch.empty(1, 3, 8, 8, device="meta"), scale=torch.empty(2, device="meta")
@@ -203,3 +206,49 @@ def test_a_graph_that_breaks_a_rule_is_refused(bundle: Path) -> None:
     edited(bundle, lambda graph: graph["nodes"].reverse())
     with pytest.raises(GraphError, match="must be defined before it is used"):
         load(bundle)
+
+
+# Machine code
+
+
+@pytest.fixture
+def compiled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    pytest.importorskip("tvm", reason="apache-tvm makes the machine code")
+    from trimtab.compiler.compile import compile as compile_module
+
+    monkeypatch.setenv("TRIMTAB_CACHE", str(tmp_path / "cache"))
+    torch.manual_seed(0)
+    module = nn.Sequential(nn.Linear(8, 8), nn.ReLU()).eval()
+    path = tmp_path / "c.trimtab"
+    compile_module(module, (torch.zeros(1, 8),), machine="this").save(path)
+    return path
+
+
+def test_machine_code_made_here_is_run(compiled: Path) -> None:
+    network = load(compiled)
+    assert isinstance(network, CompiledNetwork)
+    x = torch.randn(1, 8)
+    expected = load(compiled, device="meta").graph
+    assert network.graph == expected
+    executor = Executor(network.graph, network.weights)
+    torch.testing.assert_close(network(x), executor(x))
+    assert measured_latency_s(network) > 0
+
+
+@pytest.mark.parametrize("trust", [False, True])
+def test_foreign_machine_code_is_compiled_again_unless_trusted(
+    compiled: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    tmp_path: Path,
+    trust: bool,
+) -> None:
+    x = torch.randn(1, 8)
+    expected = load(compiled)(x)
+    record = json.loads((compiled / "program.json").read_text("utf-8"))
+    record["target"]["machine"] = "/etc/machine.toml"  # a name is not a file to read
+    replaced(compiled, "program.json", json.dumps(record).encode())
+    monkeypatch.setenv("TRIMTAB_CACHE", str(tmp_path / "another user"))
+    network = load(compiled, trust=trust)
+    torch.testing.assert_close(network(x), expected)
+    assert ("compiled again" in caplog.text) is not trust
