@@ -95,7 +95,7 @@ def capture(
     _require_evaluation(module, title)
     if isinstance(module, GraphModule):
         return _same_graph(module.graph, example_inputs, dict(example_kwargs or {}))
-    args, kwargs = _distinct(example_inputs, dict(example_kwargs or {}))
+    args, kwargs = _distinct(example_inputs, dict(example_kwargs or {}), title)
     with _LOCK:
         program = _export(module, args, kwargs, title)
         if needs_decomposition(program):
@@ -156,7 +156,7 @@ def _same_graph(
 
 
 def _distinct(
-    args: tuple[object, ...], kwargs: dict[str, object]
+    args: tuple[object, ...], kwargs: dict[str, object], title: str
 ) -> tuple[tuple[object, ...], dict[str, object]]:
     """Return the inputs with tensors that share memory copied.
 
@@ -167,6 +167,7 @@ def _distinct(
     seen: set[int] = set()
     for index, leaf in enumerate(leaves):
         if isinstance(leaf, torch.Tensor):
+            _require_dense(leaf, title)
             storage = leaf.untyped_storage()._cdata
             if storage in seen:
                 leaves[index] = leaf.detach().clone()
@@ -175,6 +176,23 @@ def _distinct(
         leaves, spec
     )
     return found
+
+
+def _require_dense(tensor: torch.Tensor, title: str) -> None:
+    if tensor.layout is not torch.strided or tensor.is_nested or tensor.is_quantized:
+        kind = (
+            "nested"
+            if tensor.is_nested
+            else "quantized"
+            if tensor.is_quantized
+            else str(tensor.layout).removeprefix("torch.")
+        )
+        raise CaptureError(
+            f"a {kind} tensor as an example input",
+            rule="a graph holds dense tensors of numbers",
+            where=f"network {title!r}",
+            remedy="give it dense: .to_dense(), .dequantize() or padded",
+        )
 
 
 def _require_evaluation(module: nn.Module, title: str) -> None:

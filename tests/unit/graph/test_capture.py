@@ -378,3 +378,17 @@ def test_state_in_a_plain_attribute_is_refused_where_it_is_read():
     assert torch.equal(net.t, torch.zeros(1))
     graph = capture(nn.Sequential(LeavesBehind()).eval(), (torch.ones(1),))
     assert len(graph.nodes) == 2
+
+
+@pytest.mark.filterwarnings("ignore:torch.quantize_per_tensor, ")
+@pytest.mark.parametrize(
+    ("make", "kind"),
+    [
+        (torch.Tensor.to_sparse, "sparse_coo"),
+        (torch.Tensor.to_mkldnn, "_mkldnn"),
+        (lambda x: torch.quantize_per_tensor(x, 0.1, 0, torch.qint8), "quantized"),
+    ],
+)
+def test_only_dense_inputs(make, kind):
+    with pytest.raises(CaptureError, match=f"a {kind} tensor as an example input"):
+        capture(nn.Linear(4, 4).eval(), (make(torch.eye(4)),))

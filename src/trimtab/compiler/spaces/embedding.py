@@ -212,13 +212,25 @@ class _Writer:
     # ------------------------------------------------------------ pieces
 
     def checked(self) -> list[Statement]:
-        """Return the refusal of numbers outside the table, ahead of everything."""
+        """Return the refusal of numbers out of range, ahead of everything."""
         rows = self.work.table.shape[0]
         at = counter(self.name("i"), self.work.count)
         index = self.indices[at]
         inside = Binary("and", index.at_least(0), index.less(rows))
         message = f"a table of {rows} rows has no row of a number that was given"
-        return list(repeat(at, self.work.count, [Require(inside, message)]))
+        found = list(repeat(at, self.work.count, [Require(inside, message)]))
+        if not self.work.offsets:
+            return found
+        message = f"offsets begin with 0, ascend, and end within {self.work.count}"
+        at = counter(self.name("o"), self.work.offsets)
+        first = self.offsets[0]
+        here, before = self.offsets[at], self.offsets[maximum(at - 1, 0)]
+        inside = Binary("and", here.at_least(before), here.less(self.work.count + 1))
+        return [
+            *found,
+            Require(Binary("and", first.at_least(0), first.less(1)), message),
+            *repeat(at, self.work.offsets, [Require(inside, message)]),
+        ]
 
     def row(self, index: Expr) -> Expr:
         """Return the number of a row, moved into the table."""
