@@ -118,17 +118,15 @@ def compile_network(
             [[row[key] for _, _, key in columns] for row in rows],
         )
     )
+    from trimtab.compiler.report import others_in
     from trimtab.units import format_duration
 
-    others = [task for task in report["tasks"] if task["latency_s"] is None]
     out.print(
         f"{report['kernels']} kernels for {len(report['tasks'])} tasks, no candidate "
         f"was run; predicted {format_duration(report['latency_s'])}"
-        + (f", without {len(others)} task(s) of PyTorch" if others else "")
     )
-    if others:
-        names = ", ".join(dict.fromkeys(task["op"] for task in others))
-        out.print(f"{len(others)} task(s) without a kernel, run by PyTorch: {names}")
+    for sentence in others_in(report):
+        out.print(sentence)
     for text in explanations:
         out.print()
         out.print(plain(text), markup=False, soft_wrap=True)

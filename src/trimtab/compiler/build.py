@@ -10,12 +10,14 @@ from typing import Any, final
 import torch
 
 from trimtab.compiler.cache import Cache, key_of
+from trimtab.compiler.defaults import defaults_of, functions_of
 from trimtab.compiler.emit import Chosen, constant_name, emit
+from trimtab.compiler.fallback import Default, Operator
 from trimtab.compiler.groups import group
 from trimtab.compiler.model import Timing, timing_of
 from trimtab.compiler.plan import plan
 from trimtab.compiler.reading import read
-from trimtab.compiler.tasks import Packing, Plan, Task
+from trimtab.compiler.tasks import FallbackTask, Packing, Plan, Task
 from trimtab.compiler.tune import Family, Ranking, families_of, family_of, rank
 from trimtab.compiler.tvm.link import as_text, find_linker, object_of, signatures_of
 from trimtab.compiler.tvm.lower import Compiled, compile_kernels, target_of
@@ -74,6 +76,7 @@ class Built:
         plans: the tasks, by batch size.
         programs: to run, by batch size.
         tuned: kernels, by work.
+        defaults: what became of operators that no family computes.
         constants: packed, by name, of all batch sizes.
         code: the library.
     """
@@ -81,6 +84,7 @@ class Built:
     plans: Mapping[int, Plan]
     programs: Mapping[int, Program]
     tuned: Mapping[Any, Tuned]
+    defaults: Mapping[Operator, Default]
     constants: Mapping[str, torch.Tensor]
     code: Code
 
@@ -193,17 +197,22 @@ def build(
         plans[batch] = plan(graph, grouping, lanes=timing.lanes)
     tuner = _Tuner(machine, timing, target, seed, cache, progress)
     tuned = tuner.tune(plans)
+    progress(0.9, "default schedules")
+    defaults = defaults_of(_operators(plans), machine, timing, target, cache=cache)
     progress(0.92, "packing constants")
     kernels = {work: each.chosen for work, each in tuned.items()}
     constants = _packed(plans.values(), kernels)
-    programs = {batch: emit(each, kernels, constants) for batch, each in plans.items()}
+    programs = {
+        batch: emit(each, kernels, constants, defaults) for batch, each in plans.items()
+    }
     progress(0.95, "linking")
     return Built(
         plans=plans,
         programs=programs,
         tuned=tuned,
+        defaults=defaults,
         constants=constants,
-        code=tuner.link(list(tuned.values())),
+        code=tuner.link(list(tuned.values()), defaults),
     )
 
 
@@ -412,14 +421,20 @@ class _Tuner:
             module=module,
         )
 
-    def link(self, tuned: Sequence[Tuned]) -> Code:
+    def link(
+        self, tuned: Sequence[Tuned], defaults: Mapping[Operator, Default]
+    ) -> Code:
         """Return all kernels as one library."""
         kernels = [each.chosen.kernel for each in tuned]
+        others = [each for each in defaults.values() if each.function]
         signatures = signatures_of(kernels)
+        signatures.update((each.function, each.parameter_bytes) for each in others)
         linker = find_linker(self.triple)
         if linker is None:
-            return as_text(compile_kernels(kernels, self.target), signatures)
-        return linker.link([each.code for each in tuned], signatures)
+            functions = functions_of(defaults, self.threads)
+            return as_text(compile_kernels(kernels, self.target, functions), signatures)
+        codes = [*(each.code for each in tuned), *(each.code for each in others)]
+        return linker.link(codes, signatures)
 
 
 def _distinct(work: Any, ranking: Ranking, places: Sequence[int]) -> Iterator[int]:
@@ -434,6 +449,14 @@ def _distinct(work: Any, ranking: Ranking, places: Sequence[int]) -> Iterator[in
             yield place
         if len(seen) == _TRIED or not family.reads_code:
             return
+
+
+def _operators(plans: Mapping[int, Plan]) -> Iterator[Operator]:
+    """Yield what no family computes."""
+    for planned in plans.values():
+        for task in planned.tasks:
+            if isinstance(task, FallbackTask) and task.operator is not None:
+                yield task.operator
 
 
 def _packings(planned: Plan) -> Iterator[tuple[Any, list[Packing]]]:

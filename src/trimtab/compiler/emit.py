@@ -8,13 +8,17 @@ from typing import Any, final
 
 import torch
 
+from trimtab.compiler.fallback import Default, Operator
 from trimtab.compiler.loops import Kernel
-from trimtab.compiler.memory import Arena, Lifetime, arrange
+from trimtab.compiler.memory import ALIGNMENT, Arena, Lifetime, arrange
 from trimtab.compiler.tasks import FallbackTask, Packing, Plan, Task, Value
-from trimtab.graph.types import ITEM_BYTES
+from trimtab.frozen import FrozenDict
+from trimtab.graph.types import ITEM_BYTES, Ref
 from trimtab.runtime.program import Argument, Call, Fallback, Program
 
 __all__ = ["Chosen", "constant_name", "emit"]
+
+_NONE: Mapping[Operator, Default] = FrozenDict()
 
 
 @final
@@ -42,7 +46,10 @@ def constant_name(packing: Packing, point: Any) -> str:
 
 
 def emit(
-    planned: Plan, chosen: Mapping[Any, Chosen], constants: dict[str, torch.Tensor]
+    planned: Plan,
+    chosen: Mapping[Any, Chosen],
+    constants: dict[str, torch.Tensor],
+    defaults: Mapping[Operator, Default] = _NONE,
 ) -> Program:
     """Return the program of a plan.
 
@@ -50,8 +57,10 @@ def emit(
         planned: the tasks.
         chosen: kernels, by work.
         constants: packed ones, by name; missing ones are added.
+        defaults: kernels of operators that no family computes; what is not among them
+            is left to PyTorch.
     """
-    arena = _arena(planned, chosen)
+    arena = _arena(planned, chosen, defaults)
 
     def argument(value: Value | Packing, point: Any) -> Argument:
         if isinstance(value, Packing):
@@ -67,6 +76,32 @@ def emit(
     steps: list[Call | Fallback] = []
     for index, task in enumerate(planned.tasks):
         if isinstance(task, FallbackTask):
+            default = _default(task, defaults)
+            if default is not None:
+                values: dict[Ref, Value | Packing] = {
+                    **dict(task.reads),
+                    **dict(task.constants),
+                }
+                offset = arena.offsets.get(_scratch(index), 0)
+                scratch = []
+                for size in default.scratch_bytes:
+                    scratch.append(Argument(kind="workspace", offset_bytes=offset))
+                    offset += _aligned(size)
+                steps.append(
+                    Call(
+                        function=default.function,
+                        arguments=(
+                            *(
+                                argument(values[ref], None)
+                                for ref in dict.fromkeys(task.node.inputs)
+                            ),
+                            *scratch,
+                            *(argument(value, None) for value in task.writes),
+                        ),
+                        nodes=(task.node.name,),
+                    )
+                )
+                continue
             steps.append(
                 Fallback(
                     node=task.node.name,
@@ -103,12 +138,32 @@ def _scratch(index: int) -> int:
     return -1 - index
 
 
-def _arena(planned: Plan, chosen: Mapping[Any, Chosen]) -> Arena:
+def _aligned(size: int) -> int:
+    return -(-size // ALIGNMENT) * ALIGNMENT
+
+
+def _default(
+    task: FallbackTask, defaults: Mapping[Operator, Default]
+) -> Default | None:
+    """Return the kernel of an operator, or None where PyTorch does it."""
+    found = None if task.operator is None else defaults.get(task.operator)
+    return found if found is not None and found.function else None
+
+
+def _arena(
+    planned: Plan,
+    chosen: Mapping[Any, Chosen],
+    defaults: Mapping[Operator, Default],
+) -> Arena:
     lives: dict[int, Lifetime] = {}
     for index, task in enumerate(planned.tasks):
-        if isinstance(task, Task) and chosen[task.work].scratch_bytes:
-            key = _scratch(index)
+        if isinstance(task, Task):
             size = chosen[task.work].scratch_bytes
+        else:
+            default = _default(task, defaults)
+            size = sum(map(_aligned, default.scratch_bytes)) if default else 0
+        if size:
+            key = _scratch(index)
             lives[key] = Lifetime(key=key, size_bytes=size, first=index, last=index)
         values = (
             task.parameters

@@ -18,6 +18,7 @@ from typing import Any, Literal
 
 import torch
 
+from trimtab.compiler.fallback import operator_of
 from trimtab.compiler.formula import IDENTITY, Formula, slot
 from trimtab.compiler.groups import IDENTITIES, Affine, Group, Grouping
 from trimtab.compiler.layout import NO_HALO, Halo, Layout, packed, row_major
@@ -464,13 +465,12 @@ class Planner:
         )
 
     def fallback(self, group: Group) -> None:
-        """Run a node as PyTorch does; what was fused to it becomes a kernel."""
+        """Run a node by itself; what was fused to it becomes a kernel."""
         node = group.anchor
         assert node is not None
+        given = dict.fromkeys(node.inputs)
         reads = tuple(
-            (ref, self.dense(ref))
-            for ref in dict.fromkeys(node.inputs)
-            if ref not in self.constants
+            (ref, self.dense(ref)) for ref in given if ref not in self.constants
         )
         writes = []
         for index, kind in enumerate(node.outputs):
@@ -479,7 +479,17 @@ class Planner:
             value = self.fresh(row_major(kind.shape), kind.dtype)
             self.values[Ref(node.name, index)] = value
             writes.append(value)
-        self.tasks.append(FallbackTask(node=node, reads=reads, writes=tuple(writes)))
+        self.tasks.append(
+            FallbackTask(
+                node=node,
+                reads=reads,
+                writes=tuple(writes),
+                constants=tuple(
+                    (ref, self.constant(ref)) for ref in given if ref in self.constants
+                ),
+                operator=operator_of(node, {ref: self.type_of(ref) for ref in given}),
+            )
+        )
         last = Ref(node.name)
         for affine in group.affine:  # meant for the weights of a kernel
             last = self.normalise(affine, last)

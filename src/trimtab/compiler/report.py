@@ -10,13 +10,19 @@ from trimtab.compiler.tasks import Task
 from trimtab.hardware.machine import Machine
 from trimtab.runtime.program import Target
 
-__all__ = ["report_of"]
+__all__ = ["DEFAULT", "PYTORCH", "others_in", "report_of"]
+
+DEFAULT = "default schedule"
+"""Family of operators that have a kernel, but none that was chosen."""
+PYTORCH = "PyTorch"
+"""Family of operators that have no kernel."""
 
 
 def report_of(built: Built, machine: Machine, target: Target) -> dict[str, Any]:
     """Return the report of a compilation, as JSON, for the smallest batch size.
 
-    Times are seconds; of what runs through PyTorch none is predicted.
+    Times are seconds. Those of operators that no family computes, which have a default
+    schedule or are done by PyTorch, are estimates from their work.
     """
     planned = built.plans[min(built.plans)]
     tasks = [_task(built, each) for each in planned.tasks]
@@ -26,25 +32,54 @@ def report_of(built: Built, machine: Machine, target: Target) -> dict[str, Any]:
         "threads": target.threads,
         "batch_sizes": sorted(built.plans),
         "kernels": len(built.tuned),
-        "latency_s": sum(each["latency_s"] or 0.0 for each in tasks),
+        "latency_s": sum(each["latency_s"] for each in tasks),
         "tasks": tasks,
     }
 
 
+def others_in(report: Mapping[str, Any]) -> list[str]:
+    """Return sentences about the operators that no family computes, and their share.
+
+    Args:
+        report: see `report_of`.
+
+    Example:
+        >>> task = {"family": PYTORCH, "op": "aten.sort.default", "latency_s": 1.0}
+        >>> others_in({"latency_s": 4.0, "tasks": [task]})
+        ['1 task(s) are left to PyTorch, 25 % of the time: aten.sort.default']
+    """
+    found = []
+    for family, words in (
+        (DEFAULT, "have a default schedule"),
+        (PYTORCH, "are left to PyTorch"),
+    ):
+        tasks = [task for task in report["tasks"] if task["family"] == family]
+        if tasks:
+            taken = sum(task["latency_s"] for task in tasks)
+            share = 100 * taken / report["latency_s"] if report["latency_s"] else 0.0
+            names = ", ".join(dict.fromkeys(task["op"] for task in tasks))
+            found.append(
+                f"{len(tasks)} task(s) {words}, {share:.0f} % of the time: {names}"
+            )
+    return found
+
+
 def _task(built: Built, task: Any) -> Mapping[str, Any]:
     if not isinstance(task, Task):
+        default = built.defaults[task.operator]
+        family = DEFAULT if default.function else PYTORCH
         return {
             "nodes": [task.node.name],
             "module": task.node.module,
             "op": task.node.op,
-            "family": "PyTorch",
-            "function": None,
+            "family": family,
+            "function": default.function or None,
             "schedule": None,
-            "latency_s": None,
-            "limits_s": {},
-            "bottleneck": None,
+            "latency_s": default.latency_s,
+            "limits_s": {family: default.latency_s},
+            "bottleneck": family,
             "judged": 0,
-            "objection": "",
+            "objection": default.reason,
             "rejected": [],
         }
     tuned = built.tuned[task.work]

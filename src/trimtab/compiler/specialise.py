@@ -16,6 +16,7 @@ from torch._dynamo.convert_frame import compile_lock
 from trimtab.compiler.build import build, known_values
 from trimtab.compiler.cache import Cache
 from trimtab.compiler.emit import Chosen, emit
+from trimtab.compiler.fallback import Default, Operator
 from trimtab.compiler.groups import group
 from trimtab.compiler.model import timing_of
 from trimtab.compiler.outputs import Outputs, observe
@@ -45,6 +46,7 @@ class Specialised:
     Args:
         graph: that was compiled.
         chosen: kernels, by work.
+        defaults: what became of operators that no family computes.
         library: with their code.
         machine: they were chosen for.
         target: their code is for.
@@ -57,6 +59,7 @@ class Specialised:
         *,
         graph: Graph,
         chosen: Mapping[Any, Chosen],
+        defaults: Mapping[Operator, Default],
         library: AbstractLibrary,
         machine: Machine,
         target: Target,
@@ -66,6 +69,7 @@ class Specialised:
         self.graph = graph
         self.outputs = outputs
         self._chosen = chosen
+        self._defaults = defaults
         self._library = library
         self._lanes = timing_of(machine).lanes
         self.target = target
@@ -84,7 +88,7 @@ class Specialised:
             planned = plan(self.graph, grouping, lanes=self._lanes)
             constants: dict[str, Tensor] = {}
             try:
-                program = emit(planned, self._chosen, constants)
+                program = emit(planned, self._chosen, constants, self._defaults)
             except KeyError:  # a work that no kernel was made for
                 return None
             return self._executor(program, constants, named)
@@ -183,6 +187,7 @@ def specialise(
         found = Specialised(
             graph=graph,
             chosen={work: each.chosen for work, each in built.tuned.items()},
+            defaults=built.defaults,
             library=load_code(built.code),
             machine=machine,
             target=target,

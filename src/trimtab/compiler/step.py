@@ -8,6 +8,7 @@ from typing import Any, final
 from trimtab.bundle.section import Bars, Section, Table
 from trimtab.bundle.stage import Context, StageResult
 from trimtab.compiler.compile import prepare
+from trimtab.compiler.report import others_in
 from trimtab.errors import PlanError
 from trimtab.graph.capture import capture
 from trimtab.runtime.store import files_of
@@ -81,8 +82,7 @@ def sections_of(report: dict[str, Any], machine: str) -> tuple[Section, ...]:
         report: see `trimtab.compiler.report.report_of`.
         machine: title of the machine.
     """
-    tasks = [task for task in report["tasks"] if task["latency_s"] is not None]
-    others = [task for task in report["tasks"] if task["latency_s"] is None]
+    tasks = report["tasks"]
     slow = sorted(tasks, key=lambda task: -task["latency_s"])[:_DRAWN]
     drawn = [task for task in tasks if task in slow]
     bounds = sorted({task["bottleneck"] for task in drawn})
@@ -92,9 +92,8 @@ def sections_of(report: dict[str, Any], machine: str) -> tuple[Section, ...]:
         "Schedules were compared by analysis, of loops for all and of machine code "
         f"for the best; none was run. {rejected} compiled schedules were rejected."
     )
-    if others:
-        names = ", ".join(dict.fromkeys(task["op"] for task in others))
-        text += f" {len(others)} task(s) have no kernel and run by PyTorch: {names}."
+    for sentence in others_in(report):
+        text += f" {sentence}."
     return (
         Section(
             name="compile",
@@ -137,7 +136,7 @@ def sections_of(report: dict[str, Any], machine: str) -> tuple[Section, ...]:
                             task["family"],
                             " ".join(
                                 f"{name}={value}"
-                                for name, value in task["schedule"].items()
+                                for name, value in (task["schedule"] or {}).items()
                             ),
                             task["judged"],
                             task["latency_s"],

@@ -8,6 +8,7 @@ from typing import Any, Literal, final
 
 import torch
 
+from trimtab.compiler.fallback import Operator
 from trimtab.compiler.layout import Layout
 from trimtab.graph.types import Node, Ref, TensorType
 
@@ -89,11 +90,21 @@ class Task:
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FallbackTask:
-    """A node that no family computes."""
+    """A node that no family computes.
+
+    Attributes:
+        node: of the graph.
+        reads: where what it reads stands, row-major, constants not among it.
+        writes: where its results go, row-major.
+        constants: that it reads.
+        operator: its call, for a default schedule; None to leave it to PyTorch.
+    """
 
     node: Node
     reads: tuple[tuple[Ref, Value], ...]
     writes: tuple[Value, ...]
+    constants: tuple[tuple[Ref, Packing], ...] = ()
+    operator: Operator | None = None
 
 
 @final

@@ -182,9 +182,10 @@ NETWORKS: dict[str, tuple[Callable[[], nn.Module], Callable[[], Tensor]]] = {
         lambda: torch.randint(10, (2, 4)),
     ),
     "float64": (lambda: nn.Linear(4, 4).double(), lambda: torch.randn(2, 4).double()),
+    "float16": (lambda: nn.Linear(4, 4).half(), lambda: torch.randn(2, 4).half()),
     "training without effect": (lambda: _mlp().train(), lambda: torch.randn(2, WIDTH)),
 }
-NOT_COMPILED = {"float64": "no kernel could compute any of its operators (aten.linear"}
+NOT_COMPILED = {"float16": "no kernel could compute any of its operators (aten.linear"}
 
 
 @pytest.mark.parametrize("name", NETWORKS)

@@ -1,6 +1,7 @@
 import torch
 
 from trimtab.compiler.emit import Chosen, constant_name, emit
+from trimtab.compiler.fallback import Default, operator_of
 from trimtab.compiler.layout import row_major
 from trimtab.compiler.loops import Buffer, Kernel
 from trimtab.compiler.tasks import FallbackTask, Memory, Packing, Plan, Task, Value
@@ -63,3 +64,60 @@ def test_steps_pointers_and_constants():
     assert isinstance(other, Fallback)
     assert other.reads == (("%t", target),)
     assert other.writes == (Argument(kind="output"),)
+
+
+def test_an_operator_with_a_default_schedule_is_a_call():
+    given, result = _value(1, "input"), _value(2, "output")
+    kind = TensorType((16,), "float32")
+    node = Node(
+        name="odd",
+        op="aten.index_select.default",
+        arguments=FrozenDict({"self": Ref("t"), "dim": 0, "index": Ref("w")}),
+        outputs=(kind,),
+    )
+    places = Packing(
+        key="w", order=lambda point: "", make=lambda point: torch.arange(16)
+    )
+    operator = operator_of(node, {Ref("t"): kind, Ref("w"): kind})
+    task = FallbackTask(
+        node=node,
+        reads=((Ref("t"), given),),
+        writes=(result,),
+        constants=((Ref("w"), places),),
+        operator=operator,
+    )
+    planned = Plan(tasks=(task,), inputs=(kind,), outputs=(kind,))
+    default = Default(
+        function="kd",
+        reason="",
+        latency_s=1e-6,
+        parameter_bytes=(64, 128, 100, 8, 64),
+        scratch_bytes=(100, 8),
+    )
+    constants: dict[str, torch.Tensor] = {}
+    program = emit(planned, {}, constants, {operator: default})
+    assert program.steps == (
+        Call(
+            function="kd",
+            arguments=(
+                Argument(kind="input"),
+                Argument(kind="constant", name="w"),
+                Argument(kind="workspace", offset_bytes=0),
+                Argument(kind="workspace", offset_bytes=2 * 64),
+                Argument(kind="output"),
+            ),
+            nodes=("odd",),
+        ),
+    )
+    assert list(constants) == ["w"]
+    # 100 bytes end in the second line of 64, 8 bytes take another.
+    assert program.workspace_bytes == 3 * 64
+    # Where the kernel is unknown, PyTorch does it, and has the constant itself.
+    constants.clear()
+    (step,) = emit(planned, {}, constants, {}).steps
+    assert step == Fallback(
+        node="odd",
+        reads=((str(Ref("t")), Argument(kind="input")),),
+        writes=(Argument(kind="output"),),
+    )
+    assert constants == {}

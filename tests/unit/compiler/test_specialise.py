@@ -88,7 +88,7 @@ def test_in_inference_mode_it_is_the_same(machine: Machine) -> None:
     ("function", "message"),
     [
         (
-            lambda x: (x.double() * 2,),
+            lambda x: (x.half() * 2,),
             "graph 'function': no kernel could compute any of its operators "
             "(aten.mul.Tensor, aten.to.dtype). Nothing is lost: PyTorch computes them.",
         ),

@@ -218,13 +218,21 @@ class Compiled:
         return str(self.module.inspect_source("asm"))
 
 
-def compile_kernels(kernels: Sequence[Kernel], target: Any) -> Compiled:
-    """Return the machine code of kernels, all in one module."""
-    functions = {
+def compile_kernels(
+    kernels: Sequence[Kernel], target: Any, functions: Mapping[str, Any] | None = None
+) -> Compiled:
+    """Return the machine code of kernels, all in one module.
+
+    Args:
+        kernels: as loops.
+        target: see `target_of`.
+        functions: further ones, as those of `compile_functions`.
+    """
+    made = {
         kernel.name: _Translator().function(in_buffers(without_calls(kernel)))
         for kernel in kernels
     }
-    return compile_functions(functions, target)
+    return compile_functions({**made, **(functions or {})}, target)
 
 
 def compile_functions(functions: Mapping[str, Any], target: Any) -> Compiled:
