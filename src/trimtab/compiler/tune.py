@@ -108,7 +108,9 @@ class _Contractions:
     kernel = staticmethod(contraction.kernel)
 
     def shape(self, point: Any) -> object:
-        return (point.rows, point.columns, point.vectors, point.unroll)
+        return (
+            point.rows, point.columns, point.vectors, point.unroll, point.partials
+        )  # fmt: skip
 
     def scratch(self, work: Any, point: Any, *, lanes: int, threads: int) -> int:
         return 0

@@ -109,6 +109,8 @@ class Point(NamedTuple):
             channels), h, w.
         prefetch: whether the weights of the next block are asked for.
         fused: leading loops that run in parallel, together.
+        partials: into which each sum is split, a divisor of `unroll`: a tile too small
+            to hide the latency of an addition has more sums to take turns.
     """
 
     rows: int
@@ -118,6 +120,7 @@ class Point(NamedTuple):
     order: str
     prefetch: bool = False
     fused: int = 1
+    partials: int = 1
 
 
 @final
@@ -301,7 +304,8 @@ class _Writer:
             + channels.start
         )
         tag = str(next(self.counter))
-        acc = Buffer(f"acc{tag}", (rows, columns, vectors, lanes))
+        partials = self.point.partials
+        acc = Buffer(f"acc{tag}", (partials, rows, columns, vectors, lanes))
         q, p, j, v = (Var(f"{n}{tag}") for n in "qpjv")
 
         def pixels(body: Callable[[], Sequence[Statement]]) -> tuple[Statement, ...]:
@@ -318,12 +322,19 @@ class _Writer:
             return sample, channel(), first_row + q, first_column + p
 
         def start() -> Sequence[Statement]:
-            value = self.b[first + (j * lanes + v)] if work.bias else expr(0.0)
-            return [Loop(v, lanes, (Store(acc, (q, p, j, v), value),), Kind.VECTOR)]
+            bias = self.b[first + (j * lanes + v)] if work.bias else expr(0.0)
+            stores = [
+                Store(acc, (part, q, p, j, v), expr(0.0) if part else bias)
+                for part in range(partials)
+            ]
+            return [Loop(v, lanes, (each,), Kind.VECTOR) for each in stores]
 
         def finish() -> Sequence[Statement]:
             place = where()
-            values: list[Expr] = [acc[q, p, j, v]]
+            total: Expr = acc[0, q, p, j, v]
+            for part in range(1, partials):
+                total = total + acc[part, q, p, j, v]
+            values = [total]
             values += [
                 buffer[layout.at(place)]
                 for buffer, layout in zip(self.others, work.operands, strict=True)
@@ -345,7 +356,7 @@ class _Writer:
             return self.w[base + k * (vectors * lanes) + (j * lanes + v)]
 
         def update(
-            c: Expr | Split, k: Expr, across: Expr, depth: Expr
+            c: Expr | Split, k: Expr, across: Expr, depth: Expr, turn: Expr
         ) -> Sequence[Statement]:
             (sh, sw), (dh, dw), (ph, pw) = work.stride, work.dilation, work.padding
             x = self.x[
@@ -358,15 +369,15 @@ class _Writer:
                     )
                 )
             ]
-            value = acc[q, p, j, v] + x * weight(depth)
-            return [Loop(v, lanes, (Store(acc, (q, p, j, v), value),), Kind.VECTOR)]
+            part = turn % partials if partials > 1 else Number(0)
+            value = acc[part, q, p, j, v] + x * weight(depth)
+            store = Store(acc, (part, q, p, j, v), value)
+            return [Loop(v, lanes, (store,), Kind.VECTOR)]
 
         return block(
             Local(acc),
             pixels(start),
-            self.reduction(
-                tag, group, at, lambda c, k, m, d: pixels(lambda: update(c, k, m, d))
-            ),
+            self.reduction(tag, group, at, lambda *sums: pixels(lambda: update(*sums))),
             pixels(finish),
         )
 
@@ -385,9 +396,17 @@ class _Writer:
         tag: str,
         group: Expr,
         at: Mapping[str, tuple[_Segment, Expr]],
-        body: Callable[[Expr | Split, Expr, Expr, Expr], Sequence[Statement]],
+        body: Callable[[Expr | Split, Expr, Expr, Expr, Expr], Sequence[Statement]],
     ) -> tuple[Statement, ...]:
-        """Return the loops of the sum."""
+        """Return the loops of the sum.
+
+        Args:
+            tag: ends the names of variables.
+            group: of channels.
+            at: where the tile stands.
+            body: one product of every sum of the tile, for input channel, row and
+                column of the window, place in the depth, and step of the unrolled loop.
+        """
         work = self.work
         height, width = work.kernel
         inputs = work.inputs_per_group
@@ -401,14 +420,15 @@ class _Writer:
 
         def inner(count: int, start: int, width_u: int) -> tuple[Statement, ...]:
             c_at = (c * step if count > 1 else Number(0)) + start
-            lane = c_at + (u if width_u > 1 else Number(0))
+            turn: Expr = u if width_u > 1 else Number(0)
+            lane = c_at + turn
             depth = ((i_at * height + k_at) * width + m_at) * size + lane
             channel: Expr | Split = (
                 Split(group * blocks + i_at, lane, size)
                 if blocks > 1 or work.groups > 1
                 else lane
             )
-            found = tuple(body(channel, k_at, m_at, depth))
+            found = tuple(body(channel, k_at, m_at, depth, turn))
             if width_u > 1:
                 found = unroll(u, width_u, found)
             return found if count == 1 else (Loop(c, count, found),)

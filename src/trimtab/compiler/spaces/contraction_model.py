@@ -20,6 +20,8 @@ __all__ = ["knobs", "nests", "points"]
 
 _LARGEST_TILE = 40  # accumulators: more than any machine has vector registers
 _UNROLL = (1, 2, 4, 8, 16)
+_FEW = 4  # pixels: below, a tile may be too small to hide the latency of its sums
+_UNROLL_FEW = (*range(1, 17), 24, 32)
 _FORESEEN = 4  # steps of a loop whose end the core foresees, or LLVM unrolls it
 _MOST_CODE = 700  # multiply-adds in the text of a tile: beyond, compiling takes seconds
 
@@ -32,17 +34,18 @@ def knobs(work: Contraction, *, lanes: int, threads: int) -> Knobs:
     batch, _, height, width = work.output.shape
     vectors = max(1, work.outputs_per_group // lanes)
     size = input_block(work)
+    few = batch * height * width < _FEW
+    unroll = _UNROLL_FEW if few else tuple({*_UNROLL, min(size, 16)})
     return Knobs(
         choices={
             "rows": _extents(height, 4),
             "columns": _extents(width, 28),
-            "vectors": _extents(vectors, 12),
-            "unroll": sorted(
-                {each for each in (*_UNROLL, size) if each <= min(size, 16)}
-            ),
+            "vectors": _extents(vectors, _LARGEST_TILE if few else 12),
+            "unroll": sorted(each for each in unroll if each <= size),
             "order": _orders(batch, height, width),
             "prefetch": (False, True) if work.weight is None else (False,),
             "fused": (1, 2) if threads > 1 else (1,),
+            "partials": _UNROLL_FEW if few else (1,),
         },
         make=Point,
         legal=_legal,
@@ -52,7 +55,8 @@ def knobs(work: Contraction, *, lanes: int, threads: int) -> Knobs:
 def _legal(point: Point) -> bool:
     tile = point.rows * point.columns * point.vectors
     return (
-        tile <= _LARGEST_TILE
+        tile * point.partials <= _LARGEST_TILE
+        and point.unroll % point.partials == 0
         and tile * point.unroll <= _MOST_CODE
         and not (point.prefetch and point.order.endswith("g"))  # no tile to ask in
     )
@@ -106,10 +110,12 @@ def nests(
 def _nest(
     work: Contraction, chosen: Sequence[Point], order: str, lanes: int, threads: int
 ) -> Nest:
-    rows, columns, vectors, unroll, ask, fused = (
+    rows, columns, vectors, unroll, ask, fused, partials = (
         np.array([float(getattr(point, name)) for point in chosen])
-        for name in ("rows", "columns", "vectors", "unroll", "prefetch", "fused")
-    )
+        for name in (
+            "rows", "columns", "vectors", "unroll", "prefetch", "fused", "partials",
+        )
+    )  # fmt: skip
     batch, _, height, width = work.output.shape
     (kh, kw), (sh, sw), (dh, dw) = work.kernel, work.stride, work.dilation
     outputs, inputs = work.outputs_per_group, work.inputs_per_group
@@ -156,13 +162,13 @@ def _nest(
                     loads=gs,
                     broadcasts=hs * ws,
                     scalars=(4.0 + ask * 2.0) / unroll,
-                    chains=tile,
-                    registers=tile + gs + 1.0,
+                    chains=tile * partials,
+                    registers=tile * partials + gs + 1.0,
                 ),
                 around=Body(
                     loads=tile * len(work.operands) + gs,
                     stores=tile,
-                    others=tile * (1.0 + formula),
+                    others=tile * (partials + formula),
                     scalars=20.0,
                     registers=0.0,
                 ),
