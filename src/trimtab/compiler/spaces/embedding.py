@@ -213,23 +213,42 @@ class _Writer:
 
     def checked(self) -> list[Statement]:
         """Return the refusal of numbers out of range, ahead of everything."""
-        rows = self.work.table.shape[0]
-        at = counter(self.name("i"), self.work.count)
+        work, rows = self.work, self.work.table.shape[0]
+        at = counter(self.name("i"), work.count)
         index = self.indices[at]
-        inside = Binary("and", index.at_least(0), index.less(rows))
-        message = f"a table of {rows} rows has no row of a number that was given"
-        found = list(repeat(at, self.work.count, [Require(inside, message)]))
-        if not self.work.offsets:
+        found = self.required(
+            at,
+            work.count,
+            Binary("and", index.at_least(0), index.less(rows)),
+            f"a table of {rows} rows has no row of a number that was given",
+        )
+        if not work.offsets:
             return found
-        message = f"offsets begin with 0, ascend, and end within {self.work.count}"
-        at = counter(self.name("o"), self.work.offsets)
-        first = self.offsets[0]
+        at = counter(self.name("o"), work.offsets)
         here, before = self.offsets[at], self.offsets[maximum(at - 1, 0)]
-        inside = Binary("and", here.at_least(before), here.less(self.work.count + 1))
+        first = self.offsets[0]
+        begins = Binary("and", first.at_least(0), first.less(1))
+        ascends = Binary("and", here.at_least(before), here.less(work.count + 1))
+        message = f"offsets begin with 0, ascend, and end within {work.count}"
         return [
             *found,
-            Require(Binary("and", first.at_least(0), first.less(1)), message),
-            *repeat(at, self.work.offsets, [Require(inside, message)]),
+            *self.required(at, work.offsets, Binary("and", begins, ascends), message),
+        ]
+
+    def required(
+        self, at: Expr, count: int, condition: Expr, message: str
+    ) -> list[Statement]:
+        """Return the refusal of a call unless a condition holds at every step.
+
+        Told after the loop: TVM unrolls one whole that stores nothing.
+        """
+        good = Buffer(self.name("good"), (1,), "int32")
+        kept = Store(good, (0,), Select(condition, good[0], Number(0)))
+        return [
+            Local(good),
+            Store(good, (0,), Number(1)),
+            *repeat(at, count, [kept]),
+            Require(good[0].equals(1), message),
         ]
 
     def row(self, index: Expr) -> Expr:
