@@ -1,4 +1,4 @@
-"""Rows of a table, by number: each by itself, or pooled in bags.
+"""Rows of tables and bags of them; over 400 lines: three ways to walk the bags.
 
 A number outside the table ends the call with an error, as in PyTorch, before a row is
 read; besides, no number reads memory outside the table.
