@@ -145,6 +145,10 @@ def test_memory_beyond_a_buffer_is_guarded(tmp_path: Path) -> None:
 RELU = Formula(slots=1, steps=(), result=maximum(0.0, slot(0)))
 
 
+ROWS = 9
+"""Rows of a table."""
+
+
 def _spaces() -> dict[str, tuple[Any, Any, Any]]:
     """Return work of every family, its schedules and its loops."""
     from trimtab.compiler.spaces import (
@@ -153,8 +157,10 @@ def _spaces() -> dict[str, tuple[Any, Any, Any]]:
         contraction_model,
         depthwise,
         elementwise,
+        embedding,
         normalize,
         pool,
+        recurrent,
         reduce,
         softmax,
         winograd,
@@ -168,36 +174,103 @@ def _spaces() -> dict[str, tuple[Any, Any, Any]]:
     half = packed((1, 8, 5, 4), block=LANES)
     plain, one = row_major((6, 50)), row_major((6, 1))
     heads = row_major((1, 2, 10, 8))
+    table, state = row_major((ROWS, 11)), row_major((3, 10))
     window: Any = {"kernel": (3, 3), "padding": (1, 1)}
-    works = {
-        contraction: contraction.Contraction(
-            input=image, output=result, formula=RELU, bias=True, **window
+    works: dict[str, tuple[Any, Any]] = {
+        "contraction": (
+            contraction,
+            contraction.Contraction(
+                input=image, output=result, formula=RELU, bias=True, **window
+            ),
         ),
-        winograd: contraction.Contraction(
-            input=wide, output=result, formula=IDENTITY, **window
+        "winograd": (
+            winograd,
+            contraction.Contraction(
+                input=wide, output=result, formula=IDENTITY, **window
+            ),
         ),
-        depthwise: depthwise.Depthwise(
-            input=image, output=same, formula=RELU, **window
+        "depthwise": (
+            depthwise,
+            depthwise.Depthwise(input=image, output=same, formula=RELU, **window),
         ),
-        elementwise: elementwise.Elementwise(
-            output=plain, formula=RELU, operands=(plain,)
+        "elementwise": (
+            elementwise,
+            elementwise.Elementwise(output=plain, formula=RELU, operands=(plain,)),
         ),
-        softmax: softmax.Softmax(input=plain, output=plain, axis=1),
-        normalize: normalize.Normalize(input=plain, output=plain, axes=(1,), eps=1e-5),
-        pool: pool.Pool(input=same, output=half, kind="mean", stride=(2, 2), **window),
-        reduce: reduce.Reduce(input=plain, output=one, axes=(1,), kind="mean"),
-        attention: attention.Attention(
-            query=heads, key=heads, value=heads, output=heads, causal=True
+        "softmax": (softmax, softmax.Softmax(input=plain, output=plain, axis=1)),
+        "normalize": (
+            normalize,
+            normalize.Normalize(input=plain, output=plain, axes=(1,), eps=1e-5),
+        ),
+        "pool": (
+            pool,
+            pool.Pool(input=same, output=half, kind="mean", stride=(2, 2), **window),
+        ),
+        "reduce": (
+            reduce,
+            reduce.Reduce(input=plain, output=one, axes=(1,), kind="mean"),
+        ),
+        "attention": (
+            attention,
+            attention.Attention(
+                query=heads, key=heads, value=heads, output=heads, causal=True
+            ),
+        ),
+        "lstm": (
+            recurrent,
+            recurrent.Recurrent(
+                cell="lstm",
+                gates=row_major((4, 3, 4 * 10)),
+                output=row_major((4, 3, 10)),
+                initial=state,
+                final=state,
+            ),
+        ),
+        "gru": (
+            recurrent,
+            recurrent.Recurrent(
+                cell="gru",
+                gates=row_major((4, 3, 3 * 10)),
+                output=row_major((4, 3, 10)),
+                initial=None,
+                final=state,
+                backward=True,
+            ),
+        ),
+        "embedding": (
+            embedding,
+            embedding.Embedding(table=table, output=row_major((23, 11)), count=23),
+        ),
+        "bags": (
+            embedding,
+            embedding.Embedding(
+                table=table, output=row_major((6, 11)), count=23, pool="mean"
+            ),
+        ),
+        "weighted bags": (
+            embedding,
+            embedding.Embedding(
+                table=table,
+                output=row_major((6, 11)),
+                count=23,
+                pool="sum",
+                weighted=True,
+                last_offset=True,
+                padding=3,
+                index_dtype="int32",
+            ),
+        ),
+        "equal bags": (
+            embedding,
+            embedding.Embedding(
+                table=table, output=row_major((6, 11)), count=24, pool="max", length=4
+            ),
         ),
     }
     points: dict[Any, Any] = {contraction: contraction_model, winograd: winograd_model}
     return {
-        module.__name__.rpartition(".")[2]: (
-            work,
-            points.get(module, module).points,
-            module.kernel,
-        )
-        for module, work in works.items()
+        name: (work, points.get(module, module).points, module.kernel)
+        for name, (module, work) in works.items()
     }
 
 
@@ -205,13 +278,19 @@ def _spaces() -> dict[str, tuple[Any, Any, Any]]:
     "name",
     [
         "attention",
+        "bags",
         "contraction",
         "depthwise",
         "elementwise",
+        "embedding",
+        "equal bags",
+        "gru",
+        "lstm",
         "normalize",
         "pool",
         "reduce",
         "softmax",
+        "weighted bags",
         "winograd",
     ],
 )
@@ -236,10 +315,30 @@ def test_kernels_of_each_family(name: str, tmp_path: Path) -> None:
         assert written
 
 
+def test_a_number_outside_a_table_ends_the_call(tmp_path: Path) -> None:
+    work, points, make = _spaces()["embedding"]
+    sizes: Any = {"lanes": LANES, "threads": 1}
+    kernel = make(work, points(work, **sizes)[0], **sizes, name="rows")
+    program = AArch64([kernel], tmp_path)
+    table, indices, output = _buffers(kernel)
+    program("rows", table, indices, output)
+    indices[-1] = ROWS
+    with pytest.raises(AssertionError, match=f"a table of {ROWS} rows has no row"):
+        program("rows", table, indices, output)
+
+
 def _buffers(kernel: Kernel) -> list[Array]:
     """Return random values for every buffer, the one that is written among them."""
     rng = np.random.default_rng(2)
-    return [
-        rng.standard_normal(each.elements).astype(each.dtype)
-        for each in kernel.parameters
-    ]
+    found: list[Array] = []
+    for each in kernel.parameters:
+        values: Array
+        if each.name == "indices":
+            values = rng.integers(0, ROWS, each.elements)
+        elif each.name == "offsets":
+            values = np.sort(rng.integers(0, 20, each.elements))
+            values[0], values[2] = 0, values[1]  # the second bag is empty
+        else:
+            values = rng.standard_normal(each.elements)
+        found.append(values.astype(each.dtype))
+    return found
