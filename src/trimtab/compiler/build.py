@@ -403,16 +403,19 @@ class _Tuner:
         family = family_of(work, point)
         chosen = self.chosen(work, family, point, key)
         module = compile_kernels([chosen.kernel], self.target)
-        limits = {name: float(each[place]) for name, each in ranking.limits_s.items()}
+        limits = ranking.limits(place)
         objection = ""
         if family.reads_code:
             reading = read(module.assembly(), self.core)
             objection = reading.objection()
+            clock = self.timing.frequency_hz
             if reading.cycles is not None and self.threads == 1:
-                limits["compute"] = reading.cycles / self.timing.frequency_hz
-            else:  # how much longer a product takes than the ports allow
-                stretch = reading.cycles_per_fma * self.timing.fmas
-                limits["compute"] *= max(1.0, stretch)
+                limits = ranking.with_compute(place, reading.cycles / clock)
+            elif reading.cycles_per_fma:
+                # The code does not say how often its loops run; the schedule does.
+                inside = ranking.parts["products"][place] * reading.cycles_per_fma
+                around = ranking.parts["around_s"][place]
+                limits = ranking.with_compute(place, float(inside / clock + around))
         return _Candidate(
             chosen=chosen,
             limits_s=limits,

@@ -82,7 +82,9 @@ def _nest(nest: Any, timing: Any) -> Iterator[str]:
     yield "  bytes touched inside each loop, outermost first"
     touched = [(each.name, each.footprints(nest.loops)) for each in nest.accesses]
     for level, name in enumerate([*names, "body"]):
-        trips = f"{one(nest.loops[level][1]):.0f}" if level < len(names) else ""
+        trips = (
+            f"{np.ceil(one(nest.loops[level][1])):.0f}" if level < len(names) else ""
+        )
         parts = ", ".join(
             f"{access} {format_bytes(int(one(sizes[level])))}"
             for access, sizes in touched

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from trimtab.compiler.assembly.ports import busiest, work_of
 from trimtab.compiler.nest import Body, Nest, ceil_div
+from trimtab.compiler.residence import Room
 from trimtab.hardware.cores import microarchitecture
 from trimtab.hardware.machine import Cache, Machine
 from trimtab.hardware.operations import Operation
@@ -109,10 +110,18 @@ class Prediction:
     Attributes:
         limits_s: by name: ``compute``, ``L2``, ``L3``, ``memory``, ``cold weights``.
         latency_s: the largest of them.
+        products: vector multiply-adds of the busiest core.
+        around_s: the part of ``compute`` that is not the innermost loops'.
+        stream_s: what cold weights take to arrive.
+        exposed: share of ``compute`` that this cannot hide behind.
     """
 
     limits_s: Mapping[str, NDArray[np.float64]]
     latency_s: NDArray[np.float64]
+    products: NDArray[np.float64]
+    around_s: NDArray[np.float64]
+    stream_s: NDArray[np.float64]
+    exposed: NDArray[np.float64]
 
     def bottleneck(self, index: int) -> str:
         """Return the name of the largest limit of one schedule."""
@@ -139,26 +148,42 @@ def predict(
     cores = machine.cores_for(threads)
     balance = ceil_div(nest.chunks, float(cores)) / np.maximum(nest.chunks, 1.0)
     clock = timing.frequency_hz
-    compute: NDArray[np.float64] = np.asarray(0.0)
+    inside: NDArray[np.float64] = np.asarray(0.0)
+    around: NDArray[np.float64] = np.asarray(0.0)
+    products: NDArray[np.float64] = np.asarray(0.0)
     for part in nest.parts:
-        around = cycles(part.around, timing, chained=False) + timing.fma_latency
-        compute = compute + part.steps * cycles(part.body, timing) + part.runs * around
-        compute = compute + part.exits * timing.restart
-    compute = compute * balance / clock
+        taken = part.steps * cycles(part.body, timing)
+        multiplies = np.asarray(part.body.fmas) > 0
+        inside = inside + np.where(multiplies, taken, 0.0)
+        products = products + part.steps * np.asarray(part.body.fmas)
+        once = cycles(part.around, timing, chained=False) + timing.fma_latency
+        around = around + np.where(multiplies, 0.0, taken)
+        around = around + part.runs * once + part.exits * timing.restart
+    compute = (inside + around) * balance / clock
     limits: dict[str, NDArray[np.float64]] = {"compute": np.asarray(compute)}
     caches = sorted(machine.caches, key=lambda cache: cache.level)
     levels = list(_levels(machine, caches, cores))
-    traffic = nest.traffic([size * _FIT for size, _, _ in levels])
+    traffic = nest.traffic([room for room, _, _ in levels])
     for (_, name, rate), moved in zip(levels, traffic, strict=True):
         limits[name] = moved * balance / rate
+    stream = nest.weight_bytes() / machine.memory_bandwidth(cores)
+    exposed = 1.0 - np.asarray(nest.first_pass, dtype=np.float64)
     if cold:
-        weights = nest.weight_bytes()
-        stream = weights / machine.memory_bandwidth(cores)
-        exposed = compute * (1.0 - np.asarray(nest.first_pass))
-        limits["cold weights"] = np.asarray(stream + exposed)
+        limits["cold weights"] = np.asarray(stream + compute * exposed)
     shape = np.broadcast_shapes(*(each.shape for each in limits.values()))
-    full = {name: np.broadcast_to(each, shape) for name, each in limits.items()}
-    return Prediction(limits_s=full, latency_s=np.maximum.reduce(list(full.values())))
+
+    def full(each: NDArray[np.float64]) -> NDArray[np.float64]:
+        return np.broadcast_to(each, shape)
+
+    limits = {name: full(each) for name, each in limits.items()}
+    return Prediction(
+        limits_s=limits,
+        latency_s=np.maximum.reduce(list(limits.values())),
+        products=full(products * balance),
+        around_s=full(around * balance / clock),
+        stream_s=full(stream),
+        exposed=full(exposed),
+    )
 
 
 def cycles(body: Body, timing: Timing, *, chained: bool = True) -> NDArray[np.float64]:
@@ -188,12 +213,18 @@ def cycles(body: Body, timing: Timing, *, chained: bool = True) -> NDArray[np.fl
 
 def _levels(
     machine: Machine, caches: Sequence[Cache], cores: int
-) -> Iterator[tuple[float, str, float]]:
-    """Yield size of a cache, the limit's name and the rate from behind it."""
+) -> Iterator[tuple[Room, str, float]]:
+    """Yield a core's share of a cache, the limit's name and the rate from behind it."""
     for index, cache in enumerate(caches):
-        size = float(cache.size_bytes) / max(1, min(cores, cache.shared_by_cores))
+        sharers = max(1, min(cores, cache.shared_by_cores))
+        room = Room(
+            size_bytes=float(cache.size_bytes) / sharers * _FIT,
+            line_bytes=float(cache.line_bytes),
+            way_bytes=cache.size_bytes / cache.ways,
+            ways=cache.ways / sharers,
+        )
         if index + 1 < len(caches):
             behind = caches[index + 1]
-            yield size, f"L{behind.level}", behind.kernel_bytes_per_s
+            yield room, f"L{behind.level}", behind.kernel_bytes_per_s
         else:
-            yield size, "memory", machine.memory_bandwidth(cores) / cores
+            yield room, "memory", machine.memory_bandwidth(cores) / cores

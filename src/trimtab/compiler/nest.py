@@ -14,6 +14,9 @@ from typing import final
 import numpy as np
 from numpy.typing import NDArray
 
+from trimtab.compiler.layout import Layout
+from trimtab.compiler.residence import Room, lines, ways
+
 __all__ = ["Access", "Body", "Nest", "Numbers", "Part"]
 
 Numbers = NDArray[np.float64] | float
@@ -33,6 +36,8 @@ class Access:
         limit: extent of each axis at most.
         written: whether it is written.
         weight: whether it is a weight, which is cold when a call begins.
+        layout: where its elements stand, its axes as `axes`; None if in the order in
+            which they are read, without gaps.
     """
 
     name: str
@@ -41,6 +46,7 @@ class Access:
     limit: tuple[float, ...]
     written: bool = False
     weight: bool = False
+    layout: Layout | None = None
 
     def footprints(
         self, loops: Sequence[tuple[str, Numbers]]
@@ -50,23 +56,74 @@ class Access:
         Args:
             loops: name and trips, outermost first.
         """
-        extents = [np.asarray(inside, dtype=np.float64) for inside, _ in self.axes]
-
-        def touched() -> NDArray[np.float64]:
+        found = []
+        for extents in self.blocks(loops):
             total = np.asarray(self.item_bytes, dtype=np.float64)
-            for extent, limit in zip(extents, self.limit, strict=True):
-                total = total * np.minimum(extent, limit)
-            return total
+            for extent in extents:
+                total = total * extent
+            found.append(total)
+        return found
 
-        found = [touched()]
+    def blocks(
+        self, loops: Sequence[tuple[str, Numbers]]
+    ) -> list[list[NDArray[np.float64]]]:
+        """Return the extents touched inside each loop, of every axis.
+
+        Args:
+            loops: name and trips, outermost first.
+        """
+        extents = [np.asarray(inside, dtype=np.float64) for inside, _ in self.axes]
+        found = [extents]
         for name, trips in reversed(loops):
-            for axis, (_, steps) in enumerate(self.axes):
-                if name in steps:
-                    extents[axis] = extents[axis] + np.asarray(steps[name]) * (
-                        trips - 1.0
-                    )
-            found.append(touched() if self.moved_by(name) else found[-1])
-        return found[::-1]
+            if self.moved_by(name):
+                extents = [
+                    extent + np.asarray(steps[name]) * (trips - 1.0)
+                    if name in steps
+                    else extent
+                    for extent, (_, steps) in zip(extents, self.axes, strict=True)
+                ]
+            found.append(extents)
+        ended = [
+            [
+                np.minimum(extent, limit)
+                for extent, limit in zip(extents, self.limit, strict=True)
+            ]
+            for extents in found
+        ]
+        return ended[::-1]
+
+    def held(
+        self, loops: Sequence[tuple[str, Numbers]], room: Room
+    ) -> list[tuple[NDArray[np.float64], NDArray[np.float64]]]:
+        """Return the bytes of lines touched inside each loop, and the ways they take.
+
+        Args:
+            loops: name and trips, outermost first.
+            room: of the cache that is to hold them.
+        """
+        touched = self.footprints(loops)
+        if self.layout is None:
+            return [(each, each / room.way_bytes) for each in touched]
+        # Operands that are read where the output is written stand as it does.
+        copies = np.asarray(self.item_bytes) / 4.0
+        found: list[tuple[NDArray[np.float64], NDArray[np.float64]]] = []
+        before: list[NDArray[np.float64]] | None = None
+        for extents in self.blocks(loops):
+            if before is not None and all(
+                a is b or np.array_equal(a, b)
+                for a, b in zip(extents, before, strict=True)
+            ):
+                found.append(found[-1])
+                continue
+            before = extents
+            taken = lines(self.layout, extents, room.line_bytes) * copies
+            sets = (
+                ways(self.layout, extents, room) * copies
+                if room.way_bytes < np.inf
+                else np.asarray(0.0)
+            )
+            found.append((taken, sets))
+        return found
 
     def moved_by(self, loop: str) -> bool:
         """Whether a step of the loop goes to other elements."""
@@ -140,36 +197,63 @@ class Nest:
     chunks: Numbers = 1.0
     first_pass: Numbers = 1.0
 
-    def traffic(self, caches_bytes: Sequence[float]) -> list[NDArray[np.float64]]:
-        """Return the bytes that come into caches of these sizes from behind them.
+    def traffic(self, rooms: Sequence[Room]) -> list[NDArray[np.float64]]:
+        """Return the bytes that come into each of these caches from behind it.
 
         What fits a cache as a whole is there already: the layer before has just written
         it, or the call before has left it; weights that are cold have a limit of their
-        own. Otherwise the outermost loop whose data fit is found; inside it everything
-        is fetched once. A loop around it that does not move along a tensor finds it
-        still there as long as no loop between them moved along it.
+        own. Otherwise the outermost loop whose data fit is found, by their lines and by
+        the ways of the sets on which these fall; inside it everything is fetched once.
+        A loop around it that does not move along a tensor finds it still there as long
+        as no loop between them moved along it. Where not even one step fits, each
+        fetches whole lines for the little it reads of them.
         """
         touched = [access.footprints(self.loops) for access in self.accesses]
-        moved: list[NDArray[np.float64] | float] = []  # per level, all tensors
-        for level in range(len(self.loops) + 1):
-            total: NDArray[np.float64] | float = 0.0
-            for access, footprints in zip(self.accesses, touched, strict=True):
-                times: NDArray[np.float64] | float = 2.0 if access.written else 1.0
-                resident = True
-                for name, trips in reversed(self.loops[:level]):
-                    resident = resident and not access.moved_by(name)
-                    if not resident:
-                        times = times * trips
-                total = total + footprints[level] * times
-            moved.append(total)
-        sizes = [sum(each[level] for each in touched) for level in range(len(moved))]
+        again = [self._again(access) for access in self.accesses]
+        pairs = list(zip(touched, again, strict=True))
+        moved = [
+            np.asarray(sum(each[level] * times[level] for each, times in pairs))
+            for level in range(len(self.loops) + 1)
+        ]
         found = []
-        for cache in caches_bytes:
-            chosen = moved[-1]
-            for level in range(len(moved) - 2, -1, -1):
-                chosen = np.where(sizes[level] <= cache, moved[level], chosen)
-            chosen = np.where(sizes[0] <= cache, 0.0, chosen)
+        for room in rooms:
+            held = [access.held(self.loops, room) for access in self.accesses]
+            chosen = np.asarray(
+                sum(
+                    each[-1][0] * times[-1]
+                    for each, times in zip(held, again, strict=True)
+                )
+            )
+            for level in range(len(self.loops), -1, -1):
+                inside = [
+                    each[level]
+                    for access, each in zip(self.accesses, held, strict=True)
+                    if not self._in_registers(access, level)
+                ]
+                size = sum(lines for lines, _ in inside)
+                taken = sum(sets for _, sets in inside)
+                fits = (size <= room.size_bytes) & (taken <= room.ways)
+                chosen = np.where(fits, moved[level] if level else 0.0, chosen)
             found.append(np.asarray(chosen, dtype=np.float64))
+        return found
+
+    def _in_registers(self, access: Access, level: int) -> bool:
+        """Whether what is written stays in registers while the inner loops run."""
+        return access.written and not any(
+            access.moved_by(name) for name, _ in self.loops[level:]
+        )
+
+    def _again(self, access: Access) -> list[Numbers]:
+        """Return how often what is touched inside each loop is fetched."""
+        found: list[Numbers] = []
+        for level in range(len(self.loops) + 1):
+            times: Numbers = 2.0 if access.written else 1.0
+            resident = True
+            for name, trips in reversed(self.loops[:level]):
+                resident = resident and not access.moved_by(name)
+                if not resident:
+                    times = times * trips
+            found.append(times)
         return found
 
     def weight_bytes(self) -> NDArray[np.float64]:

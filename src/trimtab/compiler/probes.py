@@ -208,15 +208,18 @@ def bandwidths(
 
     body, stride = stream(machine)
     run = load_loops({"stream": body}, machine.core.llvm_cpu)["stream"]
-    sizes = {
-        f"caches.{cache.level}.bandwidth_bytes_per_s": cache.size_bytes // 2
-        for cache in machine.caches
-    }
-    largest = max((cache.size_bytes for cache in machine.caches), default=1 << 24)
+    spans: dict[str, int] = {}
+    before = 0
+    for cache in sorted(machine.caches, key=lambda cache: cache.level):
+        # Half of the first; of the others the middle between them and the one before:
+        # a last level is shared, and pages beyond its middle miss the address caches.
+        middle = math.isqrt(before * cache.size_bytes) or cache.size_bytes // 2
+        spans[f"caches.{cache.level}.bandwidth_bytes_per_s"] = middle
+        before = cache.size_bytes
+    largest = before or 1 << 24
     memory = min(4 * largest, machine.memory.size_bytes // 4, _MEMORY_BYTES)
-    sizes["memory.core_bandwidth_bytes_per_s"] = memory
-    # The half of a cache, rounded down to a power of two.
-    spans = {path: 1 << size.bit_length() - 1 for path, size in sizes.items()}
+    spans["memory.core_bandwidth_bytes_per_s"] = memory
+    spans = {path: 1 << size.bit_length() - 1 for path, size in spans.items()}
     kept, pointer = _memory(max(spans.values()))
     found = {}
     for number, (path, span) in enumerate(spans.items()):

@@ -54,6 +54,10 @@ __all__ = ["Family", "Ranking", "families_of", "family_of", "rank"]
 _WHOLE = 60_000
 # Combinations that are judged one and all, in about a tenth of a second.
 
+_OTHERS = 0.01
+# Share of the limits that are not the largest by which schedules differ that it leaves
+# equal. Ten and fifty times as much ranks worse.
+
 
 class Family(Protocol):
     """Operators that share a space of schedules.
@@ -284,12 +288,32 @@ class Ranking:
         latency_s: predicted, one a schedule.
         limits_s: named limits, one entry a schedule.
         order: places in `points`, the best first.
+        parts: what a limit is made of, as in `model.Prediction`.
     """
 
     points: Sequence[Any]
     latency_s: NDArray[np.float64]
     limits_s: Mapping[str, NDArray[np.float64]]
     order: NDArray[np.int64]
+    parts: Mapping[str, NDArray[np.float64]]
+
+    def limits(self, place: int) -> dict[str, float]:
+        """Return the limits of one schedule."""
+        return {name: float(each[place]) for name, each in self.limits_s.items()}
+
+    def with_compute(self, place: int, compute_s: float) -> dict[str, float]:
+        """Return the limits of one schedule whose arithmetic takes this long."""
+        found = self.limits(place)
+        found["compute"] = compute_s
+        if "cold weights" in found:
+            exposed = float(self.parts["exposed"][place])
+            found["cold weights"] = (
+                float(self.parts["stream_s"][place]) + exposed * compute_s
+            )
+        return found
+
+
+_PARTS = ("products", "around_s", "stream_s", "exposed")
 
 
 def rank(
@@ -343,6 +367,7 @@ def _judge(
     latency = np.zeros(len(points))
     total = np.zeros(len(points))
     limits: dict[str, NDArray[np.float64]] = {}
+    parts = {name: np.zeros(len(points)) for name in _PARTS}
     members: dict[str, list[int]] = {}
     for index, point in enumerate(points):
         members.setdefault(family_of(work, point).name, []).append(index)
@@ -357,7 +382,11 @@ def _judge(
             latency[places] = found.latency_s
             for name, each in found.limits_s.items():
                 limits.setdefault(name, np.zeros(len(points)))[places] = each
+            for name, each in parts.items():
+                each[places] = getattr(found, name)
             total[places] = sum(found.limits_s.values())
-    # Of equal ones, what is further from its other limits.
-    order = np.lexsort((np.arange(len(points)), latency + 1e-3 * total))
-    return Ranking(points=points, latency_s=latency, limits_s=limits, order=order)
+    # Of those that are about equal, what is further from its other limits.
+    order = np.lexsort((np.arange(len(points)), latency + _OTHERS * total))
+    return Ranking(
+        points=points, latency_s=latency, limits_s=limits, order=order, parts=parts
+    )

@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trimtab.compiler.nest import Access, Body, Nest, Part, ceil_div
+from trimtab.compiler.residence import Room
 
 TRIPS = {"a": 3, "b": 2, "c": 4, "d": 2}
 
@@ -130,7 +131,7 @@ def test_traffic_is_that_of_an_ideal_cache() -> None:
     whole = n * k + k * m + n * m  # elements of all three
     row = k + k * m + m  # of one step of n
     column = k + k + 1  # of one step of m
-    found = nest.traffic([4.0 * row, 4.0 * column])
+    found = nest.traffic([Room(size_bytes=4.0 * row), Room(size_bytes=4.0 * column)])
     # The model asks for room for one step. A cache needs some for what the next step
     # brings, before what the last one left goes.
     for room, moved in zip((row + k + m + 2, column + 2), found, strict=True):
@@ -141,27 +142,29 @@ def test_traffic_is_that_of_an_ideal_cache() -> None:
     # With room for one column: x stays for a row, w comes again for every row.
     assert found[1] == 4 * (n * k + n * k * m + 2 * n * m)
     # Room for everything: nothing comes from behind, it is there since the last call.
-    assert nest.traffic([4.0 * whole]) == [0.0]
+    assert nest.traffic([Room(size_bytes=4.0 * whole)]) == [0.0]
 
 
 def test_without_room_everything_comes_every_time() -> None:
     n, k, m = 6, 5, 4
-    assert matrices(n, k, m).traffic([0.0]) == [
+    assert matrices(n, k, m).traffic([Room(size_bytes=0.0)]) == [
         4 * (n * m * k + n * m * k + 2 * n * m)  # y stays where it is, for one sum
     ]
 
 
 @given(st.integers(1, 9), st.integers(1, 9), st.integers(1, 9))
 def test_a_larger_cache_never_fetches_more(n, k, m) -> None:
-    sizes = [4.0 * each for each in range(0, 260, 7)]
+    sizes = [Room(size_bytes=4.0 * each) for each in range(0, 260, 7)]
     found = [float(each) for each in matrices(n, k, m).traffic(sizes)]
     assert found == sorted(found, reverse=True)
 
 
 def test_many_schedules_are_judged_as_each_would_be() -> None:
     ks = np.array([2.0, 3.0, 9.0])
-    together = matrices(4.0, ks, 5.0).traffic([80.0])[0]  # type: ignore[arg-type]
-    alone = [matrices(4.0, float(k), 5.0).traffic([80.0])[0] for k in ks]
+    together = matrices(4.0, ks, 5.0).traffic([Room(size_bytes=80.0)])[0]  # type: ignore[arg-type]
+    alone = [
+        matrices(4.0, float(k), 5.0).traffic([Room(size_bytes=80.0)])[0] for k in ks
+    ]
     assert together.tolist() == [float(each) for each in alone]
 
 

@@ -123,12 +123,13 @@ def _nest(
     full = np.ceil(outputs / lanes)
     vectors = np.minimum(vectors, full)
     rows, columns = np.minimum(rows, height), np.minimum(columns, width)
+    # Not rounded up: the last step touches what is left, and moves no more.
     trips = {
         "n": np.float64(batch),
         "p": np.float64(work.groups),
-        "g": np.ceil(full / vectors),
-        "h": np.ceil(height / rows),
-        "w": np.ceil(width / columns),
+        "g": full / vectors,
+        "h": height / rows,
+        "w": width / columns,
     }
     around = list(order.replace("g", "pg") if work.groups > 1 else order)
     loops = [
@@ -163,7 +164,8 @@ def _nest(
                     broadcasts=hs * ws,
                     scalars=(4.0 + ask * 2.0) / unroll,
                     chains=tile * partials,
-                    registers=tile * partials + gs + 1.0,
+                    # Of a single pixel the weights are operands in memory.
+                    registers=tile * partials + np.where(hs * ws > 1, gs, 1.0) + 1.0,
                 ),
                 around=Body(
                     loads=tile * len(work.operands) + gs,
@@ -191,11 +193,12 @@ def _nest(
                 (height - 1) * sh + (kh - 1) * dh + 1,
                 (width - 1) * sw + (kw - 1) * dw + 1,
             ),
+            layout=work.input,
         ),
         Access(
             name="weight",
             axes=(
-                (vectors * lanes, channel),
+                (1.0, {"n": 1.0} if work.weight is not None else {}),
                 (
                     1.0,
                     {
@@ -205,11 +208,12 @@ def _nest(
                         "c": 1.0,
                     },
                 ),
-                (1.0, {"n": 1.0} if work.weight is not None else {}),
+                (vectors * lanes, channel),
             ),
             item_bytes=4.0,
-            limit=(outputs * work.groups, depth, batch),
+            limit=(batch, depth, outputs * work.groups),
             weight=work.weight is None,
+            layout=work.weight,
         ),
         Access(
             name="output",
@@ -222,6 +226,7 @@ def _nest(
             item_bytes=4.0 * (1 + len(work.operands)),
             limit=(batch, outputs * work.groups, height, width),
             written=True,
+            layout=work.output,
         ),
     ]
     outside = np.float64(1.0)
@@ -231,7 +236,7 @@ def _nest(
     passes = np.where(ask > 0, np.minimum(outside, pixels), pixels)
     chunks: NDArray[np.float64] = np.ones(len(chosen))
     for index, name in enumerate(around[:2]):
-        chunks = chunks * np.where(fused > index, trips[name], 1.0)
+        chunks = chunks * np.where(fused > index, np.ceil(trips[name]), 1.0)
     return Nest(
         loops=tuple(loops),
         parts=tuple(parts),

@@ -88,8 +88,8 @@ def _nest(work: Depthwise, chosen: Sequence[Point], order: str, lanes: int) -> N
     trips = {
         "n": np.full(len(chosen), float(batch)),
         "c": np.full(len(chosen), vectors),
-        "h": np.ceil(height / rows),
-        "w": np.ceil(width / columns),
+        "h": height / rows,  # not rounded up: the last step moves what is left
+        "w": width / columns,
     }
     formula = len(work.formula.steps)
     parts = []
@@ -138,6 +138,7 @@ def _nest(work: Depthwise, chosen: Sequence[Point], order: str, lanes: int) -> N
                 (height - 1) * sh + (kh - 1) * dh + 1,
                 (width - 1) * sw + (kw - 1) * dw + 1,
             ),
+            layout=work.input,
         ),
         Access(
             name="weight",
@@ -157,11 +158,12 @@ def _nest(work: Depthwise, chosen: Sequence[Point], order: str, lanes: int) -> N
             item_bytes=4.0 * (1 + len(work.operands)),
             limit=(batch, channels, height, width),
             written=True,
+            layout=work.output,
         ),
     )
     chunks: NDArray[np.float64] = np.ones(len(chosen))
     for index, name in enumerate(order[:2]):
-        chunks = chunks * np.where(fused > index, trips[name], 1.0)
+        chunks = chunks * np.where(fused > index, np.ceil(trips[name]), 1.0)
     return Nest(
         loops=tuple((name, trips[name]) for name in order),
         parts=tuple(parts),

@@ -11,6 +11,7 @@ import pytest
 from trimtab.compiler.formula import IDENTITY
 from trimtab.compiler.layout import packed
 from trimtab.compiler.model import predict, timing_of
+from trimtab.compiler.residence import Room
 from trimtab.compiler.spaces import contraction_model
 from trimtab.compiler.spaces.contraction import Contraction
 from trimtab.compiler.spaces.winograd_cost import cost
@@ -125,5 +126,5 @@ def test_blocks_that_leave_the_cache_cost() -> None:
         for block in (12, 246)
     )
     ((_, nest),) = nests(given, [near, far], lanes=8, threads=1)
-    beyond = nest.traffic([512 * 1024])[0]
+    beyond = nest.traffic([Room(size_bytes=512 * 1024)])[0]
     assert beyond[0] < beyond[1]

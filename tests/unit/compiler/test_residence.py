@@ -1,0 +1,107 @@
+"""Lines and sets against a cache that is filled one line at a time."""
+
+import itertools
+from collections import Counter
+
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from trimtab.compiler.layout import Layout, Split, packed, row_major
+from trimtab.compiler.loops import Number, expr
+from trimtab.compiler.nest import Access, Body, Nest, Part
+from trimtab.compiler.residence import Room, lines, ways
+
+FIRST = Room(size_bytes=0.75 * 2**15, line_bytes=64, way_bytes=4096, ways=8)
+
+
+def touched(layout: Layout, extents: tuple[int, ...]) -> set[int]:
+    """Return the numbers of the lines of a block, one element at a time."""
+    found = set()
+    for index in itertools.product(*map(range, extents)):
+        coordinates: list[object] = list(index)
+        if layout.axis is not None:
+            at = index[layout.axis]
+            coordinates[layout.axis] = Split(
+                expr(at // layout.block), expr(at % layout.block), layout.block
+            )
+        place = layout.at(coordinates)  # type: ignore[arg-type]
+        assert isinstance(place, Number)
+        found.add(int(place.value) * 4 // 64)
+    return found
+
+
+def fullest(found: set[int]) -> int:
+    """Return the lines of the fullest set."""
+    return max(Counter(line % 64 for line in found).values())
+
+
+def arrays(extents):
+    return [np.asarray(float(each)) for each in extents]
+
+
+@settings(deadline=None, max_examples=80)
+@given(
+    st.sampled_from([16, 64, 96, 256, 1024, 1040, 2048]),
+    st.integers(1, 24),
+    st.integers(1, 64),
+)
+def test_blocks_of_matrices(columns, rows, width) -> None:
+    width = min(width, columns)
+    layout = row_major((32, columns))
+    found = touched(layout, (rows, width))
+    counted = float(lines(layout, arrays((rows, width)), 64)) / 64
+    # A run may begin and end within a line: two more a row at most.
+    assert len(found) - 2 * rows <= counted <= len(found) + rows
+    assert float(ways(layout, arrays((rows, width)), FIRST)) <= fullest(found) + 1
+
+
+def test_rows_a_power_of_two_apart_meet_in_few_sets() -> None:
+    for columns, expected in ((1024, 12), (512, 6), (256, 3), (1040, 1)):
+        layout = row_major((64, columns))
+        block = (12, 1)
+        assert fullest(touched(layout, block)) == expected
+        assert float(ways(layout, arrays(block), FIRST)) == expected
+
+
+def test_planes_of_a_packed_image_meet() -> None:
+    layout = packed((1, 128, 32, 32), block=8)  # planes of 32 KiB
+    block = (1, 128, 1, 2)
+    assert fullest(touched(layout, block)) == 16
+    assert float(ways(layout, arrays(block), FIRST)) == 16
+    spread = packed((1, 128, 32, 32), block=8, halo=(1, 1, 1, 1))
+    assert float(ways(spread, arrays(block), FIRST)) == fullest(touched(spread, block))
+
+
+def rows_read(columns: int, rows: float) -> Nest:
+    """Return a sum of rows, element by element: `rows` lines are in use at once."""
+    return Nest(
+        loops=(("g", 8.0), ("c", 64.0)),
+        parts=(Part(body=Body(fmas=rows), steps=512.0),),
+        accesses=(
+            Access(
+                name="input",
+                axes=((rows, {"g": rows}), (1.0, {"c": 1.0})),
+                item_bytes=4.0,
+                limit=(8 * rows, 64.0),
+                layout=row_major((int(8 * rows), columns)),
+            ),
+            Access(
+                name="output",
+                axes=((rows, {"g": rows}),),
+                item_bytes=4.0,
+                limit=(8 * rows,),
+                written=True,
+            ),
+        ),
+        flops=1.0,
+    )
+
+
+def test_what_meets_in_one_set_is_fetched_every_time() -> None:
+    (kept,) = rows_read(1040, 12.0).traffic([FIRST])
+    (lost,) = rows_read(1024, 12.0).traffic([FIRST])
+    assert kept == 96 * 64 * 4 + 2 * 96 * 4  # each element once, results both ways
+    assert lost == 12 * 64 * 8 * 64 + 12 * 4 * 2 * 8  # a line for each element
+    (few,) = rows_read(1024, 6.0).traffic([FIRST])
+    assert few < lost / 8
