@@ -2,9 +2,9 @@
 
 In cycles of one core: arithmetic, loads and stores by their ports, instructions by the
 width of the front end, sums by the latency of their chain, and the bytes that must come
-from each level of cache. The numbers are the machine's, but for two of the model: the
-share of a cache that serves, and what a spilled sum costs; none was fitted to an
-operator.
+from each level of cache. The numbers are the machine's, but for three of the model: the
+share of a cache that serves, what a spilled sum costs, and how long a sum waits for a
+port. They are rounded from measurements of tiles and of shapes that no benchmark has.
 
 After Tuna (arXiv 2104.14641), which scores a schedule by a linear model of such
 features with coefficients fixed once a machine. Here the features are times, so that
@@ -32,6 +32,9 @@ __all__ = ["Prediction", "Timing", "predict"]
 _NEON_BITS = 128
 _SPILL = 2.0
 # Stores that a spilled sum costs a step: it waits for the one before.
+_WAIT = 0.4
+# Cycles a sum waits beyond the latency of its addition, for a port that is taken: tiles
+# whose sums just cover the latency stay a tenth below those with a few more.
 _FIT = 0.75
 # Share of a cache that a working set may fill before lines are lost to conflicts.
 
@@ -205,7 +208,7 @@ def cycles(body: Body, timing: Timing, *, chained: bool = True) -> NDArray[np.fl
         (vector + loads + stores + body.scalars) / timing.issue,
     ]
     if chained:
-        latency = timing.fma_latency + np.where(over > 0, timing.forward_latency, 0.0)
+        latency = timing.fma_latency + np.where(over > 0, timing.forward_latency, _WAIT)
         limits.append(latency * np.asarray(body.fmas) / np.maximum(body.chains, 1.0))
     found: NDArray[np.float64] = np.maximum.reduce(np.broadcast_arrays(*limits))
     return found

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trimtab.compiler.layout import Layout
-from trimtab.compiler.residence import Room, lines, ways
+from trimtab.compiler.residence import Room, occupied
 
 __all__ = ["Access", "Body", "Nest", "Numbers", "Part"]
 
@@ -56,13 +56,14 @@ class Access:
         Args:
             loops: name and trips, outermost first.
         """
-        found = []
-        for extents in self.blocks(loops):
-            total = np.asarray(self.item_bytes, dtype=np.float64)
-            for extent in extents:
-                total = total * extent
-            found.append(total)
-        return found
+        return [self.bytes_of(extents) for extents in self.blocks(loops)]
+
+    def bytes_of(self, extents: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:
+        """Return the bytes of a block."""
+        total = np.asarray(self.item_bytes, dtype=np.float64)
+        for extent in extents:
+            total = total * extent
+        return total
 
     def blocks(
         self, loops: Sequence[tuple[str, Numbers]]
@@ -83,46 +84,36 @@ class Access:
                     for extent, (_, steps) in zip(extents, self.axes, strict=True)
                 ]
             found.append(extents)
-        ended = [
-            [
-                np.minimum(extent, limit)
-                for extent, limit in zip(extents, self.limit, strict=True)
-            ]
-            for extents in found
-        ]
+        ended: list[list[NDArray[np.float64]]] = []
+        for place, each in enumerate(found):
+            if place and each is found[place - 1]:
+                ended.append(ended[-1])
+                continue
+            pairs = zip(each, self.limit, strict=True)
+            ended.append([np.minimum(extent, limit) for extent, limit in pairs])
         return ended[::-1]
 
     def held(
-        self, loops: Sequence[tuple[str, Numbers]], room: Room
+        self, blocks: Sequence[Sequence[NDArray[np.float64]]], room: Room
     ) -> list[tuple[NDArray[np.float64], NDArray[np.float64]]]:
         """Return the bytes of lines touched inside each loop, and the ways they take.
 
         Args:
-            loops: name and trips, outermost first.
+            blocks: extents inside each loop, as `blocks` returns them.
             room: of the cache that is to hold them.
         """
-        touched = self.footprints(loops)
-        if self.layout is None:
-            return [(each, each / room.way_bytes) for each in touched]
         # Operands that are read where the output is written stand as it does.
         copies = np.asarray(self.item_bytes) / 4.0
         found: list[tuple[NDArray[np.float64], NDArray[np.float64]]] = []
-        before: list[NDArray[np.float64]] | None = None
-        for extents in self.blocks(loops):
-            if before is not None and all(
-                a is b or np.array_equal(a, b)
-                for a, b in zip(extents, before, strict=True)
-            ):
+        for place, extents in enumerate(blocks):
+            if place and extents is blocks[place - 1]:
                 found.append(found[-1])
-                continue
-            before = extents
-            taken = lines(self.layout, extents, room.line_bytes) * copies
-            sets = (
-                ways(self.layout, extents, room) * copies
-                if room.way_bytes < np.inf
-                else np.asarray(0.0)
-            )
-            found.append((taken, sets))
+            elif self.layout is None:
+                size = self.bytes_of(extents)
+                found.append((size, size / room.way_bytes))
+            else:
+                size, sets = occupied(self.layout, extents, room)
+                found.append((size * copies, sets * copies))
         return found
 
     def moved_by(self, loop: str) -> bool:
@@ -208,7 +199,11 @@ class Nest:
         as no loop between them moved along it. Where not even one step fits, each
         fetches whole lines for the little it reads of them.
         """
-        touched = [access.footprints(self.loops) for access in self.accesses]
+        blocks = [access.blocks(self.loops) for access in self.accesses]
+        touched = [
+            [access.bytes_of(extents) for extents in each]
+            for access, each in zip(self.accesses, blocks, strict=True)
+        ]
         again = [self._again(access) for access in self.accesses]
         pairs = list(zip(touched, again, strict=True))
         moved = [
@@ -217,7 +212,10 @@ class Nest:
         ]
         found = []
         for room in rooms:
-            held = [access.held(self.loops, room) for access in self.accesses]
+            held = [
+                access.held(each, room)
+                for access, each in zip(self.accesses, blocks, strict=True)
+            ]
             chosen = np.asarray(
                 sum(
                     each[-1][0] * times[-1]

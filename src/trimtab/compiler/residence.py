@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from trimtab.compiler.layout import Layout
 
-__all__ = ["Room", "lines", "ways"]
+__all__ = ["Room", "occupied"]
 
 _ITEM = 4.0  # bytes of a float32
 
@@ -42,49 +42,38 @@ class Room:
     ways: float = math.inf
 
 
-def lines(
-    layout: Layout, extents: Sequence[NDArray[np.float64]], line_bytes: float
-) -> NDArray[np.float64]:
-    """Return the bytes of the lines that a block touches.
-
-    Args:
-        layout: of the tensor.
-        extents: of the block along its axes, an entry a schedule.
-        line_bytes: of a line.
-
-    Example:
-        A column of a row-major matrix takes a line for every number in it.
-
-        >>> from trimtab.compiler.layout import row_major
-        >>> column = [np.asarray(16.0), np.asarray(1.0)]
-        >>> float(lines(row_major((16, 512)), column, 64.0))
-        1024.0
-    """
-    run, runs, _ = _runs(layout, extents, line_bytes, math.inf)
-    return runs * np.ceil(run / line_bytes) * line_bytes
-
-
-def ways(
+def occupied(
     layout: Layout, extents: Sequence[NDArray[np.float64]], room: Room
-) -> NDArray[np.float64]:
-    """Return the lines that meet in the fullest sets.
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the bytes of the lines of a block, and the lines in its fullest sets.
 
     Rows that fall on sets of their own are spread over them; how the blocks of several
     tensors fall on each other is not known, and the sum is the worst of it.
 
+    Args:
+        layout: of the tensor.
+        extents: of the block along its axes, an entry a schedule.
+        room: of the cache.
+
     Example:
+        A column of a matrix takes a line for each number in it, and where rows stand
+        4 KiB apart, all of these meet in one set.
+
         >>> from trimtab.compiler.layout import row_major
         >>> first = Room(size_bytes=2**15, line_bytes=64, way_bytes=4096, ways=8)
         >>> for columns in (1024, 1040):
-        ...     rows = [np.asarray(12.0), np.asarray(1.0)]
-        ...     float(ways(row_major((64, columns)), rows, first))
-        12.0
-        1.0
+        ...     column = [np.asarray(12.0), np.asarray(1.0)]
+        ...     size, ways = occupied(row_major((64, columns)), column, first)
+        ...     float(size), float(ways)
+        (768.0, 12.0)
+        (768.0, 1.0)
     """
     run, runs, places = _runs(layout, extents, room.line_bytes, room.way_bytes)
     length = np.ceil(run / room.line_bytes) * room.line_bytes
-    covered = np.minimum(places * length, room.way_bytes)
-    return runs * length / covered
+    size = runs * length
+    if room.way_bytes == math.inf:
+        return size, np.asarray(0.0)
+    return size, size / np.minimum(places * length, room.way_bytes)
 
 
 def _runs(

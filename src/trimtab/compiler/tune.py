@@ -51,8 +51,8 @@ from trimtab.hardware.machine import Machine
 __all__ = ["Family", "Ranking", "families_of", "family_of", "rank"]
 
 
-_WHOLE = 60_000
-# Combinations that are judged one and all, in about a tenth of a second.
+_WHOLE = 100_000
+# Combinations that are judged one and all, in a few tenths of a second.
 
 _OTHERS = 0.01
 # Share of the limits that are not the largest by which schedules differ that it leaves
@@ -368,9 +368,9 @@ def _judge(
     total = np.zeros(len(points))
     limits: dict[str, NDArray[np.float64]] = {}
     parts = {name: np.zeros(len(points)) for name in _PARTS}
-    members: dict[str, list[int]] = {}
+    members: dict[type, list[int]] = {}
     for index, point in enumerate(points):
-        members.setdefault(family_of(work, point).name, []).append(index)
+        members.setdefault(type(point), []).append(index)
     for indices in members.values():
         some = [points[index] for index in indices]
         nests = family_of(work, some[0]).nests(
