@@ -35,6 +35,9 @@ _SPILL = 2.0
 _WAIT = 0.4
 # Cycles a sum waits beyond the latency of its addition, for a port that is taken: tiles
 # whose sums just cover the latency stay a tenth below those with a few more.
+_POWER = 5.0
+# Of the norm of limits by which schedules are ordered: limits that are near each other
+# do not overlap wholly, two equal ones add 15 %. Lower powers rank worse.
 _FIT = 0.75
 # Share of a cache that a working set may fill before lines are lost to conflicts.
 
@@ -113,6 +116,8 @@ class Prediction:
     Attributes:
         limits_s: by name: ``compute``, ``L2``, ``L3``, ``memory``, ``cold weights``.
         latency_s: the largest of them.
+        together_s: what schedules are ordered by: their limits, near ones not quite
+            hidden behind the largest.
         products: vector multiply-adds of the busiest core.
         around_s: the part of ``compute`` that is not the innermost loops'.
         stream_s: what cold weights take to arrive.
@@ -121,6 +126,7 @@ class Prediction:
 
     limits_s: Mapping[str, NDArray[np.float64]]
     latency_s: NDArray[np.float64]
+    together_s: NDArray[np.float64]
     products: NDArray[np.float64]
     around_s: NDArray[np.float64]
     stream_s: NDArray[np.float64]
@@ -154,14 +160,17 @@ def predict(
     inside: NDArray[np.float64] = np.asarray(0.0)
     around: NDArray[np.float64] = np.asarray(0.0)
     products: NDArray[np.float64] = np.asarray(0.0)
+    mixed: NDArray[np.float64] = np.asarray(0.0)
     for part in nest.parts:
         taken = part.steps * cycles(part.body, timing)
+        mixed = mixed + part.steps * cycles(part.body, timing, power=_POWER)
         multiplies = np.asarray(part.body.fmas) > 0
         inside = inside + np.where(multiplies, taken, 0.0)
         products = products + part.steps * np.asarray(part.body.fmas)
         once = cycles(part.around, timing, chained=False) + timing.fma_latency
         around = around + np.where(multiplies, 0.0, taken)
-        around = around + part.runs * once + part.exits * timing.restart
+        outside = part.runs * once + part.exits * timing.restart
+        around, mixed = around + outside, mixed + outside
     compute = (inside + around) * balance / clock
     limits: dict[str, NDArray[np.float64]] = {"compute": np.asarray(compute)}
     caches = sorted(machine.caches, key=lambda cache: cache.level)
@@ -171,8 +180,12 @@ def predict(
         limits[name] = moved * balance / rate
     stream = nest.weight_bytes() / machine.memory_bandwidth(cores)
     exposed = 1.0 - np.asarray(nest.first_pass, dtype=np.float64)
+    own = np.asarray(mixed * balance / clock)
     if cold:
         limits["cold weights"] = np.asarray(stream + compute * exposed)
+        # They hold the arithmetic that waits for them, so the two count once.
+        own = np.maximum(own, stream + own * exposed)
+    together = _norm([own, *(limits[name] for _, name, _ in levels)], _POWER)
     shape = np.broadcast_shapes(*(each.shape for each in limits.values()))
 
     def full(each: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -182,6 +195,7 @@ def predict(
     return Prediction(
         limits_s=limits,
         latency_s=np.maximum.reduce(list(limits.values())),
+        together_s=full(together),
         products=full(products * balance),
         around_s=full(around * balance / clock),
         stream_s=full(stream),
@@ -189,8 +203,17 @@ def predict(
     )
 
 
-def cycles(body: Body, timing: Timing, *, chained: bool = True) -> NDArray[np.float64]:
-    """Return the cycles of one run of a body: the largest of its limits."""
+def cycles(
+    body: Body, timing: Timing, *, chained: bool = True, power: float = np.inf
+) -> NDArray[np.float64]:
+    """Return the cycles of one run of a body: the largest of its limits.
+
+    Args:
+        body: what is run.
+        timing: of the core.
+        chained: whether a run waits for the sums of the one before.
+        power: of the norm that joins the limits, their maximum if infinite.
+    """
     over = np.maximum(
         np.asarray(body.registers, dtype=np.float64) - timing.registers, 0
     )
@@ -210,8 +233,17 @@ def cycles(body: Body, timing: Timing, *, chained: bool = True) -> NDArray[np.fl
     if chained:
         latency = timing.fma_latency + np.where(over > 0, timing.forward_latency, _WAIT)
         limits.append(latency * np.asarray(body.fmas) / np.maximum(body.chains, 1.0))
-    found: NDArray[np.float64] = np.maximum.reduce(np.broadcast_arrays(*limits))
-    return found
+    return _norm(limits, power)
+
+
+def _norm(limits: Sequence[NDArray[np.float64]], power: float) -> NDArray[np.float64]:
+    every = np.broadcast_arrays(*limits)
+    largest: NDArray[np.float64] = np.maximum.reduce(every)
+    if power == np.inf:
+        return largest
+    scale = np.maximum(largest, 1e-30)
+    powers = np.asarray(sum((each / scale) ** power for each in every))
+    return np.asarray(scale * powers ** (1.0 / power))
 
 
 def _levels(

@@ -54,10 +54,6 @@ __all__ = ["Family", "Ranking", "families_of", "family_of", "rank"]
 _WHOLE = 100_000
 # Combinations that are judged one and all, in a few tenths of a second.
 
-_OTHERS = 0.01
-# Share of the limits that are not the largest by which schedules differ that it leaves
-# equal. Ten and fifty times as much ranks worse.
-
 
 class Family(Protocol):
     """Operators that share a space of schedules.
@@ -365,7 +361,7 @@ def _judge(
     cold: bool,
 ) -> Ranking:
     latency = np.zeros(len(points))
-    total = np.zeros(len(points))
+    together = np.zeros(len(points))
     limits: dict[str, NDArray[np.float64]] = {}
     parts = {name: np.zeros(len(points)) for name in _PARTS}
     members: dict[type, list[int]] = {}
@@ -384,9 +380,8 @@ def _judge(
                 limits.setdefault(name, np.zeros(len(points)))[places] = each
             for name, each in parts.items():
                 each[places] = getattr(found, name)
-            total[places] = sum(found.limits_s.values())
-    # Of those that are about equal, what is further from its other limits.
-    order = np.lexsort((np.arange(len(points)), latency + _OTHERS * total))
+            together[places] = found.together_s
+    order = np.lexsort((np.arange(len(points)), together))
     return Ranking(
         points=points, latency_s=latency, limits_s=limits, order=order, parts=parts
     )
