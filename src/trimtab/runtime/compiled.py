@@ -8,6 +8,7 @@ parts. How many rows were zeros is counted.
 from __future__ import annotations
 
 import operator
+import os
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -138,7 +139,6 @@ class CompiledNetwork:
         self._sizes = tuple(self.buckets)
         self._positional = _positional(self.graph)
         self._returned = _returning(self.graph)
-        self._counting = threading.Lock()
         self._calls = self._rows = self._padded_rows = 0
 
     @property
@@ -154,7 +154,7 @@ class CompiledNetwork:
     @property
     def usage(self) -> Usage:
         """How often it was called, and how much of that was padding."""
-        with self._counting:
+        with _counting:
             return Usage(
                 calls=self._calls, rows=self._rows, padded_rows=self._padded_rows
             )
@@ -250,7 +250,7 @@ class CompiledNetwork:
         return [torch.cat(each) for each in zip(*parts, strict=True)]
 
     def _count(self, rows: int, padded_rows: int) -> None:
-        with self._counting:
+        with _counting:
             self._calls += 1
             self._rows += rows
             self._padded_rows += padded_rows
@@ -300,6 +300,18 @@ class CompiledNetwork:
 
     def _steps(self) -> Iterator[tuple[Call | Fallback, ...]]:
         return iter(self.steps.values())
+
+
+_counting = threading.Lock()  # of all networks: it is held for three additions
+
+
+def _forget() -> None:
+    """In a forked process: the thread that held the lock is not there."""
+    global _counting
+    _counting = threading.Lock()
+
+
+os.register_at_fork(after_in_child=_forget)
 
 
 def _positional(graph: Graph) -> int:

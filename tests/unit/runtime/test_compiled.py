@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import platform
+import subprocess
+import sys
 from collections import namedtuple
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -297,3 +299,26 @@ def test_code_for_another_machine_can_be_saved_not_called(
     )
     fast.save(tmp_path / "old.trimtab")
     assert (tmp_path / "old.trimtab" / "kernels.so").read_bytes() == odd.data
+
+
+_FORK = """
+import os
+from trimtab.runtime import compiled
+
+compiled._counting.acquire()  # as another thread does when the fork comes
+child = os.fork()
+if not child:
+    os._exit(0 if compiled._counting.acquire(timeout=20) else 1)
+raise SystemExit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+
+
+def test_a_forked_process_counts_for_itself() -> None:
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", _FORK],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
