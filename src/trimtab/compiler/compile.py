@@ -23,6 +23,7 @@ from trimtab.graph.types import Graph
 from trimtab.hardware.load import THIS, machine_names
 from trimtab.hardware.load import machine as find_machine
 from trimtab.hardware.machine import Machine
+from trimtab.runtime.arguments import parameters_of
 from trimtab.runtime.batches import Bucket
 from trimtab.runtime.compiled import CompiledNetwork
 from trimtab.runtime.program import Target
@@ -111,6 +112,8 @@ class Compilation:
         target: their code is for.
         built: the kernels.
         any_batch: whether other batch sizes are padded or done in parts.
+        seed: of the search.
+        parameters: of the module's ``forward`` that go by place and by name, in order.
     """
 
     def __init__(
@@ -122,10 +125,13 @@ class Compilation:
         target: Target,
         built: Built,
         any_batch: bool,
+        seed: int = 0,
+        parameters: Sequence[str] = (),
     ) -> None:
         self.graphs, self.weights = graphs, weights
         self.machine, self.target, self.built = machine, target, built
         self.any_batch = any_batch
+        self.seed, self.parameters = seed, tuple(parameters)
         self.report = report_of(built, machine, target)
 
     def network(self) -> CompiledNetwork:
@@ -142,6 +148,8 @@ class Compilation:
             any_batch=self.any_batch,
             report=self.report,
             versions=versions(),
+            seed=self.seed,
+            parameters=self.parameters,
         )
 
     def explain(self, which: str) -> list[str]:
@@ -235,6 +243,7 @@ def prepare(
         found,
         target,
         any_batch=batch_sizes is not None,
+        parameters=parameters_of(model),
         seed=seed,
         cache=cache,
         progress=progress,
@@ -248,6 +257,7 @@ def compile_graphs(
     target: Target,
     *,
     any_batch: bool = False,
+    parameters: Sequence[str] = (),
     seed: int = 0,
     cache: bool = True,
     progress: Progress = lambda done, text: None,
@@ -260,6 +270,7 @@ def compile_graphs(
         machine: to decide for.
         target: to make code for.
         any_batch: whether other batch sizes are padded or done in parts.
+        parameters: of the module's ``forward`` that go by place and by name, in order.
         seed: of the search.
         cache: whether schedules and machine code of earlier calls are used.
         progress: told the share that is done.
@@ -274,6 +285,7 @@ def compile_graphs(
         machine,
         target,
         any_batch=any_batch,
+        parameters=parameters,
         seed=seed,
         cache=cache,
         progress=progress,
@@ -287,6 +299,7 @@ def _prepared(
     target: Target,
     *,
     any_batch: bool,
+    parameters: Sequence[str],
     seed: int,
     cache: bool,
     progress: Progress,
@@ -308,6 +321,8 @@ def _prepared(
         target=target,
         built=built,
         any_batch=any_batch,
+        seed=seed,
+        parameters=parameters,
     )
 
 
@@ -381,4 +396,6 @@ def compile_again(request: Request) -> CompiledNetwork:
         machine,
         target_for(machine, threads=request.target.threads),
         any_batch=request.any_batch,
+        parameters=request.parameters,
+        seed=request.seed,
     )

@@ -21,6 +21,7 @@ from trimtab.errors import ExecutionError, UsageError
 from trimtab.frozen import FrozenDict
 from trimtab.graph.tree import Tree, flatten, unflatten
 from trimtab.graph.types import Graph, Ref
+from trimtab.runtime.arguments import as_captured
 from trimtab.runtime.batches import (
     BatchPlan,
     Bucket,
@@ -74,6 +75,8 @@ class CompiledNetwork:
         any_batch: whether batches of other sizes are padded or done in parts.
         report: what the compiler has to tell, as JSON.
         versions: of trimtab and TVM that made the code.
+        seed: of the search that chose the kernels.
+        parameters: of the module's ``forward`` that go by place and by name, in order.
 
     Raises:
         UsageError: buckets are missing, or the network cannot be padded.
@@ -93,6 +96,8 @@ class CompiledNetwork:
         any_batch: bool = False,
         report: Mapping[str, Any] | None = None,
         versions: Mapping[str, str] | None = None,
+        seed: int = 0,
+        parameters: Sequence[str] = (),
     ) -> None:
         found = sorted(buckets, key=lambda each: each.batch)
         require_buckets(found, any_batch=any_batch)
@@ -111,6 +116,8 @@ class CompiledNetwork:
         self.target = target
         self.code = code
         self.any_batch = any_batch
+        self.seed = seed
+        self.parameters = tuple(parameters)
         self.report: Mapping[str, Any] = dict(report or {})
         self.versions: Mapping[str, str] = FrozenDict(versions or {})
         self.weights: Mapping[str, torch.Tensor] = FrozenDict(weights)
@@ -185,7 +192,8 @@ class CompiledNetwork:
         """Return what the network returns for these arguments.
 
         Raises:
-            UsageError: the arguments nest otherwise than the example inputs did.
+            UsageError: the arguments nest otherwise than the example inputs did, or one
+                is given by place and by name.
             ExecutionError: a tensor has another shape or dtype than at compilation, or
                 asks for a gradient; or the code is for another machine.
         """
@@ -204,11 +212,14 @@ class CompiledNetwork:
             self._run_batch(tensors) if self._batched else self._run(tensors)
         )
 
-    def _tensors(self, args: object, kwargs: object) -> list[Any]:
+    def _tensors(
+        self, args: Sequence[object], kwargs: Mapping[str, object]
+    ) -> list[Any]:
         """Return the tensors among the arguments; others were baked in."""
         graph = self.graph
         tensors = []
-        leaves = flatten((args, kwargs), graph.input_tree)
+        given = as_captured(args, kwargs, self.parameters, graph.input_tree)
+        leaves = flatten(given, graph.input_tree)
         for leaf, value in zip(graph.inputs, leaves, strict=True):
             if leaf.type is not None:
                 tensors.append(value)

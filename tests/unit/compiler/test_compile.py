@@ -14,6 +14,7 @@ from trimtab.compiler.target import target_for
 from trimtab.graph.capture import capture, weights_of
 from trimtab.hardware.load import machine
 from trimtab.pipeline.load import load
+from trimtab.runtime.compiled import CompiledNetwork
 
 
 @pytest.fixture
@@ -209,6 +210,22 @@ def test_settings_that_make_no_sense_are_one_message():
     wrong = 3
     with pytest.raises(UsageError, match="machine = 3: it is a name"):
         compile_module(Scaled().eval(), x, machine=wrong)
+
+
+def test_seed_and_names_go_with_the_network(tmp_path, monkeypatch):
+    monkeypatch.setenv("TRIMTAB_CACHE", str(tmp_path / "cache"))
+    module, x = nn.Linear(8, 8).eval(), torch.randn(1, 8)
+    by_place = compile_module(module, (x,), machine="this", seed=3)
+    by_name = compile_module(module, (), {"input": x}, machine="this")
+    for fast in (by_place, by_name):
+        assert torch.equal(fast(x), fast(input=x))
+    assert (by_place.seed, by_place.parameters) == (3, ("input",))
+    by_place.save(tmp_path / "net.trimtab")
+    monkeypatch.setenv("TRIMTAB_CACHE", str(tmp_path / "another user"))
+    again = load(tmp_path / "net.trimtab")  # compiled again
+    assert isinstance(again, CompiledNetwork)
+    assert (again.seed, again.parameters) == (3, ("input",))
+    assert torch.equal(again(input=x), by_place(x))
 
 
 def test_stand_ins_of_tracers_are_refused():

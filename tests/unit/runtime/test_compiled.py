@@ -207,6 +207,20 @@ def test_arguments_and_results_nest_as_at_capture(code: Code) -> None:
     assert torch.equal(fast([x, y], z=z, again=3)["pair"].sum, x + y)
 
 
+def test_arguments_go_by_place_and_by_name(code: Code) -> None:
+    fast = network(code, 1, 4, parameters=("x",))
+    x = torch.randn(3, COLUMNS)
+    assert torch.equal(fast(x=x), _expected(x))
+    assert torch.equal(fast(x), _expected(x))
+    with pytest.raises(UsageError, match="argument 'x' twice"):
+        fast(x, x=x)
+    for wrong in ({"y": x}, {"x": x, "y": x}):
+        with pytest.raises(UsageError, match="the network was captured with"):
+            fast(**wrong)
+    with pytest.raises(UsageError, match="captured with a tuple of 1"):
+        network(code, 1, 4)(x=x)
+
+
 def test_what_was_baked_in_cannot_change(code: Code) -> None:
     x, y, z = torch.randn(3, ELEMENTS)
     for other in (4, 3.0, x):
