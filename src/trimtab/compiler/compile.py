@@ -8,6 +8,7 @@ from typing import Any, final
 
 import torch
 from torch import nn
+from torch.utils import _pytree as pytree
 
 from trimtab.compiler.build import Built, build
 from trimtab.compiler.cache import Cache
@@ -74,10 +75,12 @@ def compile(
         A `trimtab.runtime.compiled.CompiledNetwork`.
 
     Raises:
-        CaptureError: the module is in training mode or cannot be captured.
+        CaptureError: the module is in training mode, writes to its inputs, or cannot be
+            captured.
         MachineError: the machine is no CPU, or of an architecture without kernels.
         MissingExtraError: TVM is not installed: the extra ``compile``.
-        UsageError: a batch size is below 1, or no input has a batch.
+        UsageError: an argument is of the wrong kind, a batch size is below 1, no input
+            has a batch, or rows of a batch depend on each other.
 
     Example:
         >>> layer = torch.nn.Sequential(torch.nn.Linear(8, 4), torch.nn.ReLU()).eval()
@@ -364,8 +367,16 @@ def _captured(
 ) -> Graph:
     if not isinstance(model, nn.Module):
         return capture(model, args, keywords, name=title)  # which says what is wrong
-    with refuse_written_inputs(model, title):
-        return capture(model, args, keywords, name=title)
+    # Tensors of inference mode do not tell whether they were written to.
+    with torch.inference_mode(mode=False), torch.no_grad():
+        args, keywords = pytree.tree_map(_told, (args, keywords))
+        with refuse_written_inputs(model, title):
+            return capture(model, args, keywords, name=title)
+
+
+def _told(leaf: Any) -> Any:
+    inference = isinstance(leaf, torch.Tensor) and leaf.is_inference()
+    return leaf.clone() if inference else leaf
 
 
 def _checked(sizes: Sequence[int]) -> list[int]:

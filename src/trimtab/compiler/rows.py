@@ -28,7 +28,9 @@ __all__ = ["batch_of", "require_any_batch", "resized"]
 
 _log = logging.getLogger(__name__)
 
-_DRAWS = 3
+_CUTS = (("first", "last"), ("first",), ("last",))
+# How three draws of inputs are cut: behind the first row, before the last. Few, since
+# every row that is computed takes its time.
 _ROWS = (3, 4, 6, 8)
 # Of the batch that is looked at, the first that the network takes; then the batch
 # sizes themselves. Two rows are the fewest that can differ, three have uneven parts.
@@ -97,7 +99,7 @@ def require_any_batch(
         torch.backends.mha.set_fastpath_enabled(False)
         try:
             rows, integers = trial.form()
-            for draw in range(_DRAWS):
+            for draw in range(len(_CUTS)):
                 trial.require_apart(rows, integers, draw)
         finally:
             torch.backends.mha.set_fastpath_enabled(fastpath)
@@ -184,7 +186,7 @@ class _Trial:
         """Refuse the network if some rows give other results in parts."""
         values = self._drawn(rows, integers, draw)
         try:
-            found = self._difference(self.model, values, rows, _TOLERANCE)
+            found = self._difference(self.model, values, draw, _TOLERANCE)
         except Exception as error:  # forward() is not ours
             if integers:
                 self.require_apart(rows, False, draw)
@@ -196,7 +198,7 @@ class _Trial:
         try:
             model = copy.deepcopy(self.model).double()
             exact = [each.double() if _is_float(each) else each for each in values]
-            found = self._difference(model, exact, rows, _TOLERANCE_DOUBLE)
+            found = self._difference(model, exact, draw, _TOLERANCE_DOUBLE)
         except Exception:  # it takes no other types: what was seen holds
             _log.debug("%s in double precision", self.name, exc_info=True)
         if found:
@@ -206,7 +208,7 @@ class _Trial:
             )
 
     def _difference(
-        self, model: nn.Module, values: list[Any], rows: int, tolerance: float
+        self, model: nn.Module, values: list[Any], draw: int, tolerance: float
     ) -> str:
         """Return what differs between a batch at once and in parts; empty if none."""
         floats = [
@@ -216,10 +218,13 @@ class _Trial:
         ]
         tolerance = max([tolerance, *(_EPSILONS * each for each in floats)])
         whole = self._call(model, values)
-        for cut in dict.fromkeys((1, rows - 1)):
+        rows = self._count(values)
+        for name in _CUTS[draw]:
+            cut = 1 if name == "first" else rows - 1
+            rest = rows - cut
             parts = [
                 (cut, self._part(model, values, 0, cut, cut)),
-                (rows - cut, self._part(model, values, cut, rows - cut, rows)),
+                (rest, self._part(model, values, cut, rest, rest + 1)),
             ]
             for index, result in enumerate(whole):
                 given = [(taken, results[index]) for taken, results in parts]

@@ -8,7 +8,7 @@ also those that only stand in for others while a module is traced.
 from __future__ import annotations
 
 import contextlib
-import threading
+import contextvars
 from collections.abc import Iterator
 from typing import Any
 
@@ -18,6 +18,9 @@ from torch.utils import _pytree as pytree
 from trimtab.errors import CaptureError
 
 __all__ = ["refuse_written_inputs"]
+
+_watching = contextvars.ContextVar("watching", default=False)
+# Other threads that call the module meanwhile see the default.
 
 
 @contextlib.contextmanager
@@ -36,7 +39,6 @@ def refuse_written_inputs(model: nn.Module, title: str) -> Iterator[None]:
         ...     _ = nn.ReLU()(Tensor([1.0]))
     """
     paths = {id(each): path for path, each in model.named_modules()}
-    owner = threading.get_ident()
     calls: list[str] = []
     given: list[tuple[str, Tensor, int]] = []
     written: dict[str, str] = {}
@@ -48,7 +50,7 @@ def refuse_written_inputs(model: nn.Module, title: str) -> Iterator[None]:
                 written.setdefault(name, calls[-1])
 
     def enter(each: nn.Module, args: Any, keywords: Any) -> None:
-        if threading.get_ident() != owner:
+        if not _watching.get():
             return
         if each is model:  # anew, where a failed capture calls it again
             calls.clear()
@@ -62,7 +64,7 @@ def refuse_written_inputs(model: nn.Module, title: str) -> Iterator[None]:
         calls.append(paths.get(id(each), ""))
 
     def leave(each: nn.Module, args: Any, keywords: Any, result: Any) -> None:
-        if threading.get_ident() == owner and calls:
+        if _watching.get() and calls:
             look()
             calls.pop()
 
@@ -72,9 +74,11 @@ def refuse_written_inputs(model: nn.Module, title: str) -> Iterator[None]:
             each.register_forward_pre_hook(enter, prepend=True, with_kwargs=True),
             each.register_forward_hook(leave, with_kwargs=True),
         ]
+    token = _watching.set(True)
     try:
         yield
     finally:
+        _watching.reset(token)
         for handle in handles:
             handle.remove()
     if written:

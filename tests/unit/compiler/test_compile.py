@@ -166,6 +166,17 @@ def test_an_input_that_is_written_to_is_refused():
                 machine="milan",
                 batch_sizes=sizes,
             )
+    with torch.inference_mode(), pytest.raises(CaptureError, match="it writes to its"):
+        compile_module(Adding().eval(), (torch.zeros(1, 8),), machine="milan")
+
+
+def test_in_inference_mode_it_is_the_same(network):
+    x = torch.randn(2, 3, 4, 4)
+    expected = prepare(network, (x,), machine="milan")
+    with torch.inference_mode():
+        found = prepare(network, (x.clone(),), machine="milan")
+        assert found.graphs == expected.graphs
+        _close(found.network()(x), network(x))
 
 
 def test_constants_that_depend_on_the_batch_are_not_shared():

@@ -78,11 +78,18 @@ def test_networks_that_take_any_batch(name: str, sizes: tuple[int, ...]) -> None
     check(model, *APART[name][1], sizes=sizes)
 
 
+def rounded(x: Tensor) -> Tensor:
+    """One row is computed in another order, as kernels of PyTorch may."""
+    one = x.shape[0] == 1
+    return ((0.1 * x).sum(1) * 1e8 if one else 0.1 * x.sum(1) * 1e8).long()
+
+
 def test_a_near_tie_is_no_difference() -> None:
-    """Of 50 000 choices by single precision, some fall otherwise in other parts."""
-    conv = nn.Conv2d(3, 64, 3, padding=1)
-    model = Call(lambda x, conv: conv(x).argmax(1), conv)
-    check(model, torch.zeros(1, 3, 128, 128), sizes=(1,))
+    x = torch.randn(3, 64, generator=torch.Generator().manual_seed(0))
+    assert not torch.equal(rounded(x)[:1], rounded(x[:1]))
+    check(Call(rounded), torch.zeros(1, 64), sizes=(1,))
+    with pytest.raises(UsageError, match="rows of output 0 change with other rows"):
+        check(Call(lambda x: rounded(x) - rounded(x).amax(0)), torch.zeros(2, 64))
 
 
 def unbalanced(x: Tensor, lstm: nn.Module) -> Any:
@@ -171,9 +178,9 @@ def test_few_rows_are_enough() -> None:
     graphs = {size: capture(model, (torch.zeros(size, 8),)) for size in (1, 256)}
     seen.clear()
     require_any_batch(model, (X,), {}, graphs)
-    # Whether three rows are taken; a draw is the whole, 1 and 2, 2 and 1, the second
-    # part filled up.
-    assert seen == [3, *[3, 1, 3, 2, 3] * 3]
+    # Whether three rows are taken; then the whole and its parts, 1 and 2 or 2 and 1,
+    # the second filled up by one row.
+    assert seen == [3, *(3, 1, 3, 2, 2), *(3, 1, 3), *(3, 2, 2)]
 
 
 def test_inputs_by_name_and_within_others() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -119,3 +120,12 @@ def test_another_error_goes_first() -> None:
 
     with pytest.raises(CaptureError, match="ValueError: no"):
         check(Call(fails), X)
+
+
+def test_calls_of_other_threads_do_not_count() -> None:
+    model = Call(lambda x: x.add_(1)).eval()
+    with ThreadPoolExecutor(1) as pool:
+        with refuse_written_inputs(model, "net"):
+            pool.submit(model, torch.zeros(2)).result()
+        with pytest.raises(CaptureError), refuse_written_inputs(model, "net"):
+            model(torch.zeros(2))
