@@ -21,6 +21,7 @@ import hashlib
 import os
 import re
 import shutil
+import tempfile
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -41,7 +42,7 @@ from trimtab.graph.types import Graph
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["Bundle", "is_bundle", "read", "require_free", "write"]
+__all__ = ["Bundle", "is_bundle", "read", "require_free", "require_writable", "write"]
 
 MANIFEST = "manifest.json"
 GRAPH = "graph.json"
@@ -68,39 +69,63 @@ class Bundle:
     path: Path
     manifest: Manifest
 
+    def content(self, name: str, most_bytes: int | None = None) -> bytes:
+        """Return what a file holds, checked as it is used: it may change meanwhile.
+
+        Args:
+            name: of the file.
+            most_bytes: that it may have.
+
+        Raises:
+            BundleError: it is not what the manifest says, or too long.
+        """
+        expected = self.manifest.files.get(name)
+        if expected is None:
+            raise _damaged(self.path, name, "the manifest does not list it")
+        try:
+            with (self.path / name).open("rb") as file:
+                content = file.read(-1 if most_bytes is None else most_bytes + 1)
+        except OSError as error:
+            raise _damaged(self.path, name, f"{error.strerror}") from error
+        if most_bytes is not None and len(content) > most_bytes:
+            raise _damaged(self.path, name, f"it has more than {most_bytes} bytes")
+        if hashlib.sha256(content).hexdigest() != expected:
+            raise _damaged(self.path, name, "its content is not what was written")
+        return content
+
     @cached_property
     def graph(self) -> Graph:
         """The network."""
-        path = self.path / GRAPH
-        return graphs.loads(path.read_text("utf-8", errors="replace"), str(path))
+        text = self.content(GRAPH).decode("utf-8", "replace")
+        return graphs.loads(text, str(self.path / GRAPH))
 
     @cached_property
     def sections(self) -> tuple[Section, ...]:
         """What the stages have to show."""
-        path = self.path / SECTIONS
+        content = self.content(SECTIONS)
         try:
-            return _SECTIONS.validate_json(path.read_bytes())
+            return _SECTIONS.validate_json(content)
         except ValidationError as error:
             raise BundleError(
                 "sections",
                 rule=error.errors()[0]["msg"],
-                where=str(path),
+                where=str(self.path / SECTIONS),
                 remedy="make the bundle again with this version of trimtab",
             ) from error
 
     def weights(self) -> dict[str, Tensor]:
         """Return parameters and buffers by target, for `graph.execute.Executor`."""
         from safetensors import SafetensorError
-        from safetensors.torch import load_file
+        from safetensors.torch import load
 
-        path = self.path / WEIGHTS
+        content = self.content(WEIGHTS)
         try:
-            return load_file(path)
+            return load(content)
         except SafetensorError as error:
             raise BundleError(
                 "weights",
                 rule=str(error),
-                where=str(path),
+                where=str(self.path / WEIGHTS),
                 remedy="make the bundle again",
             ) from error
 
@@ -138,6 +163,26 @@ def require_free(path: Path, *, overwrite: bool) -> None:
         )
 
 
+def require_writable(path: Path) -> None:
+    """Refuse a place where no folder can be made, before any work is done for it.
+
+    Raises:
+        BundleError: the folder it is to stand in is no folder, or closed to us.
+    """
+    existing = path.parent
+    while not existing.exists() and existing != existing.parent:
+        existing = existing.parent
+    try:  # permissions alone do not say it: a system of files may take none
+        tempfile.TemporaryDirectory(prefix=".trimtab-", dir=existing).cleanup()
+    except OSError as error:
+        raise BundleError(
+            f"bundle {path.name!r}",
+            rule=f"no folder can be made in {existing}: {error.strerror}",
+            where=str(path),
+            remedy="give another place with -o",
+        ) from error
+
+
 def write(
     path: Path,
     manifest: Manifest,
@@ -160,10 +205,12 @@ def write(
         overwrite: whether a bundle at `path` may be replaced.
 
     Raises:
-        BundleError: the place is taken, or an extra file has no plain name.
+        BundleError: the place is taken or cannot be written, or an extra file has no
+            plain name.
     """
     from safetensors.torch import save
 
+    require_writable(path)
     _sweep(path)
     require_free(path, overwrite=overwrite)
     files = {

@@ -67,10 +67,11 @@ def compile_network(
     """Choose and compile a kernel for every task, without running a candidate."""
     with progress_bar(quiet=as_json) as progress:
         progress("load", 0.0, "starting")
-        from trimtab.bundle.store import require_free
+        from trimtab.bundle.store import require_free, require_writable
 
         if output is not None:
             require_free(output, overwrite=overwrite)
+            require_writable(output)
         from trimtab.compiler.compile import prepare
         from trimtab.hardware.load import machine as find_machine
         from trimtab.pipeline.network import open_network

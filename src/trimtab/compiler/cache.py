@@ -29,7 +29,16 @@ from trimtab.runtime.trust import cache_folder, is_sealed, seal
 __all__ = ["Cache", "key_of", "sources_digest"]
 
 _log = logging.getLogger(__name__)
-_ROOT = Path(__file__).parent
+_ROOT = Path(__file__).parents[1]
+_SOURCES = (
+    "compiler/**/*.py",
+    "compiler/**/*.cpp",
+    "cost/**/*.py",  # what PyTorch does is decided by estimate
+    "hardware/cores.py",
+    "hardware/operations.py",
+    "hardware/catalogue/cores/*.toml",
+)
+# All that decides, beside the work and the machine.
 _KEY = re.compile(r"[0-9a-f]{64}")
 _SEAL_CHARACTERS = 64
 _MAX_BYTES = 1 << 30
@@ -39,12 +48,13 @@ _KEPT_FRAC = 0.8
 
 @functools.cache
 def sources_digest() -> str:
-    """Return the SHA-256 of the compiler's own source, in hexadecimal.
+    """Return the SHA-256 of the compiler's source and tables, in hexadecimal.
 
-    A changed kernel or rule makes other results under the same version number.
+    A changed kernel, rule, port or latency makes other results under the same version
+    number.
     """
     whole = hashlib.sha256()
-    for path in sorted((*_ROOT.rglob("*.py"), *_ROOT.rglob("*.cpp"))):
+    for path in sorted({path for each in _SOURCES for path in _ROOT.glob(each)}):
         content = path.read_bytes()
         whole.update(f"{path.relative_to(_ROOT)} {len(content)}\n".encode())
         whole.update(content)

@@ -10,7 +10,9 @@ from __future__ import annotations
 import functools
 import itertools
 import logging
+import os
 import threading
+import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -112,6 +114,7 @@ class Calls:
         self._packed: dict[tuple[_Key, tuple[int, ...]], _Packed] = {}
         self._seen: OrderedDict[_Key, None] = OrderedDict()
         self._hopeless = False
+        _alive.add(self)
         self._inputs: list[int] = []
         self._scalars: list[int] = []
         self._numbers: list[int] = []
@@ -343,6 +346,16 @@ def _why_not(tensor: Tensor, classes: tuple[type, ...]) -> str:
 
 
 _said: set[str] = set()
+_alive: weakref.WeakSet[Calls] = weakref.WeakSet()
+
+
+def _unlock() -> None:
+    """In a forked process: the thread that compiled is not there."""
+    for each in list(_alive):
+        each._lock = threading.RLock()
+
+
+os.register_at_fork(after_in_child=_unlock)
 
 
 def forget_reasons() -> None:

@@ -4,30 +4,31 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, final
+from typing import Any, final
 
 import torch
+from torch import nn
+from torch.utils import _pytree as pytree
 
 from trimtab.compiler.build import Built, build
 from trimtab.compiler.cache import Cache
 from trimtab.compiler.explain import explain
 from trimtab.compiler.report import report_of
+from trimtab.compiler.rows import batch_of, require_any_batch, resized
 from trimtab.compiler.target import target_for
 from trimtab.compiler.tasks import Task
+from trimtab.compiler.written import refuse_written_inputs
 from trimtab.errors import UsageError
 from trimtab.graph.capture import capture, weights_of
-from trimtab.graph.execute import Executor
-from trimtab.graph.types import Graph, Ref
+from trimtab.graph.types import Graph
 from trimtab.hardware.load import THIS, machine_names
 from trimtab.hardware.load import machine as find_machine
 from trimtab.hardware.machine import Machine
+from trimtab.runtime.arguments import parameters_of
 from trimtab.runtime.batches import Bucket
 from trimtab.runtime.compiled import CompiledNetwork
 from trimtab.runtime.program import Target
 from trimtab.runtime.store import Request, versions
-
-if TYPE_CHECKING:
-    from torch import nn
 
 __all__ = [
     "Compilation",
@@ -74,10 +75,12 @@ def compile(
         A `trimtab.runtime.compiled.CompiledNetwork`.
 
     Raises:
-        CaptureError: the module is in training mode or cannot be captured.
+        CaptureError: the module is in training mode, writes to its inputs, or cannot be
+            captured.
         MachineError: the machine is no CPU, or of an architecture without kernels.
         MissingExtraError: TVM is not installed: the extra ``compile``.
-        UsageError: a batch size is below 1, or no input has a batch.
+        UsageError: an argument is of the wrong kind, a batch size is below 1, no input
+            has a batch, or rows of a batch depend on each other.
 
     Example:
         >>> layer = torch.nn.Sequential(torch.nn.Linear(8, 4), torch.nn.ReLU()).eval()
@@ -112,6 +115,8 @@ class Compilation:
         target: their code is for.
         built: the kernels.
         any_batch: whether other batch sizes are padded or done in parts.
+        seed: of the search.
+        parameters: of the module's ``forward`` that go by place and by name, in order.
     """
 
     def __init__(
@@ -123,10 +128,13 @@ class Compilation:
         target: Target,
         built: Built,
         any_batch: bool,
+        seed: int = 0,
+        parameters: Sequence[str] = (),
     ) -> None:
         self.graphs, self.weights = graphs, weights
         self.machine, self.target, self.built = machine, target, built
         self.any_batch = any_batch
+        self.seed, self.parameters = seed, tuple(parameters)
         self.report = report_of(built, machine, target)
 
     def network(self) -> CompiledNetwork:
@@ -143,6 +151,8 @@ class Compilation:
             any_batch=self.any_batch,
             report=self.report,
             versions=versions(),
+            seed=self.seed,
+            parameters=self.parameters,
         )
 
     def explain(self, which: str) -> list[str]:
@@ -213,41 +223,30 @@ def prepare(
     Raises:
         TrimtabError: as `compile`.
     """
+    _require_settings(example_inputs, example_keywords, machine, seed, cache)
     found = machine if isinstance(machine, Machine) else find_machine(machine)
     target = target_for(found, threads=threads)
     keywords = dict(example_keywords or {})
     title = name or type(model).__name__
-    if isinstance(example_inputs, torch.Tensor):
-        raise UsageError(
-            "example inputs that are a tensor",
-            rule="they are the positional arguments, a tuple",
-            where="example_inputs",
-            remedy="give (x,) where the network is called with x",
-        )
     progress(0.0, "capturing")
     graphs: dict[int, Graph] = {}
+    batch = batch_of(example_inputs)
     if batch_sizes is None:
-        batch = _batch_of(example_inputs)
-        graphs[batch] = capture(model, tuple(example_inputs), keywords, name=title)
+        graphs[batch] = _captured(model, tuple(example_inputs), keywords, title)
     else:
         for size in _checked(batch_sizes):
-            args = tuple(
-                _resized(each, example_inputs, size) for each in example_inputs
-            )
-            kwargs = {
-                key: _resized(each, example_inputs, size)
-                for key, each in keywords.items()
-            }
-            graphs[size] = capture(model, args, kwargs, name=title)
+            args, kwargs = resized((tuple(example_inputs), keywords), batch, size)
+            graphs[size] = _captured(model, args, kwargs, title)
     weights = weights_of(model, next(iter(graphs.values())))
     if batch_sizes is not None:
-        _require_rows_apart(graphs, weights)
+        require_any_batch(model, example_inputs, keywords, graphs)
     return _prepared(
         graphs,
         weights,
         found,
         target,
         any_batch=batch_sizes is not None,
+        parameters=parameters_of(model),
         seed=seed,
         cache=cache,
         progress=progress,
@@ -261,6 +260,7 @@ def compile_graphs(
     target: Target,
     *,
     any_batch: bool = False,
+    parameters: Sequence[str] = (),
     seed: int = 0,
     cache: bool = True,
     progress: Progress = lambda done, text: None,
@@ -273,6 +273,7 @@ def compile_graphs(
         machine: to decide for.
         target: to make code for.
         any_batch: whether other batch sizes are padded or done in parts.
+        parameters: of the module's ``forward`` that go by place and by name, in order.
         seed: of the search.
         cache: whether schedules and machine code of earlier calls are used.
         progress: told the share that is done.
@@ -287,6 +288,7 @@ def compile_graphs(
         machine,
         target,
         any_batch=any_batch,
+        parameters=parameters,
         seed=seed,
         cache=cache,
         progress=progress,
@@ -300,6 +302,7 @@ def _prepared(
     target: Target,
     *,
     any_batch: bool,
+    parameters: Sequence[str],
     seed: int,
     cache: bool,
     progress: Progress,
@@ -321,63 +324,59 @@ def _prepared(
         target=target,
         built=built,
         any_batch=any_batch,
+        seed=seed,
+        parameters=parameters,
     )
 
 
-def _require_rows_apart(
-    graphs: Mapping[int, Graph], weights: Mapping[str, torch.Tensor]
+def _require_settings(
+    inputs: object, keywords: object, machine: object, seed: object, cache: object
 ) -> None:
-    """Refuse a network in which the rows of a batch depend on each other.
-
-    Batches are filled up with rows of zeros and done in parts, which such a network
-    would notice. The captured network is run once as it is and once with its last rows
-    zero: the first ones must not change.
-    """
-    batch = max(graphs)
-    graph = graphs[batch]
-    if batch == 1:
-        return
-    kept = batch // 2
-    random = torch.Generator().manual_seed(0)
-    whole: dict[Ref, torch.Tensor] = {}
-    cut: dict[Ref, torch.Tensor] = {}
-    for leaf in graph.inputs:
-        if leaf.type is None:
-            continue
-        dtype = getattr(torch, leaf.type.dtype)
-        value = torch.zeros(leaf.type.shape, dtype=dtype)
-        if dtype.is_floating_point:
-            value = torch.rand(leaf.type.shape, generator=random).to(dtype) + 0.5
-        other = value.clone()
-        if value.dim() and value.shape[0] == batch:
-            other[kept:] = 0
-        whole[Ref(leaf.name)], cut[Ref(leaf.name)] = value, other
-    executor = Executor(graph, weights)
-    results = executor.run(whole), executor.run(cut)
-    for each in graph.outputs:
-        if not isinstance(each, Ref) or each not in results[0]:
-            continue
-        one, two = (found[each] for found in results)
-        if not one.dim() or one.shape[0] != batch or not one.is_floating_point():
-            continue  # its form is judged where batches are padded
-        if not torch.allclose(
-            one[:kept], two[:kept], rtol=1e-3, atol=1e-5, equal_nan=True
-        ):
-            raise UsageError(
-                f"batch sizes {sorted(graphs)}",
-                rule=f"rows of output {each} change with other rows of the batch, and "
-                "batches are filled up with zeros and done in parts",
-                where=f"network {graph.name!r}",
-                remedy="compile it for one batch size, without batch_sizes",
-            )
+    """Refuse arguments of the wrong kind before anything is done with them."""
+    wrong: list[tuple[str, object, str, str]] = []
+    if not isinstance(inputs, tuple | list):
+        remedy = "give (x,) where the network is called with x, () for none"
+        rule = "they are the positional arguments, a tuple"
+        wrong.append(("example_inputs", inputs, rule, remedy))
+    if keywords is not None and not (
+        isinstance(keywords, Mapping) and all(isinstance(key, str) for key in keywords)
+    ):
+        remedy = 'give {"mask": mask} where the network is called with mask=mask'
+        rule = "they are arguments by name, a dict"
+        wrong.append(("example_keywords", keywords, rule, remedy))
+    if not isinstance(machine, str | Machine):
+        remedy = 'give "this" for the machine that is here'
+        rule = "it is a name of the catalogue, a file, or a description"
+        wrong.append(("machine", machine, rule, remedy))
+    if type(seed) is not int or seed < 0:  # to isinstance, True is an int
+        rule = "it is a whole number, at least 0"
+        wrong.append(("seed", seed, rule, "give a number such as 0"))
+    if type(cache) is not bool:
+        remedy = "give True or False; the folder is set by TRIMTAB_CACHE"
+        wrong.append(("cache", cache, "it is true or false", remedy))
+    if wrong:
+        name, value, rule, remedy = wrong[0]
+        text = type(value).__name__ if isinstance(value, torch.Tensor) else repr(value)
+        raise UsageError(
+            f"{name} = {text}"[:200], rule=rule, where="compile", remedy=remedy
+        )
 
 
-def _batch_of(inputs: Sequence[Any]) -> int:
-    """Return the batch size of example inputs; 1 where they have none."""
-    for each in inputs:
-        if isinstance(each, torch.Tensor) and each.dim():
-            return max(int(each.shape[0]), 1)
-    return 1
+def _captured(
+    model: nn.Module, args: tuple[Any, ...], keywords: dict[str, Any], title: str
+) -> Graph:
+    if not isinstance(model, nn.Module):
+        return capture(model, args, keywords, name=title)  # which says what is wrong
+    # Tensors of inference mode do not tell whether they were written to.
+    with torch.inference_mode(mode=False), torch.no_grad():
+        args, keywords = pytree.tree_map(_told, (args, keywords))
+        with refuse_written_inputs(model, title):
+            return capture(model, args, keywords, name=title)
+
+
+def _told(leaf: Any) -> Any:
+    inference = isinstance(leaf, torch.Tensor) and leaf.is_inference()
+    return leaf.clone() if inference else leaf
 
 
 def _checked(sizes: Sequence[int]) -> list[int]:
@@ -396,17 +395,6 @@ def _checked(sizes: Sequence[int]) -> list[int]:
     return sorted(set(given))
 
 
-def _resized(value: Any, inputs: Sequence[Any], size: int) -> Any:
-    """Return an example input for another batch size."""
-    batch = _batch_of(inputs)
-    if not isinstance(value, torch.Tensor) or not value.dim():
-        return value
-    if value.shape[0] != batch:
-        return value
-    times = -(-size // batch)
-    return value.repeat(times, *([1] * (value.dim() - 1)))[:size].contiguous()
-
-
 def compile_again(request: Request) -> CompiledNetwork:
     """Compile the network of a bundle whose machine code may not be used."""
     # A name that the catalogue lacks is of a file or a calibration: the code is for
@@ -419,4 +407,6 @@ def compile_again(request: Request) -> CompiledNetwork:
         machine,
         target_for(machine, threads=request.target.threads),
         any_batch=request.any_batch,
+        parameters=request.parameters,
+        seed=request.seed,
     )

@@ -18,6 +18,10 @@ from numpy.typing import NDArray
 
 __all__ = ["Knobs", "evolve"]
 
+_DRAWS = 200
+# Of as many first individuals as there are children, times four. A space in which
+# 200 000 of them hold no legal one counts as one without.
+
 Points = Sequence[Any]
 
 
@@ -63,6 +67,9 @@ def evolve(
         parents: that survive a generation.
         children: of a generation.
         generations: how many.
+
+    Returns:
+        None where no legal schedule turned up.
     """
     random = np.random.default_rng(seed)
     names = list(knobs.choices)
@@ -100,13 +107,15 @@ def evolve(
             seen[key] = float(cost)
             pool.append((float(cost), key, rate))
 
-    while not pool:  # legal ones may be rare
+    for _ in range(_DRAWS):  # legal ones may be rare
         add(
             (random.random((4 * children, len(names))) * extents).astype(np.int64),
             np.full(4 * children, 0.3),
         )
-        if not pool and len(seen) >= knobs.size:
-            return []
+        if pool or len(seen) >= knobs.size:
+            break
+    if not pool:
+        return []
     for _ in range(generations):
         pool.sort(key=lambda each: each[:2])
         del pool[parents:]

@@ -22,6 +22,7 @@ from trimtab.compiler.model import timing_of
 from trimtab.compiler.outputs import Outputs, observe
 from trimtab.compiler.plan import plan
 from trimtab.compiler.target import target_for
+from trimtab.compiler.tasks import Task
 from trimtab.cost.latency import Roofline
 from trimtab.errors import CaptureError
 from trimtab.graph.capture import capture, weights_of
@@ -86,11 +87,11 @@ class Specialised:
             named = dict(zip(self._names, map(Tensor.detach, weights), strict=True))
             grouping = group(self.graph, known_values(self.graph, named))
             planned = plan(self.graph, grouping, lanes=self._lanes)
-            constants: dict[str, Tensor] = {}
-            try:
-                program = emit(planned, self._chosen, constants, self._defaults)
-            except KeyError:  # a work that no kernel was made for
+            works = (task.work for task in planned.tasks if isinstance(task, Task))
+            if not all(work in self._chosen for work in works):
                 return None
+            constants: dict[str, Tensor] = {}
+            program = emit(planned, self._chosen, constants, self._defaults)
             return self._executor(program, constants, named)
 
     def _executor(

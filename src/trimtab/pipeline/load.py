@@ -42,7 +42,7 @@ def load(
     """
     bundle = read(Path(path))
     if device == "cpu" and is_compiled(bundle):
-        return load_compiled(path, trust=trust, recompile=_again)
+        return load_compiled(bundle, trust=trust, recompile=_again)
     return Executor(bundle.graph, bundle.weights(), device=device)
 
 

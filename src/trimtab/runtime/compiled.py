@@ -8,6 +8,7 @@ parts. How many rows were zeros is counted.
 from __future__ import annotations
 
 import operator
+import os
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from trimtab.errors import ExecutionError, UsageError
 from trimtab.frozen import FrozenDict
 from trimtab.graph.tree import Tree, flatten, unflatten
 from trimtab.graph.types import Graph, Ref
+from trimtab.runtime.arguments import as_captured
 from trimtab.runtime.batches import (
     BatchPlan,
     Bucket,
@@ -73,6 +75,8 @@ class CompiledNetwork:
         any_batch: whether batches of other sizes are padded or done in parts.
         report: what the compiler has to tell, as JSON.
         versions: of trimtab and TVM that made the code.
+        seed: of the search that chose the kernels.
+        parameters: of the module's ``forward`` that go by place and by name, in order.
 
     Raises:
         UsageError: buckets are missing, or the network cannot be padded.
@@ -92,6 +96,8 @@ class CompiledNetwork:
         any_batch: bool = False,
         report: Mapping[str, Any] | None = None,
         versions: Mapping[str, str] | None = None,
+        seed: int = 0,
+        parameters: Sequence[str] = (),
     ) -> None:
         found = sorted(buckets, key=lambda each: each.batch)
         require_buckets(found, any_batch=any_batch)
@@ -110,6 +116,8 @@ class CompiledNetwork:
         self.target = target
         self.code = code
         self.any_batch = any_batch
+        self.seed = seed
+        self.parameters = tuple(parameters)
         self.report: Mapping[str, Any] = dict(report or {})
         self.versions: Mapping[str, str] = FrozenDict(versions or {})
         self.weights: Mapping[str, torch.Tensor] = FrozenDict(weights)
@@ -138,7 +146,6 @@ class CompiledNetwork:
         self._sizes = tuple(self.buckets)
         self._positional = _positional(self.graph)
         self._returned = _returning(self.graph)
-        self._counting = threading.Lock()
         self._calls = self._rows = self._padded_rows = 0
 
     @property
@@ -154,7 +161,7 @@ class CompiledNetwork:
     @property
     def usage(self) -> Usage:
         """How often it was called, and how much of that was padding."""
-        with self._counting:
+        with _counting:
             return Usage(
                 calls=self._calls, rows=self._rows, padded_rows=self._padded_rows
             )
@@ -185,7 +192,8 @@ class CompiledNetwork:
         """Return what the network returns for these arguments.
 
         Raises:
-            UsageError: the arguments nest otherwise than the example inputs did.
+            UsageError: the arguments nest otherwise than the example inputs did, or one
+                is given by place and by name.
             ExecutionError: a tensor has another shape or dtype than at compilation, or
                 asks for a gradient; or the code is for another machine.
         """
@@ -204,11 +212,14 @@ class CompiledNetwork:
             self._run_batch(tensors) if self._batched else self._run(tensors)
         )
 
-    def _tensors(self, args: object, kwargs: object) -> list[Any]:
+    def _tensors(
+        self, args: Sequence[object], kwargs: Mapping[str, object]
+    ) -> list[Any]:
         """Return the tensors among the arguments; others were baked in."""
         graph = self.graph
         tensors = []
-        leaves = flatten((args, kwargs), graph.input_tree)
+        given = as_captured(args, kwargs, self.parameters, graph.input_tree)
+        leaves = flatten(given, graph.input_tree)
         for leaf, value in zip(graph.inputs, leaves, strict=True):
             if leaf.type is not None:
                 tensors.append(value)
@@ -250,7 +261,7 @@ class CompiledNetwork:
         return [torch.cat(each) for each in zip(*parts, strict=True)]
 
     def _count(self, rows: int, padded_rows: int) -> None:
-        with self._counting:
+        with _counting:
             self._calls += 1
             self._rows += rows
             self._padded_rows += padded_rows
@@ -300,6 +311,18 @@ class CompiledNetwork:
 
     def _steps(self) -> Iterator[tuple[Call | Fallback, ...]]:
         return iter(self.steps.values())
+
+
+_counting = threading.Lock()  # of all networks: it is held for three additions
+
+
+def _forget() -> None:
+    """In a forked process: the thread that held the lock is not there."""
+    global _counting
+    _counting = threading.Lock()
+
+
+os.register_at_fork(after_in_child=_forget)
 
 
 def _positional(graph: Graph) -> int:

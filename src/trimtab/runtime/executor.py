@@ -8,6 +8,7 @@ and outputs and does all kernels between two fallbacks in one go.
 from __future__ import annotations
 
 import functools
+import os
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import final
@@ -80,8 +81,11 @@ class ProgramExecutor:
         if threads > 1:
             library.use_pool()
             worker(threads, lambda: start_pool(threads))
-        # Append and pop of a deque are atomic.
-        self._free: deque[_Workspace] = deque([_Workspace(self)])
+        # Append and pop of a deque are atomic. More calls at once than there are
+        # processors wait for each other anyway: what they took is given back.
+        self._free: deque[_Workspace] = deque(
+            [_Workspace(self)], maxlen=len(os.sched_getaffinity(0))
+        )
 
     def run(
         self,
@@ -113,7 +117,7 @@ class ProgramExecutor:
 
     @property
     def workspaces(self) -> int:
-        """How many workspaces wait: as many as there were calls at once."""
+        """How many wait: those of calls at once, at most as many as processors."""
         return len(self._free)
 
     def _checked(self, inputs: Sequence[torch.Tensor]) -> list[torch.Tensor]:
@@ -200,18 +204,23 @@ class _Workspace:
                     watch(step)
             elif watch:
                 for index in range(first, last):
-                    self._call(index, index + 1)
+                    self._call(index, index + 1, (inputs, outputs))
                     watch(step + index - first)
             else:
-                self._call(first, last)
+                self._call(first, last, (inputs, outputs))
 
-    def _call(self, first: int, last: int) -> None:
+    def _call(self, first: int, last: int, tensors: object) -> None:
         threads = self._executor._threads
         if threads == 1:
             self._binding.run(first, last)
         else:
             one = worker(threads, lambda: start_pool(threads))
-            one.run(lambda: self._binding.run(first, last))
+            # A caller who is interrupted goes, and the job goes on: it keeps the
+            # workspace and all tensors that its pointers point into.
+            one.run(functools.partial(self._do, first, last, tensors))
+
+    def _do(self, first: int, last: int, _: object) -> None:
+        self._binding.run(first, last)
 
     def _fall_back(
         self,

@@ -17,7 +17,7 @@ from trimtab.runtime.program import Argument, Call, Fallback, Program, Target
 
 __all__ = ["FORMAT", "MAX_BYTES", "Record", "StoredBucket", "dumps", "loads"]
 
-FORMAT = "trimtab-program-1"
+FORMAT = "trimtab-program-2"
 """Stands in every file; a reader refuses others."""
 
 MAX_BYTES = 64 << 20
@@ -61,6 +61,8 @@ class Record:
         code: the kind of library.
         target: what it was made for.
         any_batch: whether batches of other sizes are padded.
+        seed: of the search that chose the kernels.
+        parameters: of the module's ``forward`` that go by place and by name, in order.
         buckets: by batch size.
         report: what the compiler had to tell.
     """
@@ -69,6 +71,8 @@ class Record:
     code: Literal["shared", "llvm"]
     target: Target
     any_batch: bool
+    seed: int
+    parameters: tuple[str, ...]
     buckets: tuple[StoredBucket, ...]
     report: Mapping[str, Any]
 
@@ -92,6 +96,8 @@ def dumps(record: Record) -> str:
             "threads": target.threads,
         },
         "any_batch": record.any_batch,
+        "seed": record.seed,
+        "parameters": list(record.parameters),
         "buckets": [
             {
                 "batch": each.batch,
@@ -185,13 +191,15 @@ def _read(record: object) -> Record:
     found = record.get("format") if isinstance(record, dict) else None
     if found != FORMAT:
         raise ValueError(f"its format is {found!r}, this version reads {FORMAT!r}")
-    _, versions, code, target, any_batch, buckets, report = _fields(
+    _, versions, code, target, any_batch, seed, parameters, buckets, report = _fields(
         record,
         "format",
         "versions",
         "code",
         "target",
         "any_batch",
+        "seed",
+        "parameters",
         "buckets",
         "report",
     )
@@ -199,6 +207,8 @@ def _read(record: object) -> Record:
         raise ValueError(f"unknown kind of code {code!r}"[:200])
     if not isinstance(any_batch, bool):
         raise TypeError(f"expected true or false, found {any_batch!r}"[:200])
+    if type(seed) is not int or seed < 0:
+        raise TypeError(f"expected a seed, found {seed!r}"[:200])
     if not isinstance(versions, dict) or not isinstance(report, dict):
         raise TypeError("versions and report are objects")
     if not buckets:
@@ -208,6 +218,8 @@ def _read(record: object) -> Record:
         code=cast(Literal["shared", "llvm"], code),
         target=_read_target(target),
         any_batch=any_batch,
+        seed=seed,
+        parameters=_list(parameters, _text),
         buckets=_list(buckets, _read_bucket),
         report=report,
     )

@@ -17,7 +17,6 @@ same plan, whoever makes it.
 
 from __future__ import annotations
 
-import hashlib
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -42,7 +41,7 @@ from trimtab.runtime.compiled import CompiledNetwork
 from trimtab.runtime.program import Code, Target
 from trimtab.runtime.record import Record, StoredBucket
 from trimtab.runtime.target import why_not_here
-from trimtab.runtime.trust import is_sealed, seal
+from trimtab.runtime.trust import cache_folder, is_sealed, seal
 
 __all__ = ["Request", "files_of", "is_compiled", "load", "save", "seal_bundle"]
 
@@ -67,6 +66,8 @@ class Request:
         graphs: by batch size.
         target: that the bundle was made for.
         any_batch: whether batches of other sizes are padded.
+        seed: of the search that chose the kernels.
+        parameters: of the module's ``forward`` that go by place and by name, in order.
         reason: why the library may not be used.
     """
 
@@ -74,6 +75,8 @@ class Request:
     graphs: Mapping[int, Graph]
     target: Target
     any_batch: bool
+    seed: int
+    parameters: tuple[str, ...]
     reason: str
 
 
@@ -122,6 +125,8 @@ def files_of(
         code=network.code.kind,
         target=network.target,
         any_batch=network.any_batch,
+        seed=network.seed,
+        parameters=network.parameters,
         buckets=tuple(stored),
         report=network.report,
     )
@@ -166,7 +171,7 @@ def save(
         format=manifests.FORMAT,
         name=network.graph.name,
         versions=dict(sorted((network.versions or versions()).items())),
-        seed=0,
+        seed=network.seed,
         machine=network.target.machine,
         threads=network.target.threads,
         plan={},
@@ -190,11 +195,21 @@ def save(
 
 
 def seal_bundle(bundle: Bundle) -> None:
-    """Say that a bundle was made here, by whom may read this user's key."""
+    """Say that a bundle was made here, by whom may read this user's key.
+
+    Where no key can be kept that is impossible, and the log says so.
+    """
     content = manifests.dumps(bundle.manifest).encode()
     found = seal(content, _PURPOSE)
     if found:
         (bundle.path / SEAL).write_text(found + "\n", "ascii")
+    else:
+        _log.warning(
+            "%s carries no seal, since no key can be kept in %s: its machine code will "
+            "be loaded with trust=True only, or compiled again",
+            bundle.path,
+            cache_folder(),
+        )
 
 
 def versions() -> dict[str, str]:
@@ -217,7 +232,7 @@ def is_compiled(bundle: Bundle) -> bool:
 
 
 def load(
-    path: str | Path,
+    path: str | Path | Bundle,
     *,
     trust: bool = False,
     recompile: Callable[[Request], CompiledNetwork] | None = None,
@@ -225,7 +240,7 @@ def load(
     """Return the compiled network of a bundle.
 
     Args:
-        path: of the folder.
+        path: of the folder; or the bundle, where it was read already.
         trust: load a library that was not made here, too: that runs foreign code.
         recompile: compiles a network whose library may not be used.
 
@@ -233,7 +248,7 @@ def load(
         BundleError: there is no bundle, it is damaged, it is for another processor, or
             its library is foreign and there is no `recompile`.
     """
-    bundle = bundles.read(Path(path))
+    bundle = path if isinstance(path, Bundle) else bundles.read(Path(path))
     where = str(bundle.path)
     if not is_compiled(bundle):
         raise BundleError(
@@ -243,7 +258,7 @@ def load(
             remedy="make one with `trimtab compile`",
         )
     record = records.loads(
-        _content(bundle, PROGRAM, records.MAX_BYTES), str(bundle.path / PROGRAM)
+        bundle.content(PROGRAM, records.MAX_BYTES), str(bundle.path / PROGRAM)
     )
     odd = why_not_here(record.target)
     if odd:
@@ -255,8 +270,8 @@ def load(
         )
     graphs_by_batch = {each.batch: _graph(bundle, each) for each in record.buckets}
     reason, remedy = _other_versions(record), _REMEDY
-    if not reason and not trust and not _made_here(bundle):
-        reason = "its machine code was not made here, and to load it is to run it"
+    if not reason and not trust:
+        reason = _why_foreign(bundle)
         remedy = "pass trust=True if you know who made it, or compile it here"
     if not reason:
         return _assemble(bundle, record, graphs_by_batch)
@@ -274,6 +289,8 @@ def load(
             graphs=graphs_by_batch,
             target=record.target,
             any_batch=record.any_batch,
+            seed=record.seed,
+            parameters=record.parameters,
             reason=reason,
         )
     )
@@ -283,15 +300,15 @@ def _assemble(
     bundle: Bundle, record: Record, graphs_by_batch: Mapping[int, Graph]
 ) -> CompiledNetwork:
     from safetensors import SafetensorError
-    from safetensors.torch import load_file
+    from safetensors.torch import load as deserialize
 
     library = LIBRARIES[record.code]
     for name in (library, CONSTANTS):
         if name not in bundle.manifest.files:
             raise _damaged(bundle, name, "the manifest does not list it")
-    code = Code(kind=record.code, data=_content(bundle, library, _MAX_LIBRARY))
+    code = Code(kind=record.code, data=bundle.content(library, _MAX_LIBRARY))
     try:
-        constants = load_file(bundle.path / CONSTANTS)
+        constants = deserialize(bundle.content(CONSTANTS))
     except SafetensorError as error:
         raise _damaged(bundle, CONSTANTS, str(error)) from error
     try:
@@ -311,6 +328,8 @@ def _assemble(
             any_batch=record.any_batch,
             report=record.report,
             versions=record.versions,
+            seed=record.seed,
+            parameters=record.parameters,
         )
     except ImportError:  # MissingExtraError says what to install
         raise
@@ -328,46 +347,41 @@ def _graph(bundle: Bundle, bucket: StoredBucket) -> Graph:
         return bundle.graph
     if bucket.graph != f"graph-{bucket.batch}.json":
         raise _damaged(bundle, PROGRAM, f"it names the graph {bucket.graph!r}"[:200])
-    content = _content(bundle, bucket.graph, _MAX_LIBRARY)
+    content = bundle.content(bucket.graph, _MAX_LIBRARY)
     where = str(bundle.path / bucket.graph)
     return graphs.loads(content.decode("utf-8", "replace"), where)
 
 
-def _content(bundle: Bundle, name: str, most: int) -> bytes:
-    """Return what a file holds, checked as it is used: the file may change meanwhile.
-
-    Raises:
-        BundleError: it is not what the manifest says, or too long.
-    """
-    expected = bundle.manifest.files.get(name)
-    if expected is None:
-        raise _damaged(bundle, name, "the manifest does not list it")
-    with (bundle.path / name).open("rb") as file:
-        content = file.read(most + 1)
-    if len(content) > most:
-        raise _damaged(bundle, name, f"it has more than {most} bytes")
-    if hashlib.sha256(content).hexdigest() != expected:
-        raise _damaged(bundle, name, "its content is not what was written")
-    return content
-
-
-def _made_here(bundle: Bundle) -> bool:
+def _why_foreign(bundle: Bundle) -> str:
+    """Return why a library may be somebody else's; empty if it was made here."""
     path = bundle.path / SEAL
-    if not path.is_file() or path.is_symlink():
-        return False
-    with path.open("rb") as file:
-        found = file.read(200).decode("ascii", "replace").strip()
-    return is_sealed(manifests.dumps(bundle.manifest).encode(), _PURPOSE, found)
+    found = ""
+    if path.is_file() and not path.is_symlink():
+        with path.open("rb") as file:
+            found = file.read(200).decode("ascii", "replace").strip()
+    content = manifests.dumps(bundle.manifest).encode()
+    if is_sealed(content, _PURPOSE, found):
+        return ""
+    if not seal(content, _PURPOSE):
+        return (
+            f"no key can be kept in {cache_folder()}, so nothing shows that its "
+            "machine code was made here, and to load it is to run it"
+        )
+    if not found:
+        return (
+            "it carries no seal, so nothing shows that its machine code was made "
+            "here, and to load it is to run it"
+        )
+    return "its machine code was not made here, and to load it is to run it"
 
 
 def _other_versions(record: Record) -> str:
     """Return which version differs that the code depends on; empty if none does."""
     here = versions()
     needed = ["trimtab"]
-    if record.code == "llvm":
+    if record.code == "llvm" or record.target.threads > 1:
+        # Which compile the text, or whose pool of threads the code takes.
         needed += ["apache-tvm", "apache-tvm-ffi"]
-    elif record.target.threads > 1:
-        needed += ["apache-tvm-ffi"]
     for name in needed:
         made, found = record.versions.get(name, "none"), here.get(name)
         if found is not None and made != found:

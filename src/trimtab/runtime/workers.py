@@ -58,7 +58,11 @@ class Worker:
             raise
 
     def run(self, job: Callable[[], T]) -> T:
-        """Return what the job returns, done by the thread; raise what it raises."""
+        """Return what the job returns, done by the thread; raise what it raises.
+
+        A caller may be interrupted (Ctrl-C) and go; the job is done all the same. So it
+        refers to all memory that it uses.
+        """
         if threading.current_thread() is self._thread:
             return job()
         answer = _Answer()

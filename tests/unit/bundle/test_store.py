@@ -212,6 +212,51 @@ def test_a_free_place_is_free(path: Path) -> None:
     assert not path.parent.exists()
 
 
+def test_a_place_that_cannot_be_written_is_refused(
+    tmp_path: Path, put: Put, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").touch()
+    inside = tmp_path / "file" / "deep" / "small.trimtab"
+    for use in (store.require_writable, put):
+        with pytest.raises(BundleError) as caught:
+            use(inside)
+        assert str(caught.value) == (
+            f"bundle 'small.trimtab': no folder can be made in {tmp_path / 'file'}: "
+            f"Not a directory ({inside}). Give another place with -o."
+        )
+    free = tmp_path / "new" / "deep" / "small.trimtab"
+    store.require_writable(free)
+    assert names(tmp_path) == ["file"]
+
+    def closed(*_: Any, **__: Any) -> Any:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("tempfile.TemporaryDirectory", closed)
+    with pytest.raises(BundleError, match=f"in {tmp_path}: Permission denied"):
+        store.require_writable(free)
+
+
+def test_a_file_is_checked_as_it_is_used(path: Path, put: Put) -> None:
+    bundle = put(path, extra={"code.bin": b"12345"})
+    assert bundle.content("code.bin") == bundle.content("code.bin", 5) == b"12345"
+    with pytest.raises(BundleError, match="it has more than 4 bytes"):
+        bundle.content("code.bin", 4)
+    with pytest.raises(BundleError, match="the manifest does not list it"):
+        bundle.content("other.bin")
+    for name, use in (
+        ("code.bin", lambda: bundle.content("code.bin")),
+        ("weights.safetensors", bundle.weights),
+        ("graph.json", lambda: bundle.graph),
+        ("sections.json", lambda: bundle.sections),
+    ):
+        (path / name).write_bytes((path / name).read_bytes()[::-1])
+        with pytest.raises(BundleError, match="its content is not what was written"):
+            use()
+        (path / name).unlink()
+        with pytest.raises(BundleError, match="No such file or directory"):
+            use()
+
+
 @pytest.mark.parametrize("can_exchange", [True, False])
 def test_a_bundle_is_replaced_whole(
     path: Path,

@@ -35,6 +35,7 @@ def test_bad_input_is_one_message(trimtab):
         (("--machine", "mialn"), "milan"),
         (("--explain", "nosuch", "--machine", "milan"), "no kernel computes"),
         (("--batch", "0", "--machine", "milan"), "none below 1"),
+        (("--machine", "milan", "-o", "/dev/null/net"), "no folder can be made in"),
     ):
         done = trimtab("compile", "zoo:lenet5", *arguments)
         assert done.returncode == 1, (arguments, done.stdout, done.stderr)

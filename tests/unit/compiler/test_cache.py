@@ -227,18 +227,32 @@ class TestKey:
         keys.add(self._key())
         assert len(keys) == 6
 
-    def test_the_source_of_the_compiler_is_part_of_it(
+    def test_the_source_of_all_that_decides_is_part_of_it(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        (tmp_path / "rules").mkdir()
-        (tmp_path / "rules" / "one.py").write_text("x = 1\n")
         monkeypatch.setattr(caches, "_ROOT", tmp_path)
-        plain = sources_digest.__wrapped__
-        first = plain()
-        (tmp_path / "rules" / "one.py").write_text("x = 2\n")
-        second = plain()
-        (tmp_path / "rules" / "one.py").rename(tmp_path / "rules" / "two.py")
-        third = plain()
-        (tmp_path / "notes.txt").write_text("no code\n")
-        assert plain() == third
-        assert len({first, second, third}) == 3
+        digest = sources_digest.__wrapped__
+        seen = [digest()]
+        for name in (
+            "compiler/rules/one.py",
+            "compiler/rules/two.py",
+            "compiler/tvm/glue.cpp",
+            "cost/rules.py",
+            "hardware/cores.py",
+            "hardware/catalogue/cores/zen9.toml",
+        ):
+            path = tmp_path / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            for text in ("x = 1", "x = 2"):
+                path.write_text(text)
+                seen.append(digest())
+        (tmp_path / "compiler/rules/two.py").rename(tmp_path / "compiler/two.py")
+        seen.append(digest())
+        (tmp_path / "compiler/notes.txt").write_text("no code")
+        (tmp_path / "report.py").write_text("decides nothing")
+        assert digest() == seen[-1]
+        assert len(set(seen)) == len(seen) == 14
+
+    def test_what_is_hashed_is_there(self) -> None:
+        for pattern in caches._SOURCES:
+            assert list(caches._ROOT.glob(pattern)), pattern

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gc
 import logging
+import subprocess
+import sys
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -385,3 +387,35 @@ def test_reasons_are_warnings_once_and_then_details(
     Counted(scaled, [3])
     levels = [record.levelname for record in caplog.records]
     assert levels == ["WARNING", "DEBUG", "WARNING"]
+
+
+_FORK = """
+import os, threading
+import torch
+from torch import fx
+from trimtab.compiler.calls import Calls, Settings
+from trimtab.hardware.load import machine
+
+settings = Settings(
+    machine=machine("milan"), threads=1, fewer=True, seed=0, cache=False, shapes=8
+)
+calls = Calls(fx.symbolic_trace(lambda x: (x + 1,)), settings, "test")
+thread = threading.Thread(target=calls._lock.acquire)  # one that compiles
+thread.start()
+thread.join()
+child = os.fork()
+if not child:
+    os._exit(0 if calls._lock.acquire(timeout=20) else 1)
+raise SystemExit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+
+
+def test_a_forked_process_does_not_wait_for_who_compiles() -> None:
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", _FORK],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")

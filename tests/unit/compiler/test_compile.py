@@ -9,8 +9,12 @@ from trimtab.errors import CaptureError, ExecutionError, MachineError, UsageErro
 pytest.importorskip("tvm", reason="apache-tvm makes the machine code")
 
 from trimtab.compiler.compile import compile as compile_module
-from trimtab.compiler.compile import prepare
+from trimtab.compiler.compile import compile_graphs, prepare
+from trimtab.compiler.target import target_for
+from trimtab.graph.capture import capture, weights_of
+from trimtab.hardware.load import machine
 from trimtab.pipeline.load import load
+from trimtab.runtime.compiled import CompiledNetwork
 
 
 @pytest.fixture
@@ -112,7 +116,7 @@ class Mixing(nn.Module):
 
 
 class Scaled(nn.Module):
-    """A weight that depends on the batch size."""
+    """A weight that depends on the batch size, and so do all rows."""
 
     def __init__(self):
         super().__init__()
@@ -123,16 +127,69 @@ class Scaled(nn.Module):
 
 
 def test_rows_that_depend_on_each_other_are_not_padded():
-    with pytest.raises(UsageError, match="change with other rows of the batch"):
-        compile_module(
-            Mixing().eval(), (torch.zeros(4, 8),), machine="milan", batch_sizes=[1, 4]
-        )
+    module: nn.Module
+    for module, batch, sizes in (
+        (Mixing(), 4, [1, 4]),
+        (Mixing(), 1, [1]),
+        (Scaled(), 1, [1, 4]),
+        (nn.LSTM(8, 8), 4, [2, 4]),
+        (nn.Softmax(0), 1, [1]),
+    ):
+        x = torch.zeros(batch, 8)
+        if isinstance(module, nn.LSTM):
+            module, x = First(module), x[:, None]
+        with pytest.raises(UsageError, match="change with other rows of the batch"):
+            compile_module(module.eval(), (x,), machine="milan", batch_sizes=sizes)
+
+
+class First(nn.Module):
+    """The first of several results."""
+
+    def __init__(self, inner):
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, x):
+        return self.inner(x)[0]
+
+
+def test_an_input_that_is_written_to_is_refused():
+    class Adding(nn.Module):
+        def forward(self, x):
+            return x.add_(1)
+
+    for sizes in (None, [1, 4]):
+        with pytest.raises(CaptureError, match="it writes to its input 0"):
+            compile_module(
+                Adding().eval(),
+                (torch.zeros(1, 8),),
+                machine="milan",
+                batch_sizes=sizes,
+            )
+    with torch.inference_mode(), pytest.raises(CaptureError, match="it writes to its"):
+        compile_module(Adding().eval(), (torch.zeros(1, 8),), machine="milan")
+
+
+def test_in_inference_mode_it_is_the_same(network):
+    x = torch.randn(2, 3, 4, 4)
+    expected = prepare(network, (x,), machine="milan")
+    with torch.inference_mode():
+        found = prepare(network, (x.clone(),), machine="milan")
+        assert found.graphs == expected.graphs
+        _close(found.network()(x), network(x))
 
 
 def test_constants_that_depend_on_the_batch_are_not_shared():
     module = Scaled().eval()
-    fast = compile_module(
-        module, (torch.zeros(1, 8),), machine="milan", batch_sizes=[1, 4], cache=False
+    found = machine("milan")
+    graphs = {size: capture(module, (torch.zeros(size, 8),)) for size in (1, 4)}
+    fast = compile_graphs(
+        graphs,
+        weights_of(module, graphs[1]),
+        found,
+        target_for(found),
+        any_batch=True,
+        cache=False,
     )
     for batch in (1, 4):
         x = torch.randn(batch, 8)
@@ -149,9 +206,37 @@ def test_settings_that_make_no_sense_are_one_message():
     for wrong in (4, [1.5], ["a"], [True]):
         with pytest.raises(UsageError, match="whole numbers, none below 1"):
             compile_module(Scaled().eval(), x, machine="milan", batch_sizes=wrong)
-    wrong = x[0]
-    with pytest.raises(UsageError, match=r"give \(x,\)|Give \(x,\)"):
-        compile_module(Scaled().eval(), wrong, machine="milan")
+    for wrong in (x[0], None, 3):
+        with pytest.raises(UsageError, match=r"Give \(x,\)"):
+            compile_module(Scaled().eval(), wrong, machine="milan")
+    for wrong in ({1: x}, [x], "x"):
+        with pytest.raises(UsageError, match="arguments by name, a dict"):
+            compile_module(Scaled().eval(), x, wrong, machine="milan")
+    for wrong in ("a", 1.5, -1, True, None):
+        with pytest.raises(UsageError, match="a whole number, at least 0"):
+            compile_module(Scaled().eval(), x, machine="milan", seed=wrong)
+    for wrong in ("/tmp/x", 1, None):
+        with pytest.raises(UsageError, match="Give True or False; the folder is set"):
+            compile_module(Scaled().eval(), x, machine="milan", cache=wrong)
+    wrong = 3
+    with pytest.raises(UsageError, match="machine = 3: it is a name"):
+        compile_module(Scaled().eval(), x, machine=wrong)
+
+
+def test_seed_and_names_go_with_the_network(tmp_path, monkeypatch):
+    monkeypatch.setenv("TRIMTAB_CACHE", str(tmp_path / "cache"))
+    module, x = nn.Linear(8, 8).eval(), torch.randn(1, 8)
+    by_place = compile_module(module, (x,), machine="this", seed=3)
+    by_name = compile_module(module, (), {"input": x}, machine="this")
+    for fast in (by_place, by_name):
+        assert torch.equal(fast(x), fast(input=x))
+    assert (by_place.seed, by_place.parameters) == (3, ("input",))
+    by_place.save(tmp_path / "net.trimtab")
+    monkeypatch.setenv("TRIMTAB_CACHE", str(tmp_path / "another user"))
+    again = load(tmp_path / "net.trimtab")  # compiled again
+    assert isinstance(again, CompiledNetwork)
+    assert (again.seed, again.parameters) == (3, ("input",))
+    assert torch.equal(again(input=x), by_place(x))
 
 
 def test_stand_ins_of_tracers_are_refused():

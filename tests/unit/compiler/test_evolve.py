@@ -114,3 +114,9 @@ def test_a_space_of_one_point() -> None:
         legal=lambda point: True,
     )
     assert evolve(space, bowl, seed=0) == [Point(3, 4, "x")]
+
+
+def test_a_large_space_without_a_legal_point_ends() -> None:
+    choices = {"a": tuple(range(1000)), "b": tuple(range(1000)), "word": WORDS}
+    space = Knobs(choices=choices, make=Point, legal=lambda point: False)
+    assert evolve(space, bowl, seed=0, children=4) == []

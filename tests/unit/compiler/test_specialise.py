@@ -128,3 +128,21 @@ def test_what_is_small_takes_one_thread(
     )
     assert whole.target.threads == threads
     torch.testing.assert_close(executor.run([x])[0], x @ weight, rtol=1e-4, atol=1e-4)
+
+
+def test_weights_that_take_other_kernels_are_none_and_mistakes_are_told(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    weight, bias = _weights()
+    arguments = [weight, torch.randn(BATCH, WIDTH), bias, 0.5]
+    whole, _ = specialise(dense, arguments, NAMES, machine=machine)
+
+    def fails(*_: Any) -> Any:
+        raise KeyError("a mistake of ours")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("trimtab.compiler.specialise.emit", fails)
+        with pytest.raises(KeyError, match="a mistake of ours"):
+            whole.pack([weight, bias])
+    monkeypatch.setattr(whole, "_chosen", {})
+    assert whole.pack([weight, bias]) is None

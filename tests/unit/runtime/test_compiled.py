@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import platform
+import subprocess
+import sys
 from collections import namedtuple
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -205,6 +207,20 @@ def test_arguments_and_results_nest_as_at_capture(code: Code) -> None:
     assert torch.equal(fast([x, y], z=z, again=3)["pair"].sum, x + y)
 
 
+def test_arguments_go_by_place_and_by_name(code: Code) -> None:
+    fast = network(code, 1, 4, parameters=("x",))
+    x = torch.randn(3, COLUMNS)
+    assert torch.equal(fast(x=x), _expected(x))
+    assert torch.equal(fast(x), _expected(x))
+    with pytest.raises(UsageError, match="argument 'x' twice"):
+        fast(x, x=x)
+    for wrong in ({"y": x}, {"x": x, "y": x}):
+        with pytest.raises(UsageError, match="the network was captured with"):
+            fast(**wrong)
+    with pytest.raises(UsageError, match="captured with a tuple of 1"):
+        network(code, 1, 4)(x=x)
+
+
 def test_what_was_baked_in_cannot_change(code: Code) -> None:
     x, y, z = torch.randn(3, ELEMENTS)
     for other in (4, 3.0, x):
@@ -297,3 +313,26 @@ def test_code_for_another_machine_can_be_saved_not_called(
     )
     fast.save(tmp_path / "old.trimtab")
     assert (tmp_path / "old.trimtab" / "kernels.so").read_bytes() == odd.data
+
+
+_FORK = """
+import os
+from trimtab.runtime import compiled
+
+compiled._counting.acquire()  # as another thread does when the fork comes
+child = os.fork()
+if not child:
+    os._exit(0 if compiled._counting.acquire(timeout=20) else 1)
+raise SystemExit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+
+
+def test_a_forked_process_counts_for_itself() -> None:
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", _FORK],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")

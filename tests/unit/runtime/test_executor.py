@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import subprocess
 import sys
 import threading
 import time
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -19,10 +21,12 @@ from torch import Tensor, nn
 from trimtab.errors import ExecutionError
 from trimtab.graph.capture import capture, weights_of
 from trimtab.graph.types import TensorType
+from trimtab.runtime import executor as executors
 from trimtab.runtime.executor import ProgramExecutor
-from trimtab.runtime.kernels import SharedLibrary
+from trimtab.runtime.kernels import SharedLibrary, start_pool
 from trimtab.runtime.memory import place
 from trimtab.runtime.program import Argument, Call, Code, Fallback, Program
+from trimtab.runtime.workers import worker
 
 VECTOR = TensorType((ELEMENTS,), "float32")
 SIZE = VECTOR.size_bytes  # 6 * 4 * 4 = 96 bytes: one buffer takes two cache lines
@@ -177,6 +181,25 @@ def test_many_threads_may_call_at_once(library: SharedLibrary) -> None:
     assert 1 <= run.workspaces <= 8
 
 
+def test_more_workspaces_than_processors_are_given_back(
+    library: SharedLibrary, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1, 2})
+    run = ProgramExecutor(QUADRUPLE, library, {})
+    depth = 0
+    x = torch.ones(ELEMENTS)
+
+    def again(_: int) -> None:
+        nonlocal depth
+        depth += 1
+        if depth < 6:
+            assert torch.equal(run.run([x], watch=again)[0], 4 * x)
+
+    run.run([x], watch=again)
+    assert depth >= 6, "there were more than three at once"
+    assert run.workspaces == 3
+
+
 def test_steps_can_be_watched(library: SharedLibrary) -> None:
     seen: list[int] = []
     x = torch.ones(ELEMENTS)
@@ -299,6 +322,41 @@ class TestThreads:
             thread.join()
         assert wrong == []
         assert _tasks(at_most=before) <= before
+
+    def test_the_job_of_an_interrupted_caller_keeps_what_it_uses(
+        self, library: SharedLibrary, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        jobs: list[Any] = []
+
+        class Interrupted:
+            def run(self, job: Any) -> None:
+                jobs.append(job)
+                raise KeyboardInterrupt
+
+        run = ProgramExecutor(self.program, library, {}, threads=2)
+        monkeypatch.setattr(executors, "worker", lambda threads, start: Interrupted())
+        a, made = self.a.clone(), []
+        kept = weakref.ref(a)
+
+        def make() -> Tensor:
+            tensor = torch.zeros(ROWS, COLUMNS)
+            made.append(weakref.ref(tensor))
+            return tensor
+
+        run._outputs = [make]
+        with pytest.raises(KeyboardInterrupt):
+            run.run([a, self.b])
+        assert run.workspaces == 0, "its workspace is not given to another call"
+        del a
+        gc.collect()
+        output = made[0]()
+        assert kept() is not None
+        assert output is not None
+        worker(2, lambda: start_pool(2)).run(jobs[0])
+        assert torch.allclose(output, self.a @ self.b, atol=1e-6)
+        del jobs[0], output
+        gc.collect()
+        assert (kept(), made[0]()) == (None, None)
 
     def test_the_pool_has_as_many_threads_as_asked(
         self, library: SharedLibrary

@@ -66,6 +66,8 @@ _records = st.builds(
         threads=st.integers(1, 1024),
     ),
     any_batch=st.booleans(),
+    seed=st.integers(min_value=0),
+    parameters=st.lists(_names, max_size=2).map(tuple),
     buckets=st.lists(
         st.builds(
             StoredBucket,
@@ -92,6 +94,8 @@ EXAMPLE = Record(
         machine="this", llvm_cpu="znver3", triple="x86_64", features=(), threads=2
     ),
     any_batch=False,
+    seed=7,
+    parameters=("x",),
     buckets=(
         StoredBucket(
             batch=1,
@@ -134,6 +138,8 @@ def test_numbers_of_the_report_are_finite() -> None:
                 code="shared",
                 target=EXAMPLE.target,
                 any_batch=False,
+                seed=0,
+                parameters=(),
                 buckets=EXAMPLE.buckets,
                 report={"time": float("nan")},
             )
@@ -168,6 +174,10 @@ _CALL = (*_PROGRAM, "steps", 0)
         (_set("versions", to={"a": 1}), "expected text, found 1"),
         (_set("code", to="python"), "unknown kind of code 'python'"),
         (_set("any_batch", to=1), "expected true or false, found 1"),
+        (_set("seed", to=-1), "expected a seed, found -1"),
+        (_set("seed", to=True), "expected a seed, found True"),
+        (_set("parameters", to="x"), "expected a list, found 'x'"),
+        (_set("parameters", to=[1]), "expected text, found 1"),
         (_set("buckets", to=[]), "it has no program"),
         (_set("buckets", to={}), "it has no program"),
         (_set("buckets", to={"a": 1}), "expected a list"),

@@ -40,7 +40,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def path(code: Code, tmp_path: Path) -> Path:
     """Return a bundle that was made here."""
     found = tmp_path / "affine.trimtab"
-    network(code, 1, 4, report={"seconds": 2}).save(found)
+    network(code, 1, 4, report={"seconds": 2}, seed=5, parameters=("x",)).save(found)
     return found
 
 
@@ -80,6 +80,9 @@ def test_what_was_saved_here_is_loaded(path: Path) -> None:
     assert fast.buckets[4] == bucket(4)
     assert fast.target == target()
     assert fast.versions == store.versions()
+    assert (fast.seed, fast.parameters) == (5, ("x",))
+    assert bundles.read(path).manifest.seed == 5
+    assert torch.equal(fast(x=x), fast(x))
 
 
 def test_what_was_loaded_can_be_saved_again(path: Path, tmp_path: Path) -> None:
@@ -94,6 +97,14 @@ def test_a_place_that_is_taken_is_refused(path: Path, code: Code) -> None:
         network(code, 1).save(path)
     network(code, 1).save(path, overwrite=True)
     assert list(load(path).buckets) == [1]
+
+
+def test_a_bundle_that_was_read_is_not_read_again(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bundle = bundles.read(path)
+    monkeypatch.setattr(bundles, "read", None)
+    assert load(bundle)(torch.zeros(1, COLUMNS)).shape == (1, COLUMNS)
 
 
 def test_a_bundle_may_be_moved_here(path: Path, tmp_path: Path) -> None:
@@ -142,8 +153,38 @@ def test_whatever_breaks_the_seal_makes_it_foreign(
         manifest = json.loads((path / "manifest.json").read_text("utf-8"))
         manifest["seed"] = 1
         (path / "manifest.json").write_text(json.dumps(manifest), "utf-8")
-    with pytest.raises(BundleError, match="its machine code was not made here"):
+    said = "its machine code was not made here"
+    if how in ("none", "link"):
+        said = "it carries no seal, so nothing shows that its machine code was made"
+    with pytest.raises(BundleError, match=said):
         load(path)
+
+
+def test_without_a_key_that_is_said(
+    code: Code,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    path = tmp_path / "open.trimtab"
+    (tmp_path / "file").touch()
+    nowhere = tmp_path / "file" / "cache"
+    monkeypatch.setenv("TRIMTAB_CACHE", str(nowhere))
+    with caplog.at_level(logging.WARNING):
+        network(code, 1).save(path)
+    assert caplog.messages == [
+        f"{path} carries no seal, since no key can be kept in {nowhere}: its machine "
+        "code will be loaded with trust=True only, or compiled again"
+    ]
+    assert not (path / "seal").exists()
+    with pytest.raises(BundleError) as error:
+        load(path)
+    assert str(error.value) == (
+        f"compiled network 'open.trimtab': no key can be kept in {nowhere}, so nothing "
+        "shows that its machine code was made here, and to load it is to run it "
+        f"({path}). Pass trust=True if you know who made it, or compile it here."
+    )
+    assert load(path, trust=True)(torch.zeros(1, COLUMNS)).shape == (1, COLUMNS)
 
 
 def test_foreign_code_is_compiled_again_and_that_is_said(
@@ -168,6 +209,7 @@ def test_foreign_code_is_compiled_again_and_that_is_said(
     (request,) = asked
     assert dict(request.graphs) == {1: bucket(1).graph, 4: bucket(4).graph}
     assert (request.any_batch, request.target) == (True, target())
+    assert (request.seed, request.parameters) == (5, ("x",))
     ours = [each for each in caplog.records if each.name.startswith("trimtab")]
     assert [each.getMessage() for each in ours] == [
         f"{path} is compiled again: its machine code was not made here, and to load it "
@@ -192,15 +234,16 @@ def test_code_of_another_version_is_refused_or_compiled_again(
 
 
 @pytest.mark.parametrize(("threads", "matters"), [(1, False), (2, True)])
-def test_the_ffi_matters_where_threads_do(
-    code: Code, tmp_path: Path, threads: int, matters: bool
+@pytest.mark.parametrize("package", ["apache-tvm", "apache-tvm-ffi"])
+def test_tvm_matters_where_threads_do(
+    code: Code, tmp_path: Path, threads: int, matters: bool, package: str
 ) -> None:
     path = tmp_path / "one.trimtab"
-    versions = {**store.versions(), "apache-tvm-ffi": "0.0.1"}
+    versions = {**store.versions(), package: "0.0.1"}
     fast = network(code, 1, target=target(threads), versions=versions)
     fast.save(path)
     if matters:
-        with pytest.raises(BundleError, match=r"it was made by apache-tvm-ffi 0\.0\.1"):
+        with pytest.raises(BundleError, match=rf"it was made by {package} 0\.0\.1"):
             load(path)
     else:
         load(path)
@@ -241,18 +284,28 @@ def test_damaged_files_are_refused_even_if_trusted(
         load(path, trust=True)
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        "kernels.so",
+        "constants.safetensors",
+        "weights.safetensors",
+        "graph.json",
+        "graph-4.json",
+    ],
+)
 def test_a_file_that_changes_after_it_was_checked_is_noticed(
-    path: Path, monkeypatch: pytest.MonkeyPatch
+    path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     real = bundles.read
 
     def read(place: Path) -> bundles.Bundle:
         found = real(place)
-        (place / "kernels.so").write_bytes(b"\x7fELF something else")
+        (place / name).write_bytes((place / name).read_bytes()[::-1])
         return found
 
     monkeypatch.setattr(bundles, "read", read)
-    with pytest.raises(BundleError, match=r"'kernels\.so' .*: its content is not what"):
+    with pytest.raises(BundleError, match=f"'{name}' .*: its content is not what"):
         load(path)
 
 
