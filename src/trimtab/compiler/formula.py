@@ -192,11 +192,9 @@ def _rsub(g: dict[str, Any]) -> Any:
     return g["other"] - _scaled(g["self"], g.get("alpha"))
 
 
-def _multiply(g: dict[str, Any]) -> Expr | None:
-    if g["other"] in (Number(0.0), False):
-        return None  # TVM takes it for zero, whatever the element is
-    value: Expr = g["self"] * g["other"]
-    return value
+def _multiply(g: dict[str, Any]) -> Any:
+    other = g["other"]
+    return g["self"] * (float(other) if isinstance(other, bool) else other)
 
 
 def _scaled(value: Any, alpha: Any) -> Any:
@@ -206,8 +204,6 @@ def _scaled(value: Any, alpha: Any) -> Any:
 
 
 def _divide(g: dict[str, Any]) -> Any:
-    if isinstance(g["other"], Number) and g["other"].value == 0:
-        return None  # TVM folds constants, and refuses this one
     return g["self"] / g["other"]
 
 

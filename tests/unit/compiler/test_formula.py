@@ -181,12 +181,17 @@ def test_what_has_no_formula() -> None:
     for exponent in (2.5, 0, -2):
         power = node("pow.Tensor_Scalar", {"self": X, "exponent": exponent})
         assert elementwise(power, values) is None
-    # A bound that is none gives none; zero times infinity is none: PyTorch says so.
+    # A bound that is none gives none: PyTorch says so.
     clamp = node("clamp.default", {"self": X, "min": None, "max": math.nan})
     assert elementwise(clamp, values) is None
+
+
+def test_zero_times_infinity_is_no_number(interpret) -> None:
     for zero in (0, 0.0, -0.0, False):
         product = node("mul.Tensor", {"self": X, "other": zero})
-        assert elementwise(product, values) is None
+        value = elementwise(product, {X: slot(0)})
+        assert value == slot(0) * Number(0.0)
+        assert np.isnan(run(value, interpret, [math.inf], [1.0])).all()
 
 
 def test_numbers_are_those_of_float32() -> None:

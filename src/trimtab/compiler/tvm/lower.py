@@ -37,6 +37,7 @@ from trimtab.compiler.loops import (
     Var,
 )
 from trimtab.compiler.steps import in_buffers
+from trimtab.compiler.tvm import floats
 
 __all__ = ["Compiled", "compile_functions", "compile_kernels", "target_of"]
 
@@ -48,10 +49,10 @@ _KINDS = {
 }
 
 _BINARY = {
-    "+": lambda a, b: a + b,
-    "-": lambda a, b: a - b,
-    "*": lambda a, b: a * b,
-    "/": lambda a, b: a / b,
+    "+": floats.total,
+    "-": floats.difference,
+    "*": floats.product,
+    "/": floats.quotient,
     "//": tirx.floordiv,
     "%": tirx.floormod,
     "min": tirx.min,

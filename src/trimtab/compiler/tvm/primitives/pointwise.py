@@ -7,6 +7,7 @@ from typing import Any
 
 from tvm import tirx
 
+from trimtab.compiler.tvm import floats
 from trimtab.compiler.tvm.primitives.value import (
     PRIMITIVES,
     Indices,
@@ -102,7 +103,7 @@ def _literal_divisor(b: Any) -> None:
 
 def _quotient(a: Any, b: Any) -> Any:
     if _is_float(a):
-        return a / b
+        return floats.quotient(a, b)
     _literal_divisor(b)
     return tirx.truncdiv(a, b)
 
@@ -171,7 +172,7 @@ def _equal(a: Any, b: Any) -> Any:
 
 
 _BINARY: Mapping[str, tuple[int, Callable[..., Any]]] = {
-    "add": (1, _bits(lambda a, b: a + b, tirx.Or)),
+    "add": (1, _bits(floats.total, tirx.Or)),
     "atan2": (_HEAVY, _library("atan2")),
     "bitwise_and": (1, _bits(tirx.bitwise_and, tirx.And)),
     "bitwise_or": (1, _bits(tirx.bitwise_or, tirx.Or)),
@@ -185,11 +186,11 @@ _BINARY: Mapping[str, tuple[int, Callable[..., Any]]] = {
     "lt": (1, _order(lambda a, b: a < b)),
     "maximum": (1, larger),
     "minimum": (1, smaller),
-    "mul": (1, _bits(lambda a, b: a * b, tirx.And)),
+    "mul": (1, _bits(floats.product, tirx.And)),
     "ne": (1, _order(unequal)),
     "pow": (_HEAVY, _library("pow")),
     "remainder": (_HEAVY, _remainder),
-    "sub": (1, lambda a, b: a - b),
+    "sub": (1, floats.difference),
 }
 
 
