@@ -11,17 +11,19 @@ from trimtab.cli.output import console, plain, print_json, progress_bar, table
 
 __all__ = ["compile_network"]
 
-# Title, unit, key of a task, and the least width of a terminal that has room.
+_ANY = 10_000
+# Title, unit, key of a task, the least width of a terminal that has room, and the most.
 _COLUMNS = (
-    ("task", "", "task", 0),
-    ("computes", "", "nodes", 150),
-    ("family", "", "family", 0),
-    ("schedule", "", "schedule", 110),
-    ("judged", "count", "judged", 120),
-    ("predicted", "s", "latency_s", 0),
-    ("bound by", "", "bottleneck", 80),
-    ("share", "frac", "share_frac", 90),
-    ("rejected", "", "rejected", 140),
+    ("task", "", "task", 0, _ANY),
+    ("computes", "", "nodes", 150, _ANY),
+    ("family", "", "family", 0, _ANY),
+    ("schedule", "", "schedule", 130, _ANY),
+    ("judged", "count", "judged", 120, _ANY),
+    ("predicted", "s", "latency_s", 0, _ANY),
+    ("bound by", "", "bottleneck", 80, 99),
+    ("largest limits", "", "limits", 100, _ANY),
+    ("share", "frac", "share_frac", 90, _ANY),
+    ("rejected", "", "rejected", 150, _ANY),
 )
 
 
@@ -56,8 +58,21 @@ def compile_network(
     ] = False,
     explain: Annotated[
         str | None,
-        typer.Option(help="Show loops and code of the kernels of a module or node."),
+        typer.Option(
+            help="Show why a module or node is computed as it is: loops, limits and "
+            "code of its kernels, for every batch size."
+        ),
     ] = None,
+    limits: Annotated[
+        bool, typer.Option("--limits", help="Show every limit of every task.")
+    ] = False,
+    winograd: Annotated[
+        bool,
+        typer.Option(
+            help="Let Winograd's schedules compute convolutions: faster, but what is "
+            "no number spreads over a tile of pixels."
+        ),
+    ] = True,
     seed: Annotated[int, typer.Option(help="Of the search.")] = 0,
     cache: Annotated[
         bool, typer.Option(help="Use what earlier calls have found.")
@@ -93,6 +108,7 @@ def compile_network(
             batch_sizes=batch_sizes or None,
             seed=seed,
             cache=cache,
+            winograd=winograd,
             progress=lambda done, text: progress("compile", done, text),
         )
         explanations = compilation.explain(explain) if explain else []
@@ -108,26 +124,28 @@ def compile_network(
         print_json(record)
         return
     out = console()
-    rows = _rows(report)
-    columns = [
-        (title, unit, key) for title, unit, key, width in _COLUMNS if out.width >= width
-    ]
-    out.print(
-        table(
-            f"{opened.name} on {target.title}, {threads} thread(s)",
-            [(title, unit) for title, unit, _ in columns],
-            [[row[key] for _, _, key in columns] for row in rows],
-        )
-    )
     from trimtab.compiler.report import others_in
     from trimtab.units import format_duration
 
-    out.print(
-        f"{report['kernels']} kernels for {len(report['tasks'])} tasks, no candidate "
-        f"was run; predicted {format_duration(report['latency_s'])}"
+    several = len(report["batches"]) > 1
+    for each in report["batches"]:
+        batch = f", batch {each['batch']}" if several else ""
+        title = f"{opened.name} on {target.title}, {threads} thread(s){batch}"
+        out.print(_tasks(each, title, out.width))
+        if limits:
+            out.print(_limits(each, f"Limits of each task{batch}"))
+        for sentence in others_in(each):
+            out.print(f"batch {each['batch']}: {sentence}" if several else sentence)
+    predicted = ", ".join(
+        format_duration(each["latency_s"])
+        + (f" for a batch of {each['batch']}" if several else "")
+        for each in report["batches"]
     )
-    for sentence in others_in(report):
-        out.print(sentence)
+    out.print(
+        f"{report['kernels']} kernels for "
+        f"{sum(len(each['tasks']) for each in report['batches'])} tasks, no candidate "
+        f"was run; predicted {predicted}"
+    )
     for text in explanations:
         out.print()
         out.print(plain(text), markup=False, soft_wrap=True)
@@ -135,19 +153,50 @@ def compile_network(
         out.print(f"written to {output}")
 
 
+def _tasks(report: dict[str, Any], title: str, width: int) -> Any:
+    """Return the table of the tasks of one batch size."""
+    columns = [each[:3] for each in _COLUMNS if each[3] <= width <= each[4]]
+    return table(
+        title,
+        [(heading, unit) for heading, unit, _ in columns],
+        [[row[key] for _, _, key in columns] for row in _rows(report)],
+    )
+
+
+def _limits(report: dict[str, Any], title: str) -> Any:
+    """Return the table of all limits of the tasks of one batch size."""
+    names = list(
+        dict.fromkeys(name for task in report["tasks"] for name in task["limits_s"])
+    )
+    return table(
+        title,
+        [("task", ""), *((name, "s") for name in names)],
+        [
+            [_name(task), *(task["limits_s"].get(name) for name in names)]
+            for task in report["tasks"]
+        ],
+    )
+
+
+def _name(task: dict[str, Any]) -> str:
+    return str(task["module"] or task["nodes"][0])
+
+
 def _rows(report: dict[str, Any]) -> list[dict[str, Any]]:
+    from trimtab.compiler.report import limits_in
+
     total = report["latency_s"] or 1.0
     rows = []
     for task in report["tasks"]:
         schedule = task["schedule"] or {}
-        seconds = task["latency_s"]
         rows.append(
             {
                 **task,
-                "task": task["module"] or task["nodes"][0],
+                "task": _name(task),
                 "nodes": " ".join(task["nodes"]),
                 "schedule": " ".join(f"{k}={v}" for k, v in schedule.items()),
-                "share_frac": None if seconds is None else seconds / total,
+                "limits": limits_in(task, 2).replace(", ", "\n"),
+                "share_frac": task["latency_s"] / total,
                 "rejected": "; ".join(
                     dict.fromkeys(each["reason"] for each in task["rejected"])
                 ),

@@ -79,6 +79,7 @@ class Built:
         defaults: what became of operators that no family computes.
         constants: packed, by name, of all batch sizes.
         code: the library.
+        winograd: whether a convolution could be one of Winograd's.
     """
 
     plans: Mapping[int, Plan]
@@ -87,6 +88,7 @@ class Built:
     defaults: Mapping[Operator, Default]
     constants: Mapping[str, torch.Tensor]
     code: Code
+    winograd: bool = True
 
 
 def known_values(
@@ -174,6 +176,7 @@ def build(
     *,
     seed: int = 0,
     cache: Cache | None = None,
+    winograd: bool = True,
     progress: Progress = lambda done, text: None,
 ) -> Built:
     """Return a network as code.
@@ -185,6 +188,7 @@ def build(
         target: to make code for.
         seed: of the search.
         cache: where schedules and code of earlier calls are looked for and kept.
+        winograd: whether a convolution may be one of Winograd's.
         progress: told the share that is done.
 
     Raises:
@@ -195,7 +199,7 @@ def build(
     for batch, graph in sorted(graphs.items(), reverse=True):
         grouping = group(graph, known_values(graph, weights))
         plans[batch] = plan(graph, grouping, lanes=timing.lanes)
-    tuner = _Tuner(machine, timing, target, seed, cache, progress)
+    tuner = _Tuner(machine, timing, target, seed, cache, progress, winograd=winograd)
     tuned = tuner.tune(plans)
     progress(0.9, "default schedules")
     defaults = defaults_of(_operators(plans), machine, timing, target, cache=cache)
@@ -213,6 +217,7 @@ def build(
         defaults=defaults,
         constants=constants,
         code=tuner.link(list(tuned.values()), defaults),
+        winograd=winograd,
     )
 
 
@@ -252,8 +257,11 @@ class _Tuner:
         seed: int,
         cache: Cache | None,
         progress: Progress,
+        *,
+        winograd: bool = True,
     ) -> None:
         self.cache = cache
+        self.winograd = winograd
         self.machine, self.timing, self.seed = machine, timing, seed
         self.threads = target.threads
         self.triple = target.triple
@@ -299,7 +307,8 @@ class _Tuner:
             repr(work),
             machine=self.machine,
             versions=versions(),
-            what=f"{self.triple} threads {self.threads} seed {self.seed} {wanted}",
+            what=f"{self.triple} threads {self.threads} seed {self.seed} {wanted}"
+            f"{'' if self.winograd else ' without winograd'}",
         )
         if self.cache is not None:
             found = self.cached(work, key)
@@ -357,6 +366,7 @@ class _Tuner:
             threads=self.threads,
             timing=self.timing,
             seed=self.seed,
+            winograd=self.winograd,
         )
         fits = [
             int(place)

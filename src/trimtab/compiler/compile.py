@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, final
 
 import torch
@@ -12,7 +12,7 @@ from torch.utils import _pytree as pytree
 
 from trimtab.compiler.build import Built, build
 from trimtab.compiler.cache import Cache
-from trimtab.compiler.explain import explain
+from trimtab.compiler.explain import explain, explain_default
 from trimtab.compiler.report import report_of
 from trimtab.compiler.rows import batch_of, require_any_batch, resized
 from trimtab.compiler.target import target_for
@@ -24,11 +24,13 @@ from trimtab.graph.types import Graph
 from trimtab.hardware.load import THIS, machine_names
 from trimtab.hardware.load import machine as find_machine
 from trimtab.hardware.machine import Machine
+from trimtab.runtime import record as records
 from trimtab.runtime.arguments import parameters_of
 from trimtab.runtime.batches import Bucket
 from trimtab.runtime.compiled import CompiledNetwork
 from trimtab.runtime.program import Target
-from trimtab.runtime.store import Request, versions
+from trimtab.runtime.store import PROGRAM, Request, versions
+from trimtab.units import format_duration
 
 __all__ = [
     "Compilation",
@@ -51,6 +53,7 @@ def compile(
     batch_sizes: Sequence[int] | None = None,
     seed: int = 0,
     cache: bool = True,
+    winograd: bool = True,
     progress: Progress = lambda done, text: None,
 ) -> CompiledNetwork:
     """Return a network as machine code whose schedules were chosen by analysis.
@@ -69,6 +72,9 @@ def compile(
             the first example input is the batch.
         seed: of the search, where a space is too large to judge whole.
         cache: whether schedules and machine code of earlier calls are used.
+        winograd: whether a convolution may be one of Winograd's, which is faster, but
+            computes a tile of pixels from sums over all of them: what is no number
+            becomes that of its tile, and large numbers overflow sooner.
         progress: told the share that is done and what is done now.
 
     Returns:
@@ -100,6 +106,7 @@ def compile(
         batch_sizes=batch_sizes,
         seed=seed,
         cache=cache,
+        winograd=winograd,
         progress=progress,
     ).network()
 
@@ -158,39 +165,69 @@ class Compilation:
     def explain(self, which: str) -> list[str]:
         """Return why the kernels of a module or node look as they do.
 
+        What several batch sizes have in common is told once, what differs for each.
+
         Args:
             which: path of a module, with all below it, or name of a node.
 
         Raises:
-            UsageError: no kernel computes it.
+            UsageError: no task computes it.
         """
-        planned = self.built.plans[min(self.built.plans)]
-        works = {
-            task.work: None
-            for task in planned.tasks
-            if isinstance(task, Task)
-            and (
-                which in task.nodes
-                or task.module == which
-                or task.module.startswith(f"{which}.")
-            )
-        }
-        if not works:
-            names = [
-                task.module
-                for task in planned.tasks
-                if isinstance(task, Task) and task.module
-            ]
-            near = difflib.get_close_matches(which, names, n=3, cutoff=0.4)
+        found: dict[Any, dict[int, float]] = {}
+        for batch, record in self._tasks():
+            for task, told in record:
+                if _is_of(told, which):
+                    what = task.work if isinstance(task, Task) else task.operator
+                    times = found.setdefault(what, {})
+                    times[batch] = times.get(batch, 0.0) + told["latency_s"]
+        if not found:
             raise UsageError(
                 f"an explanation of {which!r}",
-                rule="no kernel computes a module or node of that name",
+                rule="no task computes a module or node of that name",
                 where="--explain",
-                remedy=f"name one of {', '.join(dict.fromkeys(near or names[:5]))}",
+                remedy=f"name one of {', '.join(self._names(which))}",
             )
         return [
-            explain(self.built.tuned[work], self.machine, self.target) for work in works
+            "\n".join([*self._shares(times), self._explained(what)])
+            for what, times in found.items()
         ]
+
+    def _tasks(self) -> Iterator[tuple[int, list[tuple[Any, Mapping[str, Any]]]]]:
+        """Yield the tasks of each batch size, and what the report says of each."""
+        for told in self.report["batches"]:
+            planned = self.built.plans[told["batch"]]
+            yield told["batch"], list(zip(planned.tasks, told["tasks"], strict=True))
+
+    def _explained(self, what: Any) -> str:
+        if what in self.built.tuned:
+            return explain(self.built.tuned[what], self.machine, self.target)
+        return explain_default(what, self.built.defaults[what])
+
+    def _shares(self, times: Mapping[int, float]) -> Iterator[str]:
+        """Yield a line for each batch size that a task is one of."""
+        for told in self.report["batches"]:
+            taken, total = times.get(told["batch"]), told["latency_s"]
+            if taken is not None:
+                share = 100 * taken / total if total else 0.0
+                yield (
+                    f"batch {told['batch']}: {share:.0f} % of the predicted "
+                    f"{format_duration(total)}"
+                )
+
+    def _names(self, which: str) -> list[str]:
+        """Return names that can be explained, those near to a wrong one."""
+        tasks = [told for _, record in self._tasks() for _, told in record]
+        modules = dict.fromkeys(told["module"] for told in tasks if told["module"])
+        nodes = dict.fromkeys(node for told in tasks for node in told["nodes"])
+        names = list(dict.fromkeys([*modules, *nodes]))
+        near = difflib.get_close_matches(which, names, n=3, cutoff=0.4)
+        return near or list(dict.fromkeys([*list(modules)[:3], *list(nodes)[:3]]))
+
+
+def _is_of(told: Mapping[str, Any], which: str) -> bool:
+    """Whether a task is of a module, or of one in it, or computes a node."""
+    module = told["module"]
+    return which in told["nodes"] or module == which or module.startswith(f"{which}.")
 
 
 def prepare(
@@ -204,6 +241,7 @@ def prepare(
     batch_sizes: Sequence[int] | None = None,
     seed: int = 0,
     cache: bool = True,
+    winograd: bool = True,
     progress: Progress = lambda done, text: None,
 ) -> Compilation:
     """Return a network with its kernels, also for a machine that is not here.
@@ -218,6 +256,7 @@ def prepare(
         batch_sizes: to compile for, see `compile`.
         seed: of the search.
         cache: whether results of earlier calls are used.
+        winograd: whether a convolution may be one of Winograd's.
         progress: told the share that is done.
 
     Raises:
@@ -249,6 +288,7 @@ def prepare(
         parameters=parameters_of(model),
         seed=seed,
         cache=cache,
+        winograd=winograd,
         progress=progress,
     )
 
@@ -263,6 +303,7 @@ def compile_graphs(
     parameters: Sequence[str] = (),
     seed: int = 0,
     cache: bool = True,
+    winograd: bool = True,
     progress: Progress = lambda done, text: None,
 ) -> CompiledNetwork:
     """Return a compiled network for graphs that were captured before.
@@ -276,6 +317,7 @@ def compile_graphs(
         parameters: of the module's ``forward`` that go by place and by name, in order.
         seed: of the search.
         cache: whether schedules and machine code of earlier calls are used.
+        winograd: whether a convolution may be one of Winograd's.
         progress: told the share that is done.
 
     Raises:
@@ -291,6 +333,7 @@ def compile_graphs(
         parameters=parameters,
         seed=seed,
         cache=cache,
+        winograd=winograd,
         progress=progress,
     ).network()
 
@@ -305,6 +348,7 @@ def _prepared(
     parameters: Sequence[str],
     seed: int,
     cache: bool,
+    winograd: bool,
     progress: Progress,
 ) -> Compilation:
     built = build(
@@ -314,6 +358,7 @@ def _prepared(
         target,
         seed=seed,
         cache=Cache() if cache else None,
+        winograd=winograd,
         progress=progress,
     )
     progress(1.0, f"{len(built.tuned)} kernels")
@@ -401,6 +446,8 @@ def compile_again(request: Request) -> CompiledNetwork:
     # here in any case.
     name = request.target.machine
     machine = find_machine(name if name in machine_names() else THIS)
+    program = request.bundle.path / PROGRAM
+    told = records.loads(program.read_text("utf-8"), str(program)).report
     return compile_graphs(
         request.graphs,
         request.bundle.weights(),
@@ -409,4 +456,5 @@ def compile_again(request: Request) -> CompiledNetwork:
         any_batch=request.any_batch,
         parameters=request.parameters,
         seed=request.seed,
+        winograd=told.get("winograd") is not False,
     )

@@ -8,7 +8,7 @@ from dataclasses import asdict
 from typing import Any
 
 from trimtab.compiler.cache import Cache, key_of
-from trimtab.compiler.fallback import Default, Operator, alternatives
+from trimtab.compiler.fallback import Alternatives, Default, Operator, alternatives
 from trimtab.compiler.model import Timing
 from trimtab.compiler.tvm.default import DefaultKernel, default_kernel
 from trimtab.compiler.tvm.link import object_of
@@ -82,7 +82,8 @@ def _cached(cache: Cache, key: str) -> Default | None:
     if record is None or code is None:
         return None
     sizes = {name: tuple(record[name]) for name in ("parameter_bytes", "scratch_bytes")}
-    return Default(**{**record, **sizes}, code=code)
+    times = Alternatives(**record["times"])
+    return Default(**{**record, **sizes, "times": times}, code=code)
 
 
 def _made(operator: Operator, name: str, timing: Timing, target: Target) -> Default:
@@ -92,10 +93,14 @@ def _made(operator: Operator, name: str, timing: Timing, target: Target) -> Defa
             f"a default schedule would take {format_duration(times.default_s)}, "
             f"PyTorch {format_duration(times.pytorch_s)}"
         )
-        return Default(function="", reason=reason, latency_s=times.pytorch_s)
+        return Default(
+            function="", reason=reason, latency_s=times.pytorch_s, times=times
+        )
     kernel = _kernel(operator, name, target.threads)
     if isinstance(kernel, str):
-        return Default(function="", reason=kernel, latency_s=times.pytorch_s)
+        return Default(
+            function="", reason=kernel, latency_s=times.pytorch_s, times=times
+        )
     try:
         compiled = compile_functions(
             {name: kernel.function}, target_of(target.llvm_cpu, target.triple)
@@ -104,11 +109,14 @@ def _made(operator: Operator, name: str, timing: Timing, target: Target) -> Defa
     except Exception as error:  # a network is to run, whatever TVM says to one operator
         _log.warning("no kernel for %s: %s", operator.text, error)
         reason = f"TVM: {(str(error).splitlines() or [type(error).__name__])[-1]}"
-        return Default(function="", reason=reason, latency_s=times.pytorch_s)
+        return Default(
+            function="", reason=reason, latency_s=times.pytorch_s, times=times
+        )
     return Default(
         function=name,
         reason="",
         latency_s=times.default_s,
+        times=times,
         parameter_bytes=kernel.parameter_bytes,
         scratch_bytes=kernel.scratch_bytes,
         code=code,

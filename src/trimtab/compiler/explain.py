@@ -14,7 +14,9 @@ from trimtab.compiler.assembly.explain import explain as ports
 from trimtab.compiler.assembly.program import parse
 from trimtab.compiler.assembly.report import hot_loops
 from trimtab.compiler.build import Tuned
+from trimtab.compiler.fallback import Default, Operator
 from trimtab.compiler.model import timing_of
+from trimtab.compiler.report import DEFAULT, PYTORCH
 from trimtab.compiler.tune import families_of
 from trimtab.compiler.tvm.lower import compile_kernels, target_of
 from trimtab.hardware.cores import microarchitecture
@@ -22,7 +24,7 @@ from trimtab.hardware.machine import Machine
 from trimtab.runtime.program import Target
 from trimtab.units import format_bytes, format_duration
 
-__all__ = ["explain"]
+__all__ = ["explain", "explain_default"]
 
 
 def explain(tuned: Tuned, machine: Machine, target: Target) -> str:
@@ -34,6 +36,31 @@ def explain(tuned: Tuned, machine: Machine, target: Target) -> str:
         target: its code is for.
     """
     return "\n".join(_lines(tuned, machine, target))
+
+
+def explain_default(operator: Operator, default: Default) -> str:
+    """Return the explanation of an operator that no family computes.
+
+    Args:
+        operator: the call.
+        default: what became of it.
+    """
+    return "\n".join(_default_lines(operator, default))
+
+
+def _default_lines(operator: Operator, default: Default) -> Iterator[str]:
+    family = f"{DEFAULT} {default.function}" if default.function else PYTORCH
+    yield f"{operator.node.op}: {family}"
+    yield f"  operator  {operator.text}"
+    yield "  no family of schedules computes it; expected from its work were"
+    yield f"    {DEFAULT:<18} {format_duration(default.times.default_s)}"
+    yield f"    {PYTORCH:<18} {format_duration(default.times.pytorch_s)}"
+    if not default.function:
+        yield f"  left to PyTorch: {default.reason}"
+        return
+    yield "  has a kernel: with a default schedule it takes no longer"
+    given = format_bytes(sum(default.parameter_bytes))
+    yield f"  its {len(default.parameter_bytes)} pointers are to {given}"
 
 
 def _lines(tuned: Tuned, machine: Machine, target: Target) -> Iterator[str]:

@@ -123,29 +123,6 @@ def operator_of(node: Node, types: Mapping[Ref, TensorType]) -> Operator:
 
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Default:
-    """What becomes of an operator that no family computes.
-
-    Attributes:
-        function: name of its kernel; empty where PyTorch does it.
-        reason: why PyTorch does it; empty where it has a kernel.
-        latency_s: what it is expected to take.
-        parameter_bytes: sizes of what the kernel's pointers are to: the tensors the
-            operator reads, working memory, results.
-        scratch_bytes: sizes of the working memory, one a pointer.
-        code: the kernel's object file.
-    """
-
-    function: str
-    reason: str
-    latency_s: float
-    parameter_bytes: tuple[int, ...] = ()
-    scratch_bytes: tuple[int, ...] = ()
-    code: bytes = b""
-
-
-@final
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Alternatives:
     """Times of an operator without a kernel of a family.
 
@@ -166,6 +143,31 @@ class Alternatives:
     def default_is_faster(self) -> bool:
         """Whether a default schedule takes no longer."""
         return self.default_s <= self.pytorch_s
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Default:
+    """What becomes of an operator that no family computes.
+
+    Attributes:
+        function: name of its kernel; empty where PyTorch does it.
+        reason: why PyTorch does it; empty where it has a kernel.
+        latency_s: what it is expected to take.
+        times: of both ways, which were compared.
+        parameter_bytes: sizes of what the kernel's pointers are to: the tensors the
+            operator reads, working memory, results.
+        scratch_bytes: sizes of the working memory, one a pointer.
+        code: the kernel's object file.
+    """
+
+    function: str
+    reason: str
+    latency_s: float
+    times: Alternatives
+    parameter_bytes: tuple[int, ...] = ()
+    scratch_bytes: tuple[int, ...] = ()
+    code: bytes = b""
 
 
 def alternatives(operator: Operator, timing: Timing) -> Alternatives:

@@ -9,8 +9,9 @@ from trimtab.compiler.build import Built
 from trimtab.compiler.tasks import Task
 from trimtab.hardware.machine import Machine
 from trimtab.runtime.program import Target
+from trimtab.units import format_duration
 
-__all__ = ["DEFAULT", "PYTORCH", "others_in", "report_of"]
+__all__ = ["DEFAULT", "PYTORCH", "limits_in", "others_in", "report_of"]
 
 DEFAULT = "default schedule"
 """Family of operators that have a kernel, but none that was chosen."""
@@ -19,21 +20,27 @@ PYTORCH = "PyTorch"
 
 
 def report_of(built: Built, machine: Machine, target: Target) -> dict[str, Any]:
-    """Return the report of a compilation, as JSON, for the smallest batch size.
+    """Return the report of a compilation, as JSON.
 
     Times are seconds. Those of operators that no family computes, which have a default
-    schedule or are done by PyTorch, are estimates from their work.
+    schedule or are done by PyTorch, are estimates from their work. Tasks and their sum
+    are those of the smallest batch size; ``batches`` has them for every one.
     """
-    planned = built.plans[min(built.plans)]
-    tasks = [_task(built, each) for each in planned.tasks]
+    batches: list[dict[str, Any]] = []
+    for batch, planned in sorted(built.plans.items()):
+        tasks = [_task(built, each) for each in planned.tasks]
+        latency_s = sum(each["latency_s"] for each in tasks)
+        batches.append({"batch": batch, "latency_s": latency_s, "tasks": tasks})
     return {
         "machine": machine.name,
         "llvm_cpu": target.llvm_cpu,
         "threads": target.threads,
         "batch_sizes": sorted(built.plans),
+        "winograd": built.winograd,
         "kernels": len(built.tuned),
-        "latency_s": sum(each["latency_s"] for each in tasks),
-        "tasks": tasks,
+        "latency_s": batches[0]["latency_s"],
+        "tasks": batches[0]["tasks"],
+        "batches": batches,
     }
 
 
@@ -41,7 +48,7 @@ def others_in(report: Mapping[str, Any]) -> list[str]:
     """Return sentences about the operators that no family computes, and their share.
 
     Args:
-        report: see `report_of`.
+        report: see `report_of`, or one of its batches.
 
     Example:
         >>> task = {"family": PYTORCH, "op": "aten.sort.default", "latency_s": 1.0}
@@ -64,6 +71,25 @@ def others_in(report: Mapping[str, Any]) -> list[str]:
     return found
 
 
+def limits_in(task: Mapping[str, Any], count: int = 0) -> str:
+    """Return the limits of a task by name, the largest first, without those of 0.
+
+    Args:
+        task: of a report.
+        count: how many of them; all if 0.
+
+    Example:
+        >>> limits_in({"limits_s": {"L2": 0.0, "compute": 3e-6, "L3": 2e-6}})
+        'compute 3.00 µs, L3 2.00 µs'
+    """
+    pairs = sorted(task["limits_s"].items(), key=lambda pair: -pair[1])
+    return ", ".join(
+        f"{name} {format_duration(value)}"
+        for name, value in pairs[: count or None]
+        if value
+    )
+
+
 def _task(built: Built, task: Any) -> Mapping[str, Any]:
     if not isinstance(task, Task):
         default = built.defaults[task.operator]
@@ -77,6 +103,10 @@ def _task(built: Built, task: Any) -> Mapping[str, Any]:
             "schedule": None,
             "latency_s": default.latency_s,
             "limits_s": {family: default.latency_s},
+            "alternatives_s": {
+                DEFAULT: default.times.default_s,
+                PYTORCH: default.times.pytorch_s,
+            },
             "bottleneck": family,
             "judged": 0,
             "objection": default.reason,
@@ -93,6 +123,7 @@ def _task(built: Built, task: Any) -> Mapping[str, Any]:
         "schedule": _words(tuned.chosen.point),
         "latency_s": tuned.latency_s,
         "limits_s": limits,
+        "alternatives_s": {},
         "bottleneck": max(limits, key=lambda name: limits[name]),
         "judged": tuned.judged,
         "objection": tuned.objection,

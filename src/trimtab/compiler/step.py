@@ -8,7 +8,7 @@ from typing import Any, final
 from trimtab.bundle.section import Bars, Section, Table
 from trimtab.bundle.stage import Context, StageResult
 from trimtab.compiler.compile import prepare
-from trimtab.compiler.report import others_in
+from trimtab.compiler.report import limits_in, others_in
 from trimtab.errors import PlanError
 from trimtab.graph.capture import capture
 from trimtab.runtime.store import files_of
@@ -127,9 +127,10 @@ def sections_of(report: dict[str, Any], machine: str) -> tuple[Section, ...]:
                         "judged",
                         "time",
                         "bound by",
+                        "limits",
                         "rejected",
                     ),
-                    units=("", "", "", "count", "s", "", ""),
+                    units=("", "", "", "count", "s", "", "", ""),
                     rows=tuple(
                         (
                             _label(task),
@@ -141,6 +142,7 @@ def sections_of(report: dict[str, Any], machine: str) -> tuple[Section, ...]:
                             task["judged"],
                             task["latency_s"],
                             task["bottleneck"],
+                            limits_in(task),
                             "; ".join(
                                 dict.fromkeys(
                                     each["reason"] for each in task["rejected"]

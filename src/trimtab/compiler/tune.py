@@ -321,6 +321,7 @@ def rank(
     points: Sequence[Any] | None = None,
     cold: bool = True,
     seed: int = 0,
+    winograd: bool = True,
 ) -> Ranking:
     """Return schedules of a work by their predicted time.
 
@@ -333,6 +334,7 @@ def rank(
             evolution visits where they are too many.
         cold: whether weights have left the caches since the last call.
         seed: of that search.
+        winograd: whether that family is one of them.
     """
     timing = timing or timing_of(machine)
 
@@ -343,6 +345,8 @@ def rank(
         return judge(points)
     found: list[Any] = []
     for family in families_of(work):
+        if isinstance(family, _Winograd) and not winograd:
+            continue
         space = family.knobs(work, lanes=timing.lanes, threads=threads)
         if space.size <= _WHOLE:
             found += family.points(work, lanes=timing.lanes, threads=threads)

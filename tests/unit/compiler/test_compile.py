@@ -1,3 +1,4 @@
+import math
 from typing import Any
 
 import pytest
@@ -94,7 +95,7 @@ def test_a_machine_that_is_not_here(network, tmp_path):
     text = made.explain("0")[0]
     for said in ("schedule", "registers", "bytes touched", "fmla", "limits in cycles"):
         assert said in text, said
-    with pytest.raises(UsageError, match=r"'conv1': no kernel.*Name one of 0"):
+    with pytest.raises(UsageError, match=r"'conv1': no task.*Name one of conv2d"):
         made.explain("conv1")
 
 
@@ -245,3 +246,40 @@ def test_stand_ins_of_tracers_are_refused():
     fast = compile_module(nn.Linear(8, 8).eval(), (torch.zeros(1, 8),), machine="milan")
     with FakeTensorMode() as mode, pytest.raises(ExecutionError, match="input 0"):
         fast(mode.from_tensor(torch.zeros(1, 8)))
+
+
+def test_without_winograd_what_is_no_number_stays_a_pixel(tmp_path, monkeypatch):
+    monkeypatch.setenv("TRIMTAB_CACHE", str(tmp_path / "cache"))
+    module = nn.Conv2d(32, 64, 3, padding=1, bias=False).eval()
+    x = torch.rand(1, 32, 28, 28)
+    families = {}
+    for winograd in (True, False):
+        made = prepare(module, (x,), machine="milan", cache=False, winograd=winograd)
+        families[winograd] = {task["family"] for task in made.report["tasks"]}
+        assert made.report["winograd"] is winograd
+    assert families[True] - families[False] == {"winograd"}
+    assert families[False] - families[True] == {"contraction"}
+    fast = compile_module(module, (x,), cache=False, winograd=False)
+    fast.save(tmp_path / "net.trimtab")
+    x[0, 3, 10, 11] = math.nan
+    found, expected = fast(x), module(x)
+    assert torch.equal(found.isnan(), expected.isnan())
+    assert found.isnan()[0, 0].sum() == 9
+    monkeypatch.setenv("TRIMTAB_CACHE", str(tmp_path / "another user"))
+    again = load(tmp_path / "net.trimtab")  # compiled again
+    assert isinstance(again, CompiledNetwork)
+    assert again.report["winograd"] is False
+    assert torch.equal(again(x).isnan(), expected.isnan())
+
+
+def test_the_cache_tells_kernels_without_winograd_apart(monkeypatch, tmp_path):
+    monkeypatch.setenv("TRIMTAB_CACHE", str(tmp_path))
+    module, x = nn.Conv2d(32, 64, 3, padding=1).eval(), torch.rand(1, 32, 28, 28)
+    found = [
+        {task["family"] for task in made.report["tasks"]}
+        for made in (
+            prepare(module, (x,), machine="milan", winograd=winograd)
+            for winograd in (True, False, True, False)
+        )
+    ]
+    assert ["winograd" in families for families in found] == [True, False] * 2

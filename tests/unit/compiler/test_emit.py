@@ -1,7 +1,7 @@
 import torch
 
 from trimtab.compiler.emit import Chosen, constant_name, emit
-from trimtab.compiler.fallback import Default, operator_of
+from trimtab.compiler.fallback import Alternatives, Default, operator_of
 from trimtab.compiler.layout import row_major
 from trimtab.compiler.loops import Buffer, Kernel
 from trimtab.compiler.tasks import FallbackTask, Memory, Packing, Plan, Task, Value
@@ -91,6 +91,7 @@ def test_an_operator_with_a_default_schedule_is_a_call():
         function="kd",
         reason="",
         latency_s=1e-6,
+        times=Alternatives(default_s=1e-6, pytorch_s=1e-5),
         parameter_bytes=(64, 128, 100, 8, 64),
         scratch_bytes=(100, 8),
     )

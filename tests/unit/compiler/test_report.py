@@ -7,6 +7,7 @@ from torch import nn
 pytest.importorskip("tvm", reason="apache-tvm makes the machine code")
 
 from trimtab.compiler.compile import prepare
+from trimtab.compiler.report import limits_in
 
 
 def test_every_task_is_in_it_with_limits_and_reasons():
@@ -31,3 +32,23 @@ def test_every_task_is_in_it_with_limits_and_reasons():
     assert "aten.sort.default" in {task["op"] for task in others}
     total = sum(task["latency_s"] or 0.0 for task in report["tasks"])
     assert report["latency_s"] == pytest.approx(total)
+
+
+def test_every_batch_size_has_its_tasks():
+    made = prepare(
+        torch.nn.Sequential(nn.Linear(8, 8), nn.Softmax(-1)).eval(),
+        (torch.zeros(1, 8),), machine="milan", batch_sizes=[4, 1], cache=False,
+    )  # fmt: skip
+    report = made.report
+    assert [each["batch"] for each in report["batches"]] == [1, 4]
+    small, large = report["batches"]
+    assert report["tasks"] == small["tasks"]
+    assert report["latency_s"] == small["latency_s"] < large["latency_s"]
+    assert report["winograd"] is True
+
+
+def test_limits_are_told_by_name_the_largest_first():
+    limits = {"L2": 2e-6, "compute": 3e-6, "L3": 1e-6, "memory": 0.0}
+    task = {"limits_s": limits}
+    assert limits_in(task, 2) == "compute 3.00 µs, L2 2.00 µs"
+    assert limits_in(task) == "compute 3.00 µs, L2 2.00 µs, L3 1.00 µs"

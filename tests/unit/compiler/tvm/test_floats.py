@@ -68,10 +68,10 @@ def test_a_step_of_a_formula_is_what_numpy_says(kind) -> None:
         )
     module = compile_kernels(kernels, target_of("x86-64-v3")).module
     for kernel, step in zip(kernels, STEPS.values(), strict=True):
-        z = np.zeros(size, dtype=np.float32)
-        module[kernel.name](*(ctypes.c_void_p(a.ctypes.data) for a in (X, Y, z)))
+        found = np.zeros(size, dtype=np.float32)
+        module[kernel.name](*(ctypes.c_void_p(a.ctypes.data) for a in (X, Y, found)))
         with np.errstate(all="ignore"):
-            assert_same(z, step(X, Y))
+            assert_same(found, step(X, Y))
 
 
 def test_elements_of_one_buffer_are_told_apart() -> None:
