@@ -9,7 +9,7 @@ sums were spilled, whether products were vectorised.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol, final
 
 import numpy as np
@@ -42,6 +42,7 @@ from trimtab.compiler.spaces.depthwise import Depthwise
 from trimtab.compiler.spaces.elementwise import Elementwise
 from trimtab.compiler.spaces.embedding import Embedding
 from trimtab.compiler.spaces.normalize import Normalize
+from trimtab.compiler.spaces.parts import pieces
 from trimtab.compiler.spaces.pool import Pool
 from trimtab.compiler.spaces.recurrent import Recurrent
 from trimtab.compiler.spaces.reduce import Reduce
@@ -175,7 +176,8 @@ class _Winograd:
 class _Streams:
     """A family whose time is that of its bytes and its arithmetic.
 
-    Its module orders its schedules, the best first, by rules of its own.
+    Its module orders its schedules, the best first, by rules of its own. Where some
+    steps wait for others it says in `asked` what is done one after another.
     """
 
     def __init__(self, name: str, module: Any) -> None:
@@ -204,34 +206,25 @@ class _Streams:
         rank: NDArray[np.float64] = 1.0 + 1e-6 * places.astype(
             np.float64
         )  # its own order decides between equals
-        read, written = float(work.read_bytes), float(work.write_bytes)
-        nest = Nest(
-            loops=(),
-            parts=(
-                Part(
-                    steps=rank,
-                    body=Body(
-                        others=work.flops / lanes,
-                        loads=read / 4 / lanes,
-                        stores=written / 4 / lanes,
-                        chains=1e9,
-                    ),
-                ),
-            ),
-            accesses=(
-                Access(name="read", axes=((read, {}),), item_bytes=1.0, limit=(read,)),
-                Access(
-                    name="written",
-                    axes=((written, {}),),
-                    item_bytes=1.0,
-                    limit=(written,),
-                    written=True,
-                ),
-            ),
-            flops=float(work.flops),
-            chunks=float(threads),
+        asked: Nest = getattr(self._module, "asked", _stream)(work, points, lanes=lanes)
+        at_once = [
+            min(self._pieces(work, point, lanes, threads), threads) for point in points
+        ]
+        nest = replace(
+            asked,
+            parts=tuple(replace(part, steps=part.steps * rank) for part in asked.parts),
+            chunks=np.array(at_once, dtype=np.float64),
         )
         return [(places, nest)]
+
+    def _pieces(self, work: Any, point: Any, lanes: int, threads: int) -> int:
+        """Return how many pieces of a schedule can run at once: its loops say."""
+        if threads == 1:
+            return 1
+        if hasattr(self._module, "at_once"):  # where loops take long to write
+            return int(self._module.at_once(work, point, lanes=lanes))
+        loops = self.kernel(work, point, lanes=lanes, threads=threads, name="k")
+        return pieces(loops)
 
     def kernel(
         self, work: Any, point: Any, *, lanes: int, threads: int, name: str
@@ -243,6 +236,32 @@ class _Streams:
 
     def scratch(self, work: Any, point: Any, *, lanes: int, threads: int) -> int:
         return 0
+
+
+def _stream(work: Any, points: Sequence[Any], *, lanes: int) -> Nest:
+    """Return what all schedules ask for: each byte once, and the arithmetic."""
+    del points
+    read, written = float(work.read_bytes), float(work.write_bytes)
+    body = Body(
+        others=work.flops / lanes,
+        loads=read / 4 / lanes,
+        stores=written / 4 / lanes,
+    )
+    return Nest(
+        loops=(),
+        parts=(Part(body=body, steps=1.0),),
+        accesses=(
+            Access(name="read", axes=((read, {}),), item_bytes=1.0, limit=(read,)),
+            Access(
+                name="written",
+                axes=((written, {}),),
+                item_bytes=1.0,
+                limit=(written,),
+                written=True,
+            ),
+        ),
+        flops=float(work.flops),
+    )
 
 
 _FAMILIES: Mapping[type, tuple[Family, ...]] = {

@@ -74,9 +74,10 @@ def test_a_narrow_terminal_shows_less(width, column):
         "bottleneck": "cold weights", "rejected": [],
         "limits_s": {"cold weights": 1e-6, "compute": 2e-7, "L2": 1e-9},
     }  # fmt: skip
-    out = Console(file=StringIO(), width=width, no_color=True)
+    shown = StringIO()
+    out = Console(file=shown, width=width, no_color=True)
     out.print(_tasks({"latency_s": 1e-6, "tasks": [task]}, "title", width))
-    text = out.file.getvalue()
+    text = shown.getvalue()
     assert column in text
     assert "layer1.0.conv1" in text
     assert "cold weights" in text

@@ -1,13 +1,17 @@
 """Rankings: complete, pure, by family; the best first."""
 
+import pytest
+
 from trimtab.compiler import tune
 from trimtab.compiler.formula import IDENTITY
 from trimtab.compiler.layout import packed, row_major
 from trimtab.compiler.model import timing_of
-from trimtab.compiler.spaces import contraction, winograd_plan
+from trimtab.compiler.spaces import contraction, pool, winograd_plan
 from trimtab.compiler.spaces.contraction import Contraction
 from trimtab.compiler.spaces.contraction_model import points
 from trimtab.compiler.spaces.elementwise import Elementwise
+from trimtab.compiler.spaces.parts import pieces
+from trimtab.compiler.spaces.recurrent import Recurrent
 from trimtab.compiler.tune import families_of, family_of, rank
 from trimtab.hardware.load import machine as find_machine
 
@@ -108,6 +112,53 @@ def test_streams_take_the_order_of_their_module() -> None:
     assert ranking.order[0] == 0
     assert family.knobs(work, lanes=lanes, threads=1).size == len(ranking.points)
     assert not family.reads_code
+
+
+def test_pieces_of_a_stream_that_cannot_run_at_once_are_not_faster() -> None:
+    def best(*shape: int, threads: int) -> float:
+        work = Elementwise(
+            output=row_major(shape), formula=IDENTITY, operands=(row_major(shape),)
+        )
+        return float(rank(work, MACHINE, threads=threads).latency_s.min())
+
+    assert best(64, 64, threads=2) == pytest.approx(best(64, 64, threads=1) / 2)
+    assert best(1, 4, threads=2) == best(1, 4, threads=1)
+
+
+@pytest.mark.parametrize("cell", ["lstm", "gru", "tanh", "relu"])
+def test_a_recurrence_runs_samples_at_once_but_no_steps(cell) -> None:
+    def best(samples: int, threads: int, time: int = 16) -> float:
+        gates = {"lstm": 4, "gru": 3}.get(cell, 1)
+        work = Recurrent(
+            cell=cell,
+            gates=row_major((time, samples, gates * 64)),
+            output=row_major((time, samples, 64)),
+            initial=None,
+            final=row_major((samples, 64)),
+        )
+        ranking = rank(work, MACHINE, threads=threads, cold=False)
+        return float(ranking.latency_s[ranking.order[0]])
+
+    assert best(1, 2) == best(1, 1)
+    assert best(8, 2) == pytest.approx(best(8, 1) / 2, rel=0.15)
+    assert best(1, 1, time=32) == pytest.approx(2 * best(1, 1), rel=0.05)
+    # The least a step takes: each product waits for the sum it is added to.
+    timing = timing_of(MACHINE)
+    gates = {"lstm": 4, "gru": 3}.get(cell, 1)
+    products = 64 * gates * 64 / timing.lanes
+    assert best(1, 1) >= 16 * products / timing.fmas / timing.frequency_hz
+
+
+def test_pools_say_what_their_loops_say() -> None:
+    shape = (2, 16, 9, 9)
+    work = pool.Pool(
+        kind="max", input=packed(shape, block=8), output=packed(shape, block=8),
+        kernel=(1, 1), stride=(1, 1), padding=(0, 0),
+    )  # fmt: skip
+    for point in pool.points(work, lanes=8, threads=2):
+        loops = pool.kernel(work, point, lanes=8, threads=2, name="k")
+        said = pool.at_once(work, point, lanes=8)
+        assert min(said, 2) == min(pieces(loops), 2), point
 
 
 def test_cold_weights_are_one_more_limit() -> None:

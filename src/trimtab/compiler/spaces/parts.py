@@ -14,6 +14,7 @@ from trimtab.compiler.loops import (
     Call,
     Cast,
     Expr,
+    Kernel,
     Kind,
     Let,
     Load,
@@ -24,6 +25,7 @@ from trimtab.compiler.loops import (
     Var,
     maximum,
     minimum,
+    walk,
 )
 
 __all__ = [
@@ -34,6 +36,7 @@ __all__ = [
     "larger",
     "nest",
     "operations",
+    "pieces",
     "repeat",
     "smaller",
     "storage",
@@ -153,6 +156,25 @@ def fused_loops(extents: Sequence[int], threads: int) -> int:
         if total >= 4 * threads:
             return index + 1
     return len(extents)
+
+
+def pieces(kernel: Kernel) -> int:
+    """Return how many pieces of a kernel can run at once: its longest parallel loop.
+
+    Example:
+        >>> y, i = Buffer("y", (6,)), Var("i")
+        >>> loop = Loop(i, 6, (Store(y, (i,), Number(0.0)),), Kind.PARALLEL)
+        >>> pieces(Kernel(name="k", parameters=(y,), body=(loop,)))
+        6
+    """
+    return max(
+        (
+            each.extent
+            for each in walk(kernel.body)
+            if isinstance(each, Loop) and each.kind is Kind.PARALLEL
+        ),
+        default=1,
+    )
 
 
 def larger(value: Expr, so_far: Expr) -> Expr:

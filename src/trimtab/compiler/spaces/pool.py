@@ -225,7 +225,7 @@ def points(work: Pool, *, lanes: int, threads: int) -> list[Point]:
         lanes: float32 elements of a vector.
         threads: that run it.
     """
-    batch, channels, height, width = work.output.shape
+    height, width = work.output.shape[2:]
     near = work.output.contiguous_along(1)
     axes: tuple[Literal["c", "w"], ...] = ("c", "w")
     if near == 1 and width > 1:
@@ -242,18 +242,31 @@ def points(work: Pool, *, lanes: int, threads: int) -> list[Point]:
         last = axis == "c" and near > lanes  # channels last
         for order in ("nhwc", "nchw") if last else ("nchw", "nhcw"):
             for vectors, columns in tiles:
-                steps = {
-                    "n": batch,
-                    "c": channels if axis == "w" else -(-channels // (lanes * vectors)),
-                    "h": height,
-                    "w": -(-width // (columns * (lanes if axis == "w" else 1))),
-                }
-                outer = [steps[each] for each in order]
+                point = Point(axis, vectors, columns, order)
+                outer = _steps(work, point, lanes)
                 found.extend(
-                    Point(axis, vectors, columns, order, fused)
+                    point._replace(fused=fused)
                     for fused in dict.fromkeys((fused_loops(outer, threads), 0))
                 )
     return found
+
+
+def at_once(work: Pool, point: Point, *, lanes: int) -> int:
+    """Return how many pieces of a schedule can run at once, without its loops."""
+    return math.prod(_steps(work, point, lanes)[: point.fused])
+
+
+def _steps(work: Pool, point: Point, lanes: int) -> list[int]:
+    """Return how often each loop around the tiles runs, outermost first."""
+    batch, channels, height, width = work.output.shape
+    alongside = point.axis == "w"
+    steps = {
+        "n": batch,
+        "c": channels if alongside else -(-channels // (lanes * point.vectors)),
+        "h": height,
+        "w": -(-width // (point.columns * (lanes if alongside else 1))),
+    }
+    return [steps[each] for each in point.order]
 
 
 def kernel(work: Pool, point: Point, *, lanes: int, threads: int, name: str) -> Kernel:

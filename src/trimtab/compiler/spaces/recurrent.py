@@ -24,6 +24,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, final
 
+import numpy as np
+
 from trimtab.compiler.layout import Layout
 from trimtab.compiler.loops import (
     Buffer,
@@ -40,6 +42,7 @@ from trimtab.compiler.loops import (
     expr,
     maximum,
 )
+from trimtab.compiler.nest import Access, Body, Nest, Part
 from trimtab.compiler.spaces.parts import (
     Strip,
     counter,
@@ -48,7 +51,7 @@ from trimtab.compiler.spaces.parts import (
     strips,
 )
 
-__all__ = ["Point", "Recurrent", "kernel", "pack_order", "points"]
+__all__ = ["Point", "Recurrent", "asked", "kernel", "pack_order", "points"]
 
 Cell = Literal["lstm", "gru", "tanh", "relu"]
 
@@ -56,6 +59,9 @@ _GATES: Mapping[Cell, int] = {"lstm": 4, "gru": 3, "tanh": 1, "relu": 1}
 
 _FUNCTIONS: Mapping[Cell, int] = {"lstm": 5 * 20, "gru": 3 * 20, "tanh": 20, "relu": 1}
 """Operations of the gates' functions, about 20 each."""
+
+_WAITS: Mapping[Cell, int] = {"lstm": 2 * 20, "gru": 2 * 20, "tanh": 20, "relu": 1}
+"""Of these operations, those that wait for one another before h is there."""
 
 
 @final
@@ -183,6 +189,60 @@ def _cycles(work: Recurrent, rows: int, vectors: int, lanes: int) -> float:
         tile = max(samples.width * wide, samples.width + wide, 8) / 2
         total += samples.times * units.times * tile
     return total
+
+
+def asked(work: Recurrent, points: Sequence[Point], *, lanes: int) -> Nest:
+    """Return what schedules ask for. A step waits for the one before.
+
+    In each step a group of samples has its products, whose sums are few, and then the
+    gates' functions. It reads all weights again, from the cache that holds them.
+
+    Args:
+        work: what to compute.
+        points: the schedules.
+        lanes: float32 elements of a vector.
+    """
+    time, samples, hidden = work.output.shape
+    rows = np.array([point.rows for point in points], dtype=np.float64)
+    vectors = np.array([point.vectors for point in points], dtype=np.float64)
+    steps = time * np.ceil(samples / rows)
+    wide = -(-hidden // lanes)
+    weights = 4.0 * work.count * hidden * (hidden + work.bias)
+    read, written = work.read_bytes - weights, float(work.write_bytes)
+    products = Body(
+        fmas=float(time * samples * hidden * work.count * wide),
+        loads=steps * (hidden * work.count * wide),
+        broadcasts=np.ceil(wide / vectors) * (time * samples * hidden),
+        chains=rows * work.count * vectors,
+    )
+    functions = Body(
+        fmas=float(_WAITS[work.cell]),
+        others=time * samples * wide * _FUNCTIONS[work.cell] / steps,
+        loads=read / 4 / lanes / steps,
+        stores=written / 4 / lanes / steps,
+    )
+
+    def access(name: str, whole: float, *, written: bool = False) -> Access:
+        each = whole / steps
+        return Access(
+            name=name, axes=((each, {"step": each}),), item_bytes=1.0, limit=(whole,),
+            written=written,
+        )  # fmt: skip
+
+    return Nest(
+        loops=(("step", steps),),
+        parts=(Part(body=products, steps=1.0), Part(body=functions, steps=steps)),
+        accesses=(
+            access("read", read),
+            Access(
+                name="weight", axes=((weights, {}),), item_bytes=1.0, limit=(weights,),
+                weight=True,
+            ),
+            access("written", written, written=True),
+        ),
+        flops=float(work.flops),
+        first_pass=1.0 / steps,
+    )  # fmt: skip
 
 
 def kernel(
