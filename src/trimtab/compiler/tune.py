@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from trimtab.compiler.evolve import Knobs, evolve
 from trimtab.compiler.loops import Kernel
 from trimtab.compiler.model import Timing, predict, timing_of
-from trimtab.compiler.nest import Access, Body, Nest, Part
+from trimtab.compiler.nest import Nest
 from trimtab.compiler.spaces import (
     attention,
     contraction,
@@ -32,6 +32,7 @@ from trimtab.compiler.spaces import (
     recurrent,
     reduce,
     softmax,
+    streams,
     winograd,
     winograd_model,
     winograd_plan,
@@ -206,7 +207,9 @@ class _Streams:
         rank: NDArray[np.float64] = 1.0 + 1e-6 * places.astype(
             np.float64
         )  # its own order decides between equals
-        asked: Nest = getattr(self._module, "asked", _stream)(work, points, lanes=lanes)
+        asked: Nest = getattr(self._module, "asked", streams.asked)(
+            work, points, lanes=lanes
+        )
         at_once = [
             min(self._pieces(work, point, lanes, threads), threads) for point in points
         ]
@@ -236,32 +239,6 @@ class _Streams:
 
     def scratch(self, work: Any, point: Any, *, lanes: int, threads: int) -> int:
         return 0
-
-
-def _stream(work: Any, points: Sequence[Any], *, lanes: int) -> Nest:
-    """Return what all schedules ask for: each byte once, and the arithmetic."""
-    del points
-    read, written = float(work.read_bytes), float(work.write_bytes)
-    body = Body(
-        others=work.flops / lanes,
-        loads=read / 4 / lanes,
-        stores=written / 4 / lanes,
-    )
-    return Nest(
-        loops=(),
-        parts=(Part(body=body, steps=1.0),),
-        accesses=(
-            Access(name="read", axes=((read, {}),), item_bytes=1.0, limit=(read,)),
-            Access(
-                name="written",
-                axes=((written, {}),),
-                item_bytes=1.0,
-                limit=(written,),
-                written=True,
-            ),
-        ),
-        flops=float(work.flops),
-    )
 
 
 _FAMILIES: Mapping[type, tuple[Family, ...]] = {

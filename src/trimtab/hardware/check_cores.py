@@ -142,9 +142,11 @@ def check_core_of(machine: Machine) -> tuple[Finding, ...]:
         problems.append(("core.vector_registers", text))
     # Vectors of SVE have the width 0 in a table.
     started = [
-        core.throughput(Operation.FMA, bits) for bits in (machine.core.simd_bits, 0)
+        core.throughput(Operation.FMA, bits)
+        for bits in (machine.core.simd_bits, 0)
+        if core.row(Operation.FMA, bits) is not None
     ]
-    if any(started) and machine.core.fma_units not in started:
+    if started and machine.core.fma_units not in started:
         text = (
             f"{machine.core.fma_units:g}, by the table {core.name} "
             f"{max(started):g} of that width start a cycle"

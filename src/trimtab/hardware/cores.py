@@ -27,6 +27,7 @@ from trimtab.errors import MachineError, UnknownMachineError
 from trimtab.frozen import FrozenDict
 from trimtab.hardware.machine import Source
 from trimtab.hardware.operations import Operation
+from trimtab.hardware.ports import busiest, work_of
 from trimtab.hardware.schema import Origins, Real, Text, Whole, message
 
 __all__ = [
@@ -139,7 +140,10 @@ class Microarchitecture:
         return self._found[key]
 
     def throughput(self, operation: Operation, bits: int) -> float:
-        """Return how many such instructions alone can start a cycle; 0 if unknown.
+        """Return how many such instructions alone can start a cycle.
+
+        Raises:
+            UnknownMachineError: the table has no row for them.
 
         Example:
             >>> microarchitecture("znver3").throughput(Operation.FMA, 256)
@@ -147,15 +151,15 @@ class Microarchitecture:
         """
         row = self.row(operation, bits)
         if row is None:
-            return 0.0
-        busiest = max(
-            (
-                sum(u.cycles for u in row.uops if u.ports <= uop.ports) / len(uop.ports)
-                for uop in row.uops
-            ),
-            default=0.0,
-        )
-        return 1.0 / max(busiest, row.slots / self.issue_width)
+            raise UnknownMachineError(
+                f"{operation.value} of {bits} bits on {self.title}",
+                rule="the table of the core has no row for it",
+                where=f"hardware/catalogue/cores/{self.name}.toml",
+                remedy=f"add a row with operations = [{operation.value!r}] and its "
+                "origin",
+            )
+        load = max(busiest(work_of(row.uops)).values(), default=0.0)
+        return 1.0 / max(load, row.slots / self.issue_width)
 
 
 # ---------------------------------------------------------------- the files

@@ -1,3 +1,5 @@
+import re
+
 import pytest
 
 from trimtab.errors import MachineError, UnknownMachineError
@@ -65,7 +67,31 @@ def test_throughput_is_the_busiest_port_or_the_front_end():
     toy = parse_core(HEAD + ROW, "toy.toml")
     # Port b does 2 alone, both do 3 together; three slots of four.
     assert toy.throughput(Operation.FMA, 256) == 1 / max(2 / 1, 3 / 2, 3 / 4)
-    assert toy.throughput(Operation.ADD, 256) == 0
+
+
+def test_throughput_counts_work_that_several_sets_of_ports_share():
+    uops = 'uops = ["a|b", "b|c", "a|c", "a|b"]'
+    text = (HEAD + ROW).replace('ports = ["a", "b"]', 'ports = ["a", "b", "c"]')
+    toy = parse_core(re.sub(r"uops = .*", uops, text), "toy.toml")
+    # Four cycles on three ports; no one micro-operation's ports have more than 2 / 2.
+    assert toy.throughput(Operation.FMA, 256) == pytest.approx(3 / 4)
+
+
+def test_no_row_is_no_speed():
+    toy = parse_core(HEAD + ROW, "toy.toml")
+    with pytest.raises(UnknownMachineError, match=r"add of 256 bits on .*no row"):
+        toy.throughput(Operation.ADD, 256)
+
+
+@pytest.mark.parametrize("name", machine_names())
+def test_every_core_has_the_rows_the_closed_form_asks_for(name):
+    found = machine(name)
+    if found.kind is not Kind.CPU:
+        pytest.skip("a GPU has no table of ports")
+    core = microarchitecture(found.core.llvm_cpu)
+    bits = 128 if found.core.isa.startswith("arm") else found.core.simd_bits
+    for operation in (Operation.LOAD, Operation.STORE, Operation.MINMAX):
+        assert core.throughput(operation, bits) > 0
 
 
 def test_a_table_extends_another():
