@@ -52,7 +52,8 @@ def defaults_of(
         )
         known = None if cache is None else _cached(cache, key)
         if known is None:
-            known = _made(operator, f"default_{key[:12]}", timing, target)
+            times = alternatives(operator, timing, dispatch_s=machine.dispatch_s)
+            known = _made(operator, f"default_{key[:12]}", times, target)
             if cache is not None:
                 record = asdict(known)
                 del record["code"]
@@ -86,8 +87,9 @@ def _cached(cache: Cache, key: str) -> Default | None:
     return Default(**{**record, **sizes, "times": times}, code=code)
 
 
-def _made(operator: Operator, name: str, timing: Timing, target: Target) -> Default:
-    times = alternatives(operator, timing)
+def _made(
+    operator: Operator, name: str, times: Alternatives, target: Target
+) -> Default:
     if not times.default_is_faster:
         reason = (
             f"a default schedule would take {format_duration(times.default_s)}, "

@@ -6,14 +6,20 @@ from dataclasses import replace
 
 import pytest
 
-from trimtab.compiler.fallback import Alternatives, alternatives, operator_of
-from trimtab.compiler.model import timing_of
+from trimtab.compiler import fallback
+from trimtab.compiler.fallback import Alternatives, Operator, operator_of
+from trimtab.compiler.model import Timing, timing_of
 from trimtab.frozen import FrozenDict
 from trimtab.graph.types import Node, Ref, TensorType
 from trimtab.hardware.load import machine
 
 TIMING = replace(timing_of(machine("milan")), frequency_hz=1e9, lanes=8)
-CALL = 200_000  # cycles of a call of PyTorch
+DISPATCH_S = 20e-6
+CALL = 60_000  # cycles of a call of PyTorch: three times that, at 1 GHz
+
+
+def alternatives(operator: Operator, timing: Timing) -> Alternatives:
+    return fallback.alternatives(operator, timing, dispatch_s=DISPATCH_S)
 
 
 def _operator(op, result, *shapes, dtype="float32", **arguments):
@@ -127,3 +133,13 @@ def test_a_call_is_a_network():
     graph = operator_of(node, {Ref("x", 1): TensorType((4, 3), "float32")}).graph
     assert [leaf.name for leaf in graph.inputs] == ["x0"]
     assert graph.outputs == (Ref("operator", 0), Ref("operator", 1))
+
+
+def test_a_call_of_pytorch_costs_what_the_machine_says():
+    operator = _operator("aten.neg.default", (8,), (8,), self=0)
+    slow, fast = (
+        fallback.alternatives(operator, TIMING, dispatch_s=each)
+        for each in (80e-6, 20e-6)
+    )
+    assert slow.default_s == fast.default_s
+    assert slow.pytorch_s - fast.pytorch_s == pytest.approx(3 * (80e-6 - 20e-6))

@@ -14,5 +14,5 @@ def test_each_byte_once_and_the_arithmetic() -> None:
     (part,) = nest.parts
     assert part.body.others == 4 * 30 / 8
     assert part.body.loads == part.body.stores == 4 * 30 / 8
-    assert [each.bytes_of([each.axes[0][0]]) for each in nest.accesses] == [480, 480]
+    assert [each.limit for each in nest.accesses] == [(480,), (480,)]
     assert [each.written for each in nest.accesses] == [False, True]
