@@ -12,8 +12,10 @@ from torch.nn import functional as F
 pytest.importorskip("tvm", reason="apache-tvm makes the machine code")
 
 from trimtab.compiler.compile import compile as compile_module
+from trimtab.compiler.compile import prepare
 from trimtab.compiler.formula import Formula, slot
 from trimtab.compiler.loops import Buffer, Kernel, Kind, Loop, Store, Var
+from trimtab.compiler.tvm import lower
 from trimtab.compiler.tvm.lower import compile_kernels, target_of
 
 VALUES = [math.nan, math.inf, -math.inf, -0.0, 0.0, 1.5, -2.5, 3e38]
@@ -100,6 +102,20 @@ def test_code_of_other_numbers_is_what_it_was() -> None:
     text = compile_kernels([kernel], target_of("x86-64-v3")).assembly()
     assert text.count("vfmadd") == 1
     assert text.count("vsubps") == 1
+
+
+def test_code_of_convolutions_is_what_it_was(monkeypatch) -> None:
+    module = torch.nn.Sequential(
+        torch.nn.Conv2d(16, 32, 3, padding=1), torch.nn.ReLU(),
+        torch.nn.Conv2d(32, 32, 3, padding=1, groups=32), torch.nn.SiLU(),
+    ).eval()  # fmt: skip
+    made = prepare(module, (torch.zeros(1, 16, 28, 28),), machine="milan", cache=False)
+    kernels = [each.chosen.kernel for each in made.built.tuned.values()]
+    now = compile_kernels(kernels, target_of("znver3")).assembly()
+    plain = {"+": operator.add, "-": operator.sub, "*": operator.mul}
+    for op, function in {**plain, "/": operator.truediv}.items():
+        monkeypatch.setitem(lower._BINARY, op, function)
+    assert compile_kernels(kernels, target_of("znver3")).assembly() == now
 
 
 class Steps(torch.nn.Module):
