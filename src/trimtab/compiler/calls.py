@@ -63,6 +63,7 @@ class Settings:
         seed: of the search.
         cache: whether schedules and machine code of earlier calls are used.
         shapes: for how many input shapes kernels are kept.
+        winograd: whether a convolution may be one of Winograd's.
     """
 
     machine: Machine
@@ -71,6 +72,7 @@ class Settings:
     seed: int
     cache: bool
     shapes: int
+    winograd: bool = True
 
 
 @final
@@ -303,6 +305,7 @@ class Calls:
             name=self.name,
             seed=self._settings.seed,
             cache=self._settings.cache,
+            winograd=self._settings.winograd,
         )
 
     def _say(self, reason: str) -> None:

@@ -262,7 +262,9 @@ def prepare(
     Raises:
         TrimtabError: as `compile`.
     """
-    _require_settings(example_inputs, example_keywords, machine, seed, cache)
+    _require_settings(
+        example_inputs, example_keywords, machine, seed, cache=cache, winograd=winograd
+    )
     found = machine if isinstance(machine, Machine) else find_machine(machine)
     target = target_for(found, threads=threads)
     keywords = dict(example_keywords or {})
@@ -375,7 +377,7 @@ def _prepared(
 
 
 def _require_settings(
-    inputs: object, keywords: object, machine: object, seed: object, cache: object
+    inputs: object, keywords: object, machine: object, seed: object, **flags: object
 ) -> None:
     """Refuse arguments of the wrong kind before anything is done with them."""
     wrong: list[tuple[str, object, str, str]] = []
@@ -396,9 +398,11 @@ def _require_settings(
     if type(seed) is not int or seed < 0:  # to isinstance, True is an int
         rule = "it is a whole number, at least 0"
         wrong.append(("seed", seed, rule, "give a number such as 0"))
-    if type(cache) is not bool:
-        remedy = "give True or False; the folder is set by TRIMTAB_CACHE"
-        wrong.append(("cache", cache, "it is true or false", remedy))
+    for flag, value in flags.items():
+        if type(value) is not bool:
+            folder = "; the folder is set by TRIMTAB_CACHE" if flag == "cache" else ""
+            remedy = f"give True or False{folder}"
+            wrong.append((flag, value, "it is true or false", remedy))
     if wrong:
         name, value, rule, remedy = wrong[0]
         text = type(value).__name__ if isinstance(value, torch.Tensor) else repr(value)

@@ -15,6 +15,7 @@ Options are those of `trimtab.compile`, for example
   for graphs too small for more; with more than one, calls of several threads wait for
   each other;
 * ``seed`` of the search, and whether the ``cache`` of earlier kernels is used;
+* ``winograd``, whether a convolution may be one of Winograd's, True by default;
 * ``shapes``, of how many input shapes a graph keeps kernels, 8 by default. Beyond it
   a shape is compiled when it comes for the second time, and replaces the one whose last
   call is longest ago.
@@ -61,6 +62,7 @@ _OPTIONS: Mapping[str, tuple[type, ...]] = {
     "seed": (int,),
     "shapes": (int,),
     "threads": (int,),
+    "winograd": (bool,),
 }
 _PLACE = 'torch.compile(backend="trimtab")'
 
@@ -130,6 +132,7 @@ def _settings(options: Mapping[str, Any]) -> Settings:
         seed=options.get("seed", 0),
         cache=options.get("cache", True),
         shapes=options.get("shapes", _SHAPES),
+        winograd=options.get("winograd", True),
     )
 
 

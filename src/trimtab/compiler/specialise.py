@@ -35,9 +35,9 @@ from trimtab.runtime.program import Call, Program, Target
 
 __all__ = ["Specialised", "specialise"]
 
-_HANDOVER_S = 30e-6
-# From the thread that calls to the one whose pool computes, and back: 11 to 26
-# microseconds on a Zen 3 core, and the start of each parallel loop.
+_HANDOVERS = 1.5
+# Times that a framework's dispatch of an operator fits between the thread that calls
+# and the one whose pool computes, and back; 11 to 26 microseconds on a Zen 3 core.
 
 
 @final
@@ -122,6 +122,7 @@ def specialise(
     name: str = "function",
     seed: int = 0,
     cache: bool = True,
+    winograd: bool = True,
 ) -> tuple[Specialised, ProgramExecutor]:
     """Return a function as kernels for the shapes of its arguments.
 
@@ -136,6 +137,7 @@ def specialise(
         name: for people.
         seed: of the search.
         cache: whether schedules and machine code of earlier calls are used.
+        winograd: whether a convolution may be one of Winograd's.
 
     Returns:
         The kernels, and the same ready to run with these weights. It takes the tensors
@@ -176,6 +178,7 @@ def specialise(
             target,
             seed=seed,
             cache=Cache() if cache else None,
+            winograd=winograd,
         )
         program = built.programs[1]
         if not any(isinstance(step, Call) for step in program.steps):
@@ -205,7 +208,7 @@ def _too_small(graph: Graph, machine: Machine, threads: int) -> bool:
     estimate = Roofline().estimate(graph, machine)
     each = (node.estimate for node in estimate.nodes)
     alone_s = sum(one.latency_s - one.overhead_s for one in each)
-    return alone_s * (1 - 1 / threads) < _HANDOVER_S
+    return alone_s * (1 - 1 / threads) < _HANDOVERS * machine.dispatch_s
 
 
 @final

@@ -1,5 +1,5 @@
 import math
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
@@ -219,6 +219,8 @@ def test_settings_that_make_no_sense_are_one_message():
     for wrong in ("/tmp/x", 1, None):
         with pytest.raises(UsageError, match="Give True or False; the folder is set"):
             compile_module(Scaled().eval(), x, machine="milan", cache=wrong)
+    with pytest.raises(UsageError, match="winograd = 'no': it is true or false"):
+        compile_module(Scaled().eval(), x, machine="milan", winograd=cast(Any, "no"))
     wrong = 3
     with pytest.raises(UsageError, match="machine = 3: it is a name"):
         compile_module(Scaled().eval(), x, machine=wrong)

@@ -399,7 +399,7 @@ def test_options_are_checked() -> None:
     place = '(torch.compile(backend="trimtab")). Correct options={...}.'
     assert reason({"thread": 2}) == (
         "option 'thread' = 2: the backend trimtab takes cache, machine, seed, shapes, "
-        f"threads {place}"
+        f"threads, winograd {place}"
     )
     assert reason({"threads": "2"}) == (
         f"option 'threads' = '2': it is of type int {place}"
@@ -469,3 +469,13 @@ def test_recurrent_layers_are_allowed_in_the_thread_that_asks_first() -> None:
     # A new thread begins with PyTorch's defaults; False that was set stays.
     assert found[0] is True
     assert found[2] is True
+
+
+def test_without_winograd_what_is_no_number_stays_a_pixel() -> None:
+    module = nn.Conv2d(32, 64, 3, padding=1, bias=False).eval()
+    x = torch.rand(1, 32, 28, 28)
+    x[0, 3, 10, 11] = float("nan")
+    options: dict[str, Any] = {"cache": False, "winograd": False}
+    fast = torch.compile(module, backend="trimtab", options=options)
+    with torch.no_grad():
+        assert fast(x).isnan()[0, 0].sum() == 9
