@@ -156,7 +156,12 @@ rule("gru.input")(_recurrent(3))
 rule("rnn_tanh.input", "rnn_relu.input")(_recurrent(1))
 
 
-@rule("lstm_cell.default", "gru_cell.default")
+@rule(
+    "lstm_cell.default",
+    "gru_cell.default",
+    "rnn_tanh_cell.default",
+    "rnn_relu_cell.default",
+)
 def _cell(call: Call) -> Work:
     batch = call.type("input").shape[0]
     w_ih, w_hh = call.type("w_ih"), call.type("w_hh")

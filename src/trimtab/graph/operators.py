@@ -88,6 +88,8 @@ _VOCABULARY: Mapping[Family, str] = {
         rnn_relu.input               stacked Elman layers, ReLU
         lstm_cell.default            one step of an LSTM
         gru_cell.default             one step of a GRU
+        rnn_tanh_cell.default        one step of an Elman layer, tanh
+        rnn_relu_cell.default        one step of an Elman layer, ReLU
     """,
     Family.EMBEDDING: """
         embedding.default            rows of a table
