@@ -322,6 +322,13 @@ class Reader:
             keys = spec.context[1] if kind is defaultdict else spec.context
             if all(type(key) in (str, int) for key in keys):
                 return Tree(kind="dict", keys=tuple(keys), children=children)
+        if kind in torch.return_types.all_return_types:
+            return Tree(
+                kind="return_type",
+                keys=kind.__match_args__,
+                children=children,
+                name=kind.__name__,
+            )
         fields = getattr(spec.context, "_fields", None)
         if fields is not None:
             return Tree(
