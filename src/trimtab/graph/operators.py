@@ -5,18 +5,31 @@ It is what a graph may contain and what each operator means.
 A graph from a file runs only operators listed here (`trimtab.graph.execute`), and every
 one has a work rule (`trimtab.cost.work`). All are functional: in-place operators become
 their functional form at capture. To add one, give it a line below and a rule there; a
-test compares the two lists.
+test compares the two lists. What is not listed, but pure, is kept as an opaque operator
+(`trimtab.graph.opaque`).
 """
 
 from __future__ import annotations
 
 import enum
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import final
 
 from trimtab.frozen import FrozenDict
 
-__all__ = ["OPERATORS", "Family", "Operator", "functional_form", "is_view"]
+__all__ = [
+    "OPAQUE",
+    "OPERATORS",
+    "Family",
+    "Operator",
+    "functional_form",
+    "is_opaque",
+    "is_view",
+]
+
+OPAQUE = "opaque."
+"""How the names of operators begin that a graph holds without knowing them."""
 
 
 class Family(enum.StrEnum):
@@ -36,6 +49,7 @@ class Family(enum.StrEnum):
     MOVE = "move"
     CREATE = "create"
     VIEW = "view"
+    OPAQUE = "opaque"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -481,8 +495,28 @@ def _entries() -> dict[str, Operator]:
     return found
 
 
-OPERATORS: Mapping[str, Operator] = FrozenDict(_entries())
-"""Every operator a graph may contain, by name."""
+@final
+class _Vocabulary(Mapping[str, Operator]):
+    """Operators by name; of opaque ones, of which there is no list, all it can say."""
+
+    def __init__(self, entries: Mapping[str, Operator]) -> None:
+        self._entries = FrozenDict(entries)
+
+    def __getitem__(self, op: str) -> Operator:
+        if is_opaque(op):
+            meaning = "unknown: PyTorch does it, and it counts as its traffic"
+            return Operator(name=op, family=Family.OPAQUE, meaning=meaning)
+        return self._entries[op]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._entries)
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+
+OPERATORS: Mapping[str, Operator] = _Vocabulary(_entries())
+"""Every operator a graph may contain, by name; opaque ones are found, not listed."""
 
 
 _OTHER_NAMES = {
@@ -497,6 +531,16 @@ _OTHER_NAMES = {
     "aten.__ior__.Tensor": "aten.bitwise_or.Tensor",
     "aten.__ixor__.Tensor": "aten.bitwise_xor.Tensor",
 }
+
+
+def is_opaque(op: str) -> bool:
+    """Whether a name is of an operator that graphs hold without knowing it.
+
+    Example:
+        >>> is_opaque("opaque.histc.default"), is_opaque("aten.relu.default")
+        (True, False)
+    """
+    return op.startswith(OPAQUE) and op.count(".") == 2
 
 
 def is_view(op: str) -> bool:
