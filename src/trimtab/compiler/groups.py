@@ -244,6 +244,8 @@ class _Grouper:
     def fuse(self, node: Node) -> bool:
         """Take in an elementwise operator."""
         reads = tuple(dict.fromkeys(node.inputs))
+        if node.op == "aten.sub.Tensor" and node.inputs[1:] == reads:
+            return False  # TVM takes x - x for 0, also where x is NaN
         types = [self.type_of(ref) for ref in reads]
         if any(kind is None or kind[1] != "float32" for kind in types):
             return False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -150,6 +151,16 @@ def _bits(whole: Callable[..., Any], truth: Callable[..., Any]) -> Callable[...,
     return lambda a, b: truth(a, b) if _is_bool(a) else whole(a, b)
 
 
+def _times(a: Any, b: Any) -> Any:
+    """Return the product; TVM takes x * 0 for 0, also where x is infinite or NaN."""
+    for value, other in ((a, b), (b, a)):
+        if isinstance(value, tirx.FloatImm) and float(value.value) == 0.0:
+            dtype = str(value.ty.dtype)
+            finite = tirx.abs(other) < number(math.inf, dtype)
+            return tirx.Select(finite, value, number(math.nan, dtype))
+    return a * b
+
+
 def _order(compare: Callable[..., Any]) -> Callable[..., Any]:
     def compared(a: Any, b: Any) -> Any:
         if _is_bool(a):
@@ -185,7 +196,7 @@ _BINARY: Mapping[str, tuple[int, Callable[..., Any]]] = {
     "lt": (1, _order(lambda a, b: a < b)),
     "maximum": (1, larger),
     "minimum": (1, smaller),
-    "mul": (1, _bits(lambda a, b: a * b, tirx.And)),
+    "mul": (1, _bits(_times, tirx.And)),
     "ne": (1, _order(unequal)),
     "pow": (_HEAVY, _library("pow")),
     "remainder": (_HEAVY, _remainder),
@@ -207,7 +218,9 @@ def _elementwise(cost: int, function: Callable[..., Any]) -> Callable[..., Value
         if not values:
             raise NotImplementedError("an operator of numbers alone")
         dtype = values[0].dtype
-
+        one = len(operands) == 2 and operands[0] is operands[1]
+        if one and kind.op == "prims.sub.default" and "float" in dtype:
+            raise NotImplementedError("TVM takes x - x for 0, also where x is NaN")
         return Value(
             shape=kind.shape,
             # PyTorch says of prims.signbit that it has the dtype of its operand.
