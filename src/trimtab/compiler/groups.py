@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, final
 
 from trimtab.compiler.formula import IDENTITY, Formula, elementwise, slot
 from trimtab.compiler.loops import Expr
+from trimtab.compiler.windows import CONVOLUTIONS
 from trimtab.graph.types import Graph, Node, Ref
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ SHOWING = (
 )
 """Operators that copy in PyTorch where they must; here a layout may do."""
 _MOVING = ("aten.cat.default", "aten.concat.default")  # often nothing is left to do
-_FOLDING = ("aten.conv2d.default", "aten.convolution.default", "aten.linear.default")
+_FOLDING = (*CONVOLUTIONS, "aten.linear.default")
 
 
 @final

@@ -12,7 +12,7 @@ cannot take what there is. What each operator becomes stands in
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
@@ -22,11 +22,12 @@ from trimtab.compiler.fallback import operator_of
 from trimtab.compiler.formula import IDENTITY, Formula, slot
 from trimtab.compiler.groups import IDENTITIES, Affine, Group, Grouping
 from trimtab.compiler.layout import NO_HALO, Halo, Layout, packed, row_major
+from trimtab.compiler.ranks import insert, insert_ones, remove
 from trimtab.compiler.spaces.elementwise import Elementwise
 from trimtab.compiler.tasks import FallbackTask, Memory, Packing, Plan, Task, Value
+from trimtab.compiler.views import view_layouts
 from trimtab.compiler.windows import window_of
-from trimtab.errors import ExecutionError, UsageError
-from trimtab.graph.execute import run_node
+from trimtab.errors import UsageError
 from trimtab.graph.types import ConstantKind, Graph, Node, Ref, TensorType
 
 __all__ = ["Planner", "plan"]
@@ -166,10 +167,9 @@ class Planner:
                 self.need(window.source, window.halo)
                 if window.winograd:
                     self.need(window.source, window.reach(4))
-                if window.groups > 1 and not window.depthwise:
-                    shape = self.shape(window.source)
-                    if shape[1] // window.groups % self.lanes:
-                        self.flat.add(window.source)
+                ragged = window.channels // window.groups % self.lanes
+                if window.groups > 1 and not window.depthwise and ragged:
+                    self.flat.add(window.source)
         cats = [node for node in self.graph.nodes if node.op == "aten.cat.default"]
         for node in reversed(cats):
             self.place(node)
@@ -308,15 +308,24 @@ class Planner:
             make=lambda point: tensor.contiguous().view(-1),
         )
 
-    def operand(self, ref: Ref, shape: Sequence[int]) -> tuple[Value | Packing, Layout]:
-        """Return a further tensor of a formula and its layout over a shape."""
+    def operand(
+        self, ref: Ref, shape: Sequence[int], added: tuple[int, ...] = ()
+    ) -> tuple[Value | Packing, Layout]:
+        """Return a further tensor of a formula and its layout over a shape.
+
+        Args:
+            ref: of the tensor.
+            shape: of the result.
+            added: axes of extent one that make the result an image.
+        """
         if ref in self.constants:
             layout = row_major(tuple(self.constants[ref].shape))
-            return self.constant(ref), layout.broadcast(shape)
-        value = self.values[ref]
-        if value.layout.shape == tuple(shape):  # packed, as the result will be
-            value = self.images.get(ref, value)
-        return value, value.layout.broadcast(shape)
+            return self.constant(ref), insert(layout.broadcast(shape), added)
+        value, whole = self.values[ref], insert_ones(shape, added)
+        image = self.images.get(ref, value)
+        if value.layout.shape == tuple(shape) and image.layout.shape == whole:
+            return image, image.layout.broadcast(whole)  # packed, as the result
+        return value, insert(value.layout.broadcast(shape), added)
 
     def add(
         self,
@@ -365,14 +374,37 @@ class Planner:
         self.copy(value, target, (ref.name,))
         return target
 
-    def image(self, ref: Ref, halo: Halo, *, flat: bool = False) -> Value:
+    def show(self, ref: Ref, image: Value, added: tuple[int, ...]) -> None:
+        """Note that a value stands as an image, with axes that it does not have."""
+        self.values[ref] = replace(image, layout=remove(image.layout, added))
+        if added:
+            self.images[ref] = image
+
+    def image(
+        self,
+        ref: Ref,
+        halo: Halo,
+        *,
+        flat: bool = False,
+        added: tuple[int, ...] = (),
+    ) -> Value:
         """Return a value whose channels lie together, with zeros around it.
 
         What was converted once is not converted again.
+
+        Args:
+            ref: of the value.
+            halo: the zeros.
+            flat: whether all channels must lie together.
+            added: axes of extent one that make it an image.
         """
         value = self.values[ref]
+        if added:
+            value = replace(value, layout=insert(value.layout, added))
         channels = value.layout.shape[1]
         for each in (value, self.images.get(ref, value)):
+            if each.layout.shape != value.layout.shape:
+                continue
             near = each.layout.contiguous_along(1)
             good = near == channels or (not flat and near % self.lanes == 0)
             pairs = zip(each.layout.halo, halo, strict=True)
@@ -401,7 +433,7 @@ class Planner:
         types = {ref: self.type_of(ref) for ref in node.inputs}
         for attempt in (self.values[source], None):
             value = attempt or self.dense(source)
-            layouts = _view_layouts(node, source, value.layout, types)
+            layouts = view_layouts(node, source, value.layout, types)
             if layouts is not None:
                 for index, layout in enumerate(layouts):
                     if layout is not None:
@@ -521,50 +553,3 @@ class Planner:
             )
         )
         return Ref(node.name)
-
-
-def _view_layouts(
-    node: Node, source: Ref, layout: Layout, types: Mapping[Ref, TensorType]
-) -> tuple[Layout | None, ...] | None:
-    """Return the layouts of a view's results, or None where it must copy.
-
-    Args:
-        node: the view.
-        source: what it shows.
-        layout: of that.
-        types: of everything the node reads.
-    """
-    if layout.axis is not None:  # blocks stay where nothing moves
-        plain = row_major(layout.shape)
-        return (
-            (layout,) if _view_layouts(node, source, plain, types) == (plain,) else None
-        )
-    meta = {
-        ref: torch.empty(kind.shape, dtype=getattr(torch, kind.dtype), device="meta")
-        for ref, kind in types.items()
-    }
-    base = torch.empty(layout.size, dtype=meta[source].dtype, device="meta").as_strided(
-        layout.shape, layout.strides, layout.offset
-    )
-    found: list[Layout | None] = []
-    try:
-        results = run_node(node, {**meta, source: base}, "meta")
-    except ExecutionError:  # PyTorch refuses views that it would have to copy
-        return None
-    for kind, result in zip(node.outputs, results, strict=True):
-        if kind is None:
-            found.append(None)
-            continue
-        if result is not base and not result._is_view():
-            return None
-        if result.dtype != base.dtype:
-            return None
-        found.append(
-            Layout(
-                shape=tuple(result.shape),
-                strides=tuple(result.stride()),
-                offset=int(result.storage_offset()),
-                size=layout.size,
-            )
-        )
-    return tuple(found)

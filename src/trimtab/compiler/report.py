@@ -7,6 +7,7 @@ from typing import Any
 
 from trimtab.compiler.build import Built
 from trimtab.compiler.tasks import Task
+from trimtab.graph.operators import is_opaque
 from trimtab.hardware.machine import Machine
 from trimtab.runtime.program import Target
 from trimtab.units import format_duration
@@ -64,7 +65,7 @@ def others_in(report: Mapping[str, Any]) -> list[str]:
         if tasks:
             taken = sum(task["latency_s"] for task in tasks)
             share = 100 * taken / report["latency_s"] if report["latency_s"] else 0.0
-            names = ", ".join(dict.fromkeys(task["op"] for task in tasks))
+            names = ", ".join(dict.fromkeys(_named(task["op"]) for task in tasks))
             found.append(
                 f"{len(tasks)} task(s) {words}, {share:.0f} % of the time: {names}"
             )
@@ -88,6 +89,10 @@ def limits_in(task: Mapping[str, Any], count: int = 0) -> str:
         for name, value in pairs[: count or None]
         if value
     )
+
+
+def _named(op: str) -> str:
+    return f"{op} (cost unknown: counted as its traffic)" if is_opaque(op) else op
 
 
 def _task(built: Built, task: Any) -> Mapping[str, Any]:

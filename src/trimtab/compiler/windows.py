@@ -7,15 +7,25 @@ from dataclasses import dataclass
 from typing import final
 
 from trimtab.compiler.layout import Halo
+from trimtab.compiler.ranks import insert_ones
 from trimtab.graph.types import Argument, Graph, Node, Ref
 
-__all__ = ["Window", "pair", "window_of"]
+__all__ = ["CONVOLUTIONS", "Window", "pair", "window_of"]
+
+CONVOLUTIONS = (
+    "aten.conv1d.default",
+    "aten.conv1d.padding",
+    "aten.conv2d.default",
+    "aten.conv2d.padding",
+    "aten.convolution.default",
+)
+"""Operators that may have a window."""
 
 
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Window:
-    """The geometry of a convolution or average over ``(N, C, H, W)``.
+    """The geometry of a convolution over ``(N, C, H, W)``.
 
     Attributes:
         source: what it reads.
@@ -27,6 +37,8 @@ class Window:
         depthwise: whether each channel is by itself.
         halo: the zeros it reads around the image.
         output: height and width of the result.
+        channels: of the source.
+        added: axes of extent one that make source and result images.
     """
 
     source: Ref
@@ -38,6 +50,8 @@ class Window:
     depthwise: bool
     halo: Halo
     output: tuple[int, int]
+    channels: int
+    added: tuple[int, ...] = ()
 
     @property
     def winograd(self) -> bool:
@@ -56,23 +70,28 @@ class Window:
 
 
 def window_of(graph: Graph, node: Node) -> Window | None:
-    """Return the window of a node, or None where it has none or not a plain one."""
-    if node.op not in (
-        "aten.conv2d.default",
-        "aten.conv2d.padding",
-        "aten.convolution.default",
-    ):
+    """Return the window of a node, or None where it has none or not a plain one.
+
+    A convolution along a line is one of height 1, a sample without a batch is a batch
+    of 1.
+    """
+    if node.op not in CONVOLUTIONS:
         return None
     arguments = node.arguments
     source, weight = arguments["input"], arguments["weight"]
     if not isinstance(source, Ref) or not isinstance(weight, Ref):
         return None
-    shape, filters = graph.type_of(source).shape, graph.type_of(weight).shape
-    if len(shape) != 4 or len(filters) != 4 or arguments.get("transposed"):
+    given, filters = graph.type_of(source).shape, graph.type_of(weight).shape
+    if len(filters) not in (3, 4) or arguments.get("transposed"):
         return None
-    kernel = (filters[2], filters[3])
-    stride = pair(arguments.get("stride", 1))
-    dilation = pair(arguments.get("dilation", 1))
+    line = len(filters) == 3
+    added = (*(() if len(given) == len(filters) else (0,)), *((2,) if line else ()))
+    if len(given) + len(added) != 4:
+        return None
+    shape, result = insert_ones(given, added), insert_ones(node.output.shape, added)
+    kernel = (1, filters[2]) if line else (filters[2], filters[3])
+    stride = _extents(arguments.get("stride", 1), 1, line=line)
+    dilation = _extents(arguments.get("dilation", 1), 1, line=line)
     padding = arguments.get("padding", 0)
     if padding == "valid":
         before = (0, 0)
@@ -82,7 +101,7 @@ def window_of(graph: Graph, node: Node) -> Window | None:
             dilation[1] * (kernel[1] - 1) // 2,
         )
     else:
-        before = pair(padding)
+        before = _extents(padding, 0, line=line)
     groups = arguments.get("groups", 1)
     assert isinstance(groups, int)
     return Window(
@@ -93,9 +112,17 @@ def window_of(graph: Graph, node: Node) -> Window | None:
         dilation=dilation,
         groups=groups,
         depthwise=groups > 1 and groups == shape[1] == filters[0],
-        halo=halo_of(shape, node.output.shape, kernel, stride, before, dilation),
-        output=(node.output.shape[2], node.output.shape[3]),
+        halo=halo_of(shape, result, kernel, stride, before, dilation),
+        output=(result[2], result[3]),
+        channels=shape[1],
+        added=added,
     )
+
+
+def _extents(value: Argument, height: int, *, line: bool) -> tuple[int, int]:
+    """Return an argument along height and width, that of a line along its width."""
+    found = pair(value)
+    return (height, found[1]) if line else found
 
 
 def halo_of(

@@ -85,6 +85,22 @@ def _baddbmm(call: Call) -> Work:
     )
 
 
+@rule("addmv.default")
+def _addmv(call: Call) -> Work:
+    return call.moved(
+        multiply_adds=call.type("mat").elements, flops=call.output.elements
+    )
+
+
+@rule("addbmm.default")
+def _addbmm(call: Call) -> Work:
+    """The products of all pairs are added up."""
+    count, _, inner = call.type("batch1").shape
+    return call.moved(
+        multiply_adds=call.output.elements * count * inner, flops=call.output.elements
+    )
+
+
 @rule("mm.default", "bmm.default", "matmul.default", "mv.default", "dot.default")
 def _product(call: Call) -> Work:
     """(..., m, k) @ (..., k, n)."""
@@ -156,7 +172,12 @@ rule("gru.input")(_recurrent(3))
 rule("rnn_tanh.input", "rnn_relu.input")(_recurrent(1))
 
 
-@rule("lstm_cell.default", "gru_cell.default")
+@rule(
+    "lstm_cell.default",
+    "gru_cell.default",
+    "rnn_tanh_cell.default",
+    "rnn_relu_cell.default",
+)
 def _cell(call: Call) -> Work:
     batch = call.type("input").shape[0]
     w_ih, w_hh = call.type("w_ih"), call.type("w_hh")
@@ -211,6 +232,8 @@ _NORM_FLOPS = {
     "native_batch_norm.default": 2,
     "rms_norm.default": 4,  # square, sum, scale, scale
     "linalg_vector_norm.default": 2,  # power, sum
+    "norm.Scalar": 2,
+    "norm.ScalarOpt_dim": 2,
 }
 _FULL_NORM_FLOPS = 7  # sum, square, sum, difference, scale, scale, shift
 
@@ -219,6 +242,11 @@ _POLYNOMIAL = frozenset(
         "pow.Tensor_Scalar", "pow.Tensor_Tensor", "pow.Scalar", "exp.default",
         "expm1.default", "log.default", "log1p.default", "log2.default", "sin.default",
         "cos.default", "tan.default", "atan2.default", "erf.default", "elu.default",
+        "asin.default", "acos.default", "atan.default", "sinh.default", "cosh.default",
+        "asinh.default", "acosh.default", "atanh.default", "log10.default",
+        "exp2.default", "logit.default", "logaddexp.default", "logaddexp2.default",
+        "xlogy.Tensor", "erfc.default", "erfinv.default", "lgamma.default",
+        "digamma.default",
         "selu.default", "celu.default", "gelu.default", "silu.default", "mish.default",
         "sigmoid.default", "log_sigmoid.default", "tanh.default", "softplus.default",
         "glu.default",
@@ -229,6 +257,8 @@ _ROOT = frozenset(
         "sqrt.default", "rsqrt.default", "reciprocal.default", "div.Tensor",
         "div.Scalar", "div.Tensor_mode", "div.Scalar_mode", "floor_divide.default",
         "remainder.Tensor", "remainder.Scalar", "addcdiv.default",
+        "remainder.Scalar_Tensor", "fmod.Tensor", "fmod.Scalar", "floor_divide.Scalar",
+        "hypot.default",
     }
 )  # fmt: skip
 _ROOT_FLOPS = 4  # a Newton step and its start
@@ -272,15 +302,41 @@ def _adaptive(call: Call) -> int:
 
 
 def _resample(call: Call) -> Work:
-    taps = 16 if "bicubic" in call.node.op else 1 if "nearest" in call.node.op else 4
+    op = call.node.op
+    taps = 2 ** (3 if "3d" in op else 1 if "1d" in op else 2)
+    if "bicubic" in op or "nearest" in op:
+        taps = 16 if "bicubic" in op else 1
     return call.moved(flops=2 * taps * call.output.elements)
 
 
-@rule("topk.default", "sort.default", "argsort.default")
+@rule(
+    "topk.default",
+    "sort.default",
+    "sort.stable",
+    "argsort.default",
+    "argsort.stable",
+    "mode.default",
+)
 def _sort(call: Call) -> Work:
     dimension = call.number("dim") if call.has("dim") else -1
     length = max(call.first.shape[dimension] if call.first.shape else 1, 2)
     return call.moved(flops=call.first.elements * math.ceil(math.log2(length)))
+
+
+@rule("logsumexp.default", "logcumsumexp.default")
+def _logsumexp(call: Call) -> Work:
+    """Maximum, difference, exp and sum of every element, log of every result."""
+    return call.moved(
+        flops=(TRANSCENDENTAL + 3) * call.first.elements
+        + TRANSCENDENTAL * call.output.elements
+    )
+
+
+@rule("cdist.default", "_cdist_forward.default")
+def _distances(call: Call) -> Work:
+    """Difference, power and sum for every place of every pair, then a root."""
+    width = call.type("x1").shape[-1]
+    return call.moved(flops=(3 * width + _ROOT_FLOPS) * call.output.elements)
 
 
 def _moves(call: Call) -> Work:
@@ -331,12 +387,28 @@ def _picks(call: Call) -> Work:
     )
 
 
-@rule("index_put.default", "scatter.src", "scatter.value")
+@rule("searchsorted.Tensor")
+def _searches(call: Call) -> Work:
+    """Every value is compared as often as its row can be halved."""
+    row = call.type("sorted_sequence").shape[-1]
+    looks = math.ceil(math.log2(max(row, 2)))
+    return call.moved(flops=looks * call.output.elements)
+
+
+@rule(
+    "index_put.default",
+    "scatter.src",
+    "scatter.value",
+    "index_fill.int_Scalar",
+    "index_copy.default",
+    "masked_scatter.default",
+    "diagonal_scatter.default",
+)
 def _puts(call: Call) -> Work:
     return call.moved()
 
 
-@rule("scatter_add.default", "index_add.default")
+@rule("scatter_add.default", "index_add.default", "scatter_reduce.two")
 def _adds(call: Call) -> Work:
     """Every element of the source is added somewhere."""
     source = call.type("src" if call.has("src") else "source")

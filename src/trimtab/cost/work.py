@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from trimtab.errors import GraphError, UnknownWorkError
+from trimtab.graph.operators import is_opaque
 from trimtab.graph.types import Argument, Graph, Node, Ref, TensorType, refs_in
 
 __all__ = ["RULES", "Call", "Rule", "Work", "rule", "total_work", "work_of"]
@@ -176,12 +177,13 @@ def rule(*operators: str) -> Callable[[Rule], Rule]:
 def work_of(graph: Graph, node: Node) -> Work:
     """Return the work of one node.
 
-    A node that only shows the memory of another value does none.
+    A node that only shows the memory of another value does none. Of an opaque operator
+    nobody knows the arithmetic: its work is its traffic.
 
     Raises:
         UnknownWorkError: its operator has no rule.
     """
-    found = RULES.get(node.op)
+    found = Call.moved if is_opaque(node.op) else RULES.get(node.op)
     if found is None:
         raise UnknownWorkError(
             f"work of operator {node.op!r}",

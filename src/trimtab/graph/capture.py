@@ -4,7 +4,8 @@ The module is traced once with the example inputs (``strict=False``), every oper
 arguments are put under the names of its schema, and in-place operators become
 functional: a value that is overwritten while a view of it is still in use sends the
 whole program through ``run_decompositions({})``, which costs a second on ResNet-50,
-all others are renamed for free.
+all others are renamed for free. What the vocabulary lacks is taken apart by PyTorch or
+kept as an opaque operator (`trimtab.graph.opaque`).
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ from trimtab.graph.inplace import (
     written_by,
 )
 from trimtab.graph.module import GraphModule
+from trimtab.graph.opaque import all_kept, decompositions, overwrites
 from trimtab.graph.tree import flatten
 from trimtab.graph.types import ConstantKind, Graph
 
@@ -46,6 +48,9 @@ __all__ = ["capture", "weights_of"]
 _LOCK = compile_lock
 # torch.export keeps its modes in the process, and so does what keeps it quiet. It also
 # changes torch.nn for all threads while it traces, which Dynamo must not see: its lock.
+
+_ROUNDS = 4
+# An operator may be taken apart into others that are taken apart in turn.
 
 _FAILURES = (Exception, SystemExit)
 # A forward() that calls sys.exit() must not end the program with success.
@@ -72,7 +77,7 @@ def capture(
         UsageError: the module or its arguments are of the wrong kind.
         CaptureError: it is in training mode, changes its own state, has control flow
             that depends on data, fails on these inputs, or uses an operator that is not
-            in the vocabulary.
+            in the vocabulary and neither pure nor made of such.
 
     Example:
         >>> graph = capture(nn.Linear(3, 2).eval(), (torch.zeros(1, 3),))
@@ -100,6 +105,7 @@ def capture(
         program = _export(module, args, kwargs, title)
         if needs_decomposition(program):
             program = _decomposed(program, title)
+        program = _in_vocabulary(program)
     _require_stateless(program, title)
     return Reader(module, program, title).graph()
 
@@ -347,6 +353,43 @@ def _decomposed(program: ExportedProgram, title: str) -> ExportedProgram:
             where=f"forward() of {title}",
             remedy="write the in-place operators on views out of place",
         ) from error
+
+
+def _in_vocabulary(program: ExportedProgram) -> ExportedProgram:
+    """Return the program with operators taken apart that the vocabulary lacks.
+
+    Each stays as it is where that leads to what no graph can hold.
+    """
+    with _quiet():
+        if overwrites(program):
+            with contextlib.suppress(*_FAILURES):
+                program = program.run_decompositions({})
+        wanted = decompositions(program)
+        if not wanted:
+            return program
+        found = _taken_apart(program, wanted)
+        if found is not None or len(wanted) == 1:
+            return found or program
+        for each, function in wanted.items():
+            program = _taken_apart(program, {each: function}) or program
+        return program
+
+
+def _taken_apart(
+    program: ExportedProgram, table: dict[Any, Callable[..., Any]]
+) -> ExportedProgram | None:
+    """Return a program without some operators, nor what they lead to, if it is one."""
+    before = set(decompositions(program))
+    try:
+        for _ in range(_ROUNDS):
+            program = program.run_decompositions(dict(table))
+            new = decompositions(program)
+            table = {op: new[op] for op in new if op in table or op not in before}
+            if not table:
+                break
+    except _FAILURES:
+        return None
+    return program if all_kept(program) else None
 
 
 def _explain(error: BaseException, title: str, where: str) -> CaptureError:

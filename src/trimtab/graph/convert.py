@@ -12,6 +12,7 @@ from typing import Any, cast
 
 import torch
 from torch import fx, nn
+from torch._ops import OpOverload
 from torch.export import ExportedProgram
 from torch.export.graph_signature import InputKind, OutputKind
 from torch.utils import _pytree as pytree
@@ -19,7 +20,8 @@ from torch.utils import _pytree as pytree
 from trimtab.errors import CaptureError
 from trimtab.frozen import FrozenDict
 from trimtab.graph.inplace import storages, tensor_of, written_by
-from trimtab.graph.operators import functional_form, is_view
+from trimtab.graph.opaque import opaque_form, why_not
+from trimtab.graph.operators import functional_form, is_opaque, is_view
 from trimtab.graph.tree import LEAF, Tree
 from trimtab.graph.types import (
     ITEM_BYTES,
@@ -198,16 +200,12 @@ class Reader:
                 self.current[node] = Ref(whole.name, index)
                 continue
             written = written_by(node)
-            functional = functional_form(op)
+            functional = functional_form(op) or opaque_form(node.target)
             if functional is None:
-                raise CaptureError(
-                    f"operator {op!r}",
-                    rule="it is not in the vocabulary of graphs",
-                    where=f"node {node.name!r}, {_place(node)}",
-                    remedy="write the layer with other operators, or add a line to "
-                    "trimtab/graph/operators.py and a rule to trimtab/cost/rules.py",
-                )
+                raise _unknown(node, _reason(node.target))
             arguments, sharing = self._arguments(node, functional)
+            if is_opaque(functional) and sharing is not None:
+                raise _unknown(node, "its result shares memory")
             if _draws_or_learns(arguments):
                 raise CaptureError(
                     f"operator {op!r} in training",
@@ -322,6 +320,13 @@ class Reader:
             keys = spec.context[1] if kind is defaultdict else spec.context
             if all(type(key) in (str, int) for key in keys):
                 return Tree(kind="dict", keys=tuple(keys), children=children)
+        if kind in torch.return_types.all_return_types:
+            return Tree(
+                kind="return_type",
+                keys=kind.__match_args__,
+                children=children,
+                name=kind.__name__,
+            )
         fields = getattr(spec.context, "_fields", None)
         if fields is not None:
             return Tree(
@@ -336,6 +341,21 @@ class Reader:
             where=f"network {self.title!r}",
             remedy="return a tuple or a dict with text keys",
         )
+
+
+def _reason(target: object) -> str:
+    return why_not(target) if isinstance(target, OpOverload) else "it is no operator"
+
+
+def _unknown(node: fx.Node, reason: str) -> CaptureError:
+    return CaptureError(
+        f"operator {str(node.target)!r}",
+        rule="it is not in the vocabulary of graphs, and cannot be kept as it is: "
+        f"{reason}",
+        where=f"node {node.name!r}, {_place(node)}",
+        remedy="write the layer with other operators, or add a line to "
+        "trimtab/graph/operators.py and a rule to trimtab/cost/rules.py",
+    )
 
 
 _CALL_NUMBER = re.compile(r"@\d+")

@@ -1,7 +1,8 @@
 """Run a graph, whole or any range of nodes, through `torch.ops`.
 
-Only operators of the vocabulary are looked up, so a graph from a file can compute but
-not act. Cut anywhere and joined again it computes the same bits on the same engine.
+Only operators of the vocabulary are looked up, and opaque ones that are pure, so a
+graph from a file can compute but not act. Cut anywhere and joined again it computes the
+same bits on the same engine.
 """
 
 from __future__ import annotations
@@ -14,7 +15,8 @@ import torch
 
 from trimtab.errors import ExecutionError
 from trimtab.graph.liveness import live_sets
-from trimtab.graph.operators import OPERATORS
+from trimtab.graph.opaque import opaque_function
+from trimtab.graph.operators import OPERATORS, is_opaque
 from trimtab.graph.tree import flatten, unflatten
 from trimtab.graph.types import (
     Argument,
@@ -300,19 +302,28 @@ def _decode(constant: Constant) -> torch.Tensor:
     return raw.view(dtype).reshape(constant.type.shape)
 
 
+def _function(op: str) -> Any:
+    """Return PyTorch's function of an operator; None for what no graph may run."""
+    if is_opaque(op):
+        return opaque_function(op)
+    if op not in OPERATORS:
+        return None
+    _, name, overload = op.split(".")
+    return getattr(getattr(torch.ops.aten, name), overload)
+
+
 def _bind(
     node: Node, device: torch.device
 ) -> tuple[Callable[..., Any], list[Any], dict[str, Any]]:
     """Return the function of a node and its arguments, tokens resolved."""
-    if node.op not in OPERATORS:
+    function = _function(node.op)
+    if function is None:
         raise ExecutionError(
             f"operator {node.op!r}",
             rule="it is not in the vocabulary of graphs",
             where=f"node {node.name!r}",
             remedy="capture the network with this version of trimtab",
         )
-    _, name, overload = node.op.split(".")
-    function = getattr(getattr(torch.ops.aten, name), overload)
 
     def resolve(argument: Argument) -> Any:
         if isinstance(argument, Token):

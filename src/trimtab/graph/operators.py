@@ -5,18 +5,31 @@ It is what a graph may contain and what each operator means.
 A graph from a file runs only operators listed here (`trimtab.graph.execute`), and every
 one has a work rule (`trimtab.cost.work`). All are functional: in-place operators become
 their functional form at capture. To add one, give it a line below and a rule there; a
-test compares the two lists.
+test compares the two lists. What is not listed, but pure, is kept as an opaque operator
+(`trimtab.graph.opaque`).
 """
 
 from __future__ import annotations
 
 import enum
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import final
 
 from trimtab.frozen import FrozenDict
 
-__all__ = ["OPERATORS", "Family", "Operator", "functional_form", "is_view"]
+__all__ = [
+    "OPAQUE",
+    "OPERATORS",
+    "Family",
+    "Operator",
+    "functional_form",
+    "is_opaque",
+    "is_view",
+]
+
+OPAQUE = "opaque."
+"""How the names of operators begin that a graph holds without knowing them."""
 
 
 class Family(enum.StrEnum):
@@ -36,6 +49,7 @@ class Family(enum.StrEnum):
     MOVE = "move"
     CREATE = "create"
     VIEW = "view"
+    OPAQUE = "opaque"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,7 +90,11 @@ _VOCABULARY: Mapping[Family, str] = {
         matmul.default               matrix product with broadcasting
         mv.default                   matrix times vector
         dot.default                  inner product
+        addmv.default                input + matrix times vector
+        addbmm.default               input + sum of batched matrix products
         einsum.default               sum over named indices
+        cdist.default                distances of all pairs of rows
+        _cdist_forward.default       distances of all pairs of rows, internal form
     """,
     Family.ATTENTION: """
         scaled_dot_product_attention.default  softmax(q k.T / sqrt d + mask) v
@@ -88,6 +106,8 @@ _VOCABULARY: Mapping[Family, str] = {
         rnn_relu.input               stacked Elman layers, ReLU
         lstm_cell.default            one step of an LSTM
         gru_cell.default             one step of a GRU
+        rnn_tanh_cell.default        one step of an Elman layer, tanh
+        rnn_relu_cell.default        one step of an Elman layer, ReLU
     """,
     Family.EMBEDDING: """
         embedding.default            rows of a table
@@ -107,6 +127,8 @@ _VOCABULARY: Mapping[Family, str] = {
         instance_norm.default        instance normalisation
         rms_norm.default             root-mean-square normalisation
         linalg_vector_norm.default   p-norm along dimensions
+        norm.Scalar                  p-norm of all
+        norm.ScalarOpt_dim           p-norm along dimensions
     """,
     Family.SOFTMAX: """
         softmax.int                  softmax along a dimension
@@ -155,6 +177,25 @@ _VOCABULARY: Mapping[Family, str] = {
         topk.default                 the k largest, and their places
         sort.default                 sorted, and the places
         argsort.default              places that sort
+        argsort.stable               places that sort, equal ones in order
+        sort.stable                  sorted, equal ones in order, and the places
+        kthvalue.default             the k-th smallest, and its place
+        median.default               middle value of all
+        median.dim                   middle value along a dimension, and its place
+        mode.default                 most frequent value, and its place
+        prod.default                 product of all
+        nansum.default               sum of what is a number
+        logsumexp.default            logarithm of the sum of exponentials
+        logcumsumexp.default         running logarithm of the sum of exponentials
+        cumprod.default              running product
+        cummax.default               running maximum, and its place
+        cummin.default               running minimum, and its place
+        aminmax.default              minimum and maximum
+        std_mean.correction          standard deviation and mean
+        any.dims                     whether any is true along dimensions
+        all.dim                      whether all are true along a dimension
+        all.dims                     whether all are true along dimensions
+        count_nonzero.dim_IntList    how many are not zero
     """,
     Family.RESAMPLE: """
         upsample_nearest1d.vec       nearest neighbour, 1-D
@@ -166,6 +207,10 @@ _VOCABULARY: Mapping[Family, str] = {
         upsample_bicubic2d.default   bicubic
         grid_sampler.default         values at given places
         grid_sampler_2d.default      values at given places
+        grid_sampler_3d.default      values at given places, 3-D
+        upsample_linear1d.vec        linear, 1-D
+        upsample_trilinear3d.vec     trilinear
+        upsample_nearest3d.vec       nearest neighbour, 3-D
     """,
     Family.ELEMENTWISE: """
         add.Tensor                   sum
@@ -183,6 +228,10 @@ _VOCABULARY: Mapping[Family, str] = {
         floor_divide.default         quotient, rounded down
         remainder.Tensor             remainder
         remainder.Scalar             remainder
+        remainder.Scalar_Tensor      remainder of a number
+        fmod.Tensor                  remainder with the sign of the dividend
+        fmod.Scalar                  remainder with the sign of the dividend
+        floor_divide.Scalar          quotient by a number, rounded down
         pow.Tensor_Scalar            power
         pow.Tensor_Tensor            power
         pow.Scalar                   power of a number
@@ -194,13 +243,25 @@ _VOCABULARY: Mapping[Family, str] = {
         minimum.default              smaller of two
         max.other                    larger of two
         min.other                    smaller of two
+        fmax.default                 larger of two, or the one that is a number
+        fmin.default                 smaller of two, or the one that is a number
+        hypot.default                sqrt(a^2 + b^2)
+        copysign.Tensor              magnitude of one, sign of the other
+        heaviside.default            0, 1, or a given value at 0
         clamp.default                between two bounds
         clamp.Tensor                 between two bounds
         clamp_min.default            not below a bound
         clamp_max.default            not above a bound
+        clamp_min.Tensor             not below a bound
+        clamp_max.Tensor             not above a bound
         neg.default                  minus
         abs.default                  magnitude
         sign.default                 sign
+        sgn.default                  sign
+        signbit.default              whether the sign is minus
+        frac.default                 what is behind the point
+        deg2rad.default              degrees to radians
+        rad2deg.default              radians to degrees
         square.default               square
         sqrt.default                 square root
         rsqrt.default                inverse square root
@@ -213,11 +274,30 @@ _VOCABULARY: Mapping[Family, str] = {
         sin.default                  sine
         cos.default                  cosine
         tan.default                  tangent
+        asin.default                 arc sine
+        acos.default                 arc cosine
+        atan.default                 arc tangent
+        sinh.default                 hyperbolic sine
+        cosh.default                 hyperbolic cosine
+        asinh.default                inverse hyperbolic sine
+        acosh.default                inverse hyperbolic cosine
+        atanh.default                inverse hyperbolic tangent
+        log10.default                logarithm to the base 10
+        exp2.default                 power of 2
+        logit.default                logarithm of odds, log(x / (1 - x))
+        logaddexp.default            log(exp a + exp b)
+        logaddexp2.default           log2(2^a + 2^b)
+        xlogy.Tensor                 a * log b, 0 where a is
         atan2.default                angle
         erf.default                  error function
+        erfc.default                 one minus the error function
+        erfinv.default               inverse error function
+        lgamma.default               logarithm of the gamma function
+        digamma.default              its derivative
         floor.default                rounded down
         ceil.default                 rounded up
         round.default                rounded
+        round.decimals               rounded to decimals
         trunc.default                rounded toward zero
         relu.default                 max(x, 0)
         relu6.default                min(max(x, 0), 6)
@@ -235,6 +315,9 @@ _VOCABULARY: Mapping[Family, str] = {
         log_sigmoid.default          logarithm of the logistic function
         hardsigmoid.default          piecewise linear logistic function
         hardswish.default            x * hardsigmoid(x)
+        hardshrink.default           x, or zero near zero
+        softshrink.default           x moved toward zero
+        threshold.default            x, or a number below a threshold
         tanh.default                 hyperbolic tangent
         softplus.default             log(1 + exp x)
         glu.default                  half times sigmoid of the other half
@@ -252,6 +335,9 @@ _VOCABULARY: Mapping[Family, str] = {
         ge.Tensor                    at least
         isnan.default                not a number
         isinf.default                infinite
+        isposinf.default             plus infinity
+        isneginf.default             minus infinity
+        isfinite.default             neither infinite nor NaN
         logical_and.default          and
         logical_or.default           or
         logical_not.default          not
@@ -260,6 +346,9 @@ _VOCABULARY: Mapping[Family, str] = {
         bitwise_or.Tensor            or, bit by bit
         bitwise_not.default          not, bit by bit
         bitwise_xor.Tensor           exclusive or, bit by bit
+        bitwise_and.Scalar           and, bit by bit, with a number
+        bitwise_or.Scalar            or, bit by bit, with a number
+        bitwise_xor.Scalar           exclusive or, bit by bit, with a number
         where.self                   one or the other
         where.ScalarOther            one or a number
         where.ScalarSelf             a number or the other
@@ -280,7 +369,10 @@ _VOCABULARY: Mapping[Family, str] = {
         constant_pad_nd.default      padded with a number
         reflection_pad1d.default     padded with its mirror image
         reflection_pad2d.default     padded with its mirror image
+        reflection_pad3d.default     padded with its mirror image
+        replication_pad1d.default    padded with its border
         replication_pad2d.default    padded with its border
+        replication_pad3d.default    padded with its border
         clone.default                copy
         contiguous.default           copy in row-major order where it is not yet
         reshape.default              other shape, copied where it must be
@@ -310,6 +402,8 @@ _VOCABULARY: Mapping[Family, str] = {
         tile.default                 repeated
         tril.default                 lower triangle
         triu.default                 upper triangle
+        diag_embed.default           diagonals of matrices
+        rot90.default                rotated by right angles
         pixel_shuffle.default        channels to space
         pixel_unshuffle.default      space to channels
         channel_shuffle.default      channels of groups interleaved
@@ -321,6 +415,12 @@ _VOCABULARY: Mapping[Family, str] = {
         meshgrid.indexing            coordinates
         meshgrid.default             coordinates
         bucketize.Tensor             which interval
+        searchsorted.Tensor          which interval, by row
+        index_fill.int_Scalar        a number at places along a dimension
+        index_copy.default           slices written at places
+        scatter_reduce.two           values combined at places along a dimension
+        masked_scatter.default       values where a mask is true
+        diagonal_scatter.default     the diagonal replaced
     """,
     Family.CREATE: """
         zeros.default                zeros
@@ -395,8 +495,28 @@ def _entries() -> dict[str, Operator]:
     return found
 
 
-OPERATORS: Mapping[str, Operator] = FrozenDict(_entries())
-"""Every operator a graph may contain, by name."""
+@final
+class _Vocabulary(Mapping[str, Operator]):
+    """Operators by name; of opaque ones, of which there is no list, all it can say."""
+
+    def __init__(self, entries: Mapping[str, Operator]) -> None:
+        self._entries = FrozenDict(entries)
+
+    def __getitem__(self, op: str) -> Operator:
+        if is_opaque(op):
+            meaning = "unknown: PyTorch does it, and it counts as its traffic"
+            return Operator(name=op, family=Family.OPAQUE, meaning=meaning)
+        return self._entries[op]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._entries)
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+
+OPERATORS: Mapping[str, Operator] = _Vocabulary(_entries())
+"""Every operator a graph may contain, by name; opaque ones are found, not listed."""
 
 
 _OTHER_NAMES = {
@@ -411,6 +531,16 @@ _OTHER_NAMES = {
     "aten.__ior__.Tensor": "aten.bitwise_or.Tensor",
     "aten.__ixor__.Tensor": "aten.bitwise_xor.Tensor",
 }
+
+
+def is_opaque(op: str) -> bool:
+    """Whether a name is of an operator that graphs hold without knowing it.
+
+    Example:
+        >>> is_opaque("opaque.histc.default"), is_opaque("aten.relu.default")
+        (True, False)
+    """
+    return op.startswith(OPAQUE) and op.count(".") == 2
 
 
 def is_view(op: str) -> bool:

@@ -16,7 +16,7 @@ from typing import Any, TypeVar, cast
 
 from trimtab.errors import GraphError, TrimtabError
 from trimtab.frozen import FrozenDict
-from trimtab.graph.tree import Tree
+from trimtab.graph.tree import KINDS, Tree
 from trimtab.graph.types import (
     Argument,
     Constant,
@@ -312,7 +312,7 @@ def _read_tree(record: object, depth: int = 0) -> Tree:
     if depth > _MAX_DEPTH:
         raise ValueError(f"trees nest deeper than {_MAX_DEPTH}")
     kind, keys, children, name = _fields(record, "kind", "keys", "children", "name")
-    if kind not in ("leaf", "tuple", "list", "dict", "namedtuple"):
+    if kind not in KINDS:
         raise ValueError(f"unknown kind of tree {kind!r}")
     return Tree(
         kind=kind,

@@ -1,20 +1,34 @@
 """How arguments and results nest, as data: tuples, lists, dicts and named tuples.
 
 PyTorch's own tree specs name Python classes; a graph that comes from a file must not.
+The named tuples of PyTorch's operators (`torch.return_types`) are told by name.
 """
 
 from __future__ import annotations
 
+import sys
 from collections import namedtuple
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from keyword import iskeyword
-from typing import Literal
+from typing import Any, Literal
 
 from trimtab.errors import UsageError
 
-__all__ = ["LEAF", "Tree", "flatten", "unflatten"]
+__all__ = ["KINDS", "LEAF", "Tree", "flatten", "unflatten"]
+
+Kind = Literal["leaf", "tuple", "list", "dict", "namedtuple", "return_type"]
+
+KINDS: tuple[Kind, ...] = (
+    "leaf",
+    "tuple",
+    "list",
+    "dict",
+    "namedtuple",
+    "return_type",
+)
+"""Of trees."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,16 +39,18 @@ class Tree:
         kind: of the container.
         keys: of a dict, or the fields of a named tuple.
         children: in order.
-        name: class name of a named tuple.
+        name: class name of a named tuple; of a return type, that in
+            `torch.return_types`.
     """
 
-    kind: Literal["leaf", "tuple", "list", "dict", "namedtuple"]
+    kind: Kind
     keys: tuple[str | int, ...] = ()
     children: tuple[Tree, ...] = ()
     name: str = ""
 
     def __post_init__(self) -> None:
-        keyed = self.kind in ("dict", "namedtuple")
+        named = self.kind in ("namedtuple", "return_type")
+        keyed = named or self.kind == "dict"
         if len(self.keys) != (len(self.children) if keyed else 0) or (
             self.kind == "leaf" and self.children
         ):
@@ -49,7 +65,7 @@ class Tree:
                 rule="a key stands for one child only",
                 remedy="give every child a key of its own",
             )
-        if self.kind == "namedtuple" and (
+        if named and (
             iskeyword(self.name)
             or not all(
                 isinstance(each, str) and each.isidentifier()
@@ -77,6 +93,20 @@ LEAF = Tree(kind="leaf")
 def _named(name: str, fields: tuple[str, ...]) -> type:
     # A type of the same name and fields, made here: nothing is imported.
     return namedtuple(name, fields, rename=True)
+
+
+@lru_cache(maxsize=256)
+def _returned(name: str, fields: tuple[str, ...]) -> Any:
+    """Return what makes a result of PyTorch's from its parts, if it is one."""
+    known = sys.modules.get("torch.return_types")  # there, where there are tensors
+    found = vars(known).get(name) if known else None
+    if (
+        isinstance(found, type)
+        and issubclass(found, tuple)
+        and getattr(found, "__match_args__", None) == fields
+    ):
+        return found
+    return _named(name, fields)._make  # type: ignore[attr-defined]
 
 
 def flatten(
@@ -137,6 +167,8 @@ def unflatten(leaves: Iterator[object], tree: Tree) -> object:
         return parts
     if tree.kind == "dict":
         return dict(zip(tree.keys, parts, strict=True))
+    if tree.kind == "return_type":
+        return _returned(tree.name, tuple(map(str, tree.keys)))(parts)
     if tree.kind == "namedtuple":
         return _named(tree.name, tuple(map(str, tree.keys)))(*parts)
     return tuple(parts)

@@ -224,3 +224,11 @@ def test_views_are_marked(grouped) -> None:
         lambda m, x: (x.transpose(1, 2), x.reshape(-1), x.chunk(2, 1), x.clone()), X
     )
     assert [each.view for each in found.groups] == [True] * 4
+
+
+def test_normalisation_goes_into_the_weights_of_a_line(grouped):
+    parts = {"a": nn.Conv1d(8, 8, 3, padding="same"), "n": nn.BatchNorm1d(8)}
+    _, found = grouped(lambda m, x: F.relu(m.n(m.a(x))), R(2, 8, 9), **parts)
+    assert ops(found) == [["conv1d", "batch_norm", "relu"]]
+    (one,) = found.groups
+    assert len(one.affine) == 1

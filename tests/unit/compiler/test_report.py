@@ -7,7 +7,7 @@ from torch import nn
 pytest.importorskip("tvm", reason="apache-tvm makes the machine code")
 
 from trimtab.compiler.compile import prepare
-from trimtab.compiler.report import limits_in
+from trimtab.compiler.report import limits_in, others_in
 
 
 def test_every_task_is_in_it_with_limits_and_reasons():
@@ -52,3 +52,18 @@ def test_limits_are_told_by_name_the_largest_first():
     task = {"limits_s": limits}
     assert limits_in(task, 2) == "compute 3.00 µs, L2 2.00 µs"
     assert limits_in(task) == "compute 3.00 µs, L2 2.00 µs, L3 1.00 µs"
+
+
+def test_an_operator_that_nobody_knows_is_told():
+    class Counted(nn.Module):
+        def forward(self, x):
+            return torch.histc(torch.relu(x), 8, 0.0, 2.0)
+
+    x = torch.rand(64, 64)
+    made = prepare(Counted().eval(), (x,), machine="milan", cache=False)
+    assert torch.equal(made.network()(x), Counted()(x))
+    *_, histogram = made.report["tasks"]
+    assert histogram["op"] == "opaque.histc.default"
+    assert histogram["latency_s"] > 0
+    (sentence,) = others_in(made.report)
+    assert "opaque.histc.default (cost unknown: counted as its traffic)" in sentence

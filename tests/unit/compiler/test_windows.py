@@ -107,11 +107,29 @@ def test_no_padding_by_name() -> None:
     assert (window.padding, window.halo) == ((0, 0), (0, 0, 0, 0))
 
 
+@pytest.mark.parametrize(
+    ("layer", "shape", "added", "output"),
+    [
+        (nn.Conv2d(4, 4, 3, padding=1), (4, 5, 6), (0,), (5, 6)),
+        (nn.Conv1d(4, 4, 3, padding=1), (2, 4, 9), (2,), (1, 9)),
+        (nn.Conv1d(4, 4, 3, padding=1), (4, 9), (0, 2), (1, 9)),
+        (nn.Conv1d(4, 4, 3, padding="same"), (4, 9), (0, 2), (1, 9)),
+    ],
+)
+def test_what_becomes_an_image(layer, shape, added, output) -> None:
+    (window,) = found(layer, shape)
+    assert (window.added, window.channels, window.output) == (added, 4, output)
+    line = isinstance(layer, nn.Conv1d)
+    assert window.kernel == ((1, 3) if line else (3, 3))
+    assert window.padding == ((0, 1) if line else (1, 1))
+    assert window.halo == ((0, 0, 1, 1) if line else (1, 1, 1, 1))
+    assert window.winograd == (not line)
+
+
 def test_what_is_no_plain_window() -> None:
-    assert found(nn.Conv1d(4, 4, 3), (1, 4, 9)) == [None]
+    assert found(nn.ConvTranspose1d(4, 4, 3), (1, 4, 9)) == [None]
     assert found(nn.Conv3d(4, 4, 1), (1, 4, 2, 2, 2)) == [None]
     assert found(nn.ConvTranspose2d(4, 4, 2), (1, 4, 5, 5)) == [None]
-    assert found(nn.Conv2d(4, 4, 3), (4, 5, 5)) == [None]  # no batch
     assert found(nn.MaxPool2d(2), (1, 4, 4, 4)) == [None]
 
 

@@ -539,23 +539,65 @@ def test_softmax(single: Single, op: str) -> None:
 
 # Reductions
 
-SORTS = {"topk.default", "sort.default", "argsort.default"}
+SORTS = {
+    "topk.default",
+    "sort.default",
+    "sort.stable",
+    "argsort.default",
+    "argsort.stable",
+    "mode.default",
+}
+EXPONENTIALS = {"logsumexp.default", "logcumsumexp.default"}
 SPREADS = {
     "var.correction",
     "var.dim",
     "var_mean.correction",
     "std.correction",
     "std.dim",
+    "std_mean.correction",
 }
 
 
-@pytest.mark.parametrize("op", sorted(set(of_family(Family.REDUCTION)) - SORTS))
+@pytest.mark.parametrize(
+    "op", sorted(set(of_family(Family.REDUCTION)) - SORTS - EXPONENTIALS)
+)
 def test_reductions_look_at_every_input(single: Single, op: str) -> None:
     # Mean, difference, square and sum for what measures a spread.
     operations = 4 if op in SPREADS else 1
     assert only(single(op, t(2), self=t(2, 6))) == Work(
         flops=operations * 2 * 6, read_bytes=F4 * 2 * 6, write_bytes=F4 * 2
     )
+
+
+@pytest.mark.parametrize(("op", "results"), [("logsumexp", 2), ("logcumsumexp", 12)])
+def test_sums_of_exponentials(single: Single, op: str, results: int) -> None:
+    """Maximum, difference, exp and sum of every element, log of every result."""
+    output = t(2) if results == 2 else t(2, 6)
+    graph = single(f"{op}.default", output, self=t(2, 6), dim=1)
+    each = TRANSCENDENTAL + 3
+    assert only(graph).flops == each * 2 * 6 + TRANSCENDENTAL * results
+
+
+@pytest.mark.parametrize("op", ["cdist.default", "_cdist_forward.default"])
+def test_distances_of_all_pairs(single: Single, op: str) -> None:
+    graph = single(op, t(2, 3, 4), x1=t(2, 3, 7), x2=t(2, 4, 7), p=2.0)
+    # Difference, square and sum for 7 places of 2 * 3 * 4 pairs, and a root for each.
+    assert only(graph).flops == (3 * 7 + 4) * 2 * 3 * 4
+    assert only(graph).read_bytes == F4 * (2 * 3 * 7 + 2 * 4 * 7)
+
+
+def test_products_that_are_added(single: Single) -> None:
+    graph = single("addmv.default", t(3), self=t(3), mat=t(3, 5), vec=t(5))
+    assert only(graph).flops == 2 * 3 * 5 + 3
+    batches = {"batch1": t(4, 3, 5), "batch2": t(4, 5, 2)}
+    graph = single("addbmm.default", t(3, 2), self=t(3, 2), **batches)
+    assert only(graph).flops == 2 * 4 * 3 * 5 * 2 + 3 * 2
+
+
+def test_a_search_halves_its_row(single: Single) -> None:
+    given = {"sorted_sequence": t(2, 16), "self": t(2, 5)}
+    graph = single("searchsorted.Tensor", t(2, 5, dtype="int64"), **given)
+    assert only(graph).flops == 4 * 2 * 5
 
 
 @pytest.mark.parametrize("op", sorted(SORTS))
@@ -592,6 +634,22 @@ def test_resampling_weighs_every_tap(work: Of, mode: str, op: str, taps: int) ->
     )
 
 
+@pytest.mark.parametrize(
+    ("op", "shape", "taps"),
+    [
+        ("upsample_linear1d.vec", (4,), 2),
+        ("upsample_trilinear3d.vec", (4, 4, 4), 2**3),
+        ("upsample_nearest3d.vec", (4, 4, 4), 1),
+        ("grid_sampler_3d.default", (4, 4, 4), 2**3),
+    ],
+)
+def test_taps_by_rank(
+    single: Single, op: str, shape: tuple[int, ...], taps: int
+) -> None:
+    graph = single(op, t(1, 2, *shape), input=t(1, 2, 2, 2, 2))
+    assert only(graph).flops == 2 * taps * 2 * math.prod(shape)
+
+
 def test_reading_at_given_places_is_bilinear(work: Of) -> None:
     image, grid = torch.zeros(1, 2, 3, 3), torch.zeros(1, 4, 5, 2)
     found = work(
@@ -618,6 +676,24 @@ POLYNOMIALS = {
     "tan.default",
     "atan2.default",
     "erf.default",
+    "asin.default",
+    "acos.default",
+    "atan.default",
+    "sinh.default",
+    "cosh.default",
+    "asinh.default",
+    "acosh.default",
+    "atanh.default",
+    "log10.default",
+    "exp2.default",
+    "logit.default",
+    "logaddexp.default",
+    "logaddexp2.default",
+    "xlogy.Tensor",
+    "erfc.default",
+    "erfinv.default",
+    "lgamma.default",
+    "digamma.default",
     "elu.default",
     "selu.default",
     "celu.default",
@@ -641,6 +717,11 @@ QUOTIENTS = {
     "floor_divide.default",
     "remainder.Tensor",
     "remainder.Scalar",
+    "remainder.Scalar_Tensor",
+    "fmod.Tensor",
+    "fmod.Scalar",
+    "floor_divide.Scalar",
+    "hypot.default",
     "addcdiv.default",
 }
 WRITES = {"fill.Scalar", "fill.Tensor", "zero.default", "copy.default"}

@@ -131,6 +131,10 @@ def dicts_and_lists(x, *, y=None):
     return {"a": x, "b": [x + 1, (x * 2, None)], "c": y, "d": Pair(x - 1, 3)}
 
 
+def operators_own_tuples(x):
+    return x.max(-1), {"sorted": x.sort(-1)}, x.topk(1)
+
+
 def cases():
     """Return name, network in evaluation mode, args, kwargs."""
     torch.manual_seed(0)
@@ -175,6 +179,7 @@ def cases():
         int_in_place,
         half_in_place,
         dicts_and_lists,
+        operators_own_tuples,
     )
     found += [(each.__name__, Function(each), (x,), {}) for each in functions]
     found.append(("keywords", Function(dicts_and_lists), (x,), {"y": x + 7}))

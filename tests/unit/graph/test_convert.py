@@ -98,3 +98,10 @@ def test_an_empty_tensor_in_the_code(networks):
     graph = capture(networks.Function(function).eval(), (x,))
     assert graph.constants[0].data == b""
     assert torch.equal(Executor(graph, {})(x), x)
+
+
+def test_results_of_operators_keep_their_names(networks):
+    net = networks.Function(lambda x: x.topk(2)).eval()
+    tree = capture(net, (torch.zeros(3, 4),)).output_tree
+    assert (tree.kind, tree.name) == ("return_type", "topk")
+    assert tree.keys == ("values", "indices")

@@ -1,6 +1,8 @@
 from collections import namedtuple
+from typing import Any
 
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -38,6 +40,25 @@ def test_named_tuples_come_back_equal_without_their_class():
     assert list(flatten(Pair(1, 2), tree)) == [1, 2]
 
 
+def test_results_of_operators_come_back_in_their_class():
+    keys = ("values", "indices")
+    tree = Tree(kind="return_type", keys=keys, children=(LEAF, LEAF), name="topk")
+    made: Any = unflatten(iter([1, 2]), tree)
+    assert type(made) is torch.return_types.topk
+    assert made.values == 1
+    assert made.indices == 2
+    assert list(flatten(made, tree)) == list(flatten((1, 2), tree)) == [1, 2]
+
+
+@pytest.mark.parametrize("name", ["inspect", "all_return_types", "topk", "nothing"])
+def test_names_that_are_no_such_class_are_named_tuples(name):
+    tree = Tree(kind="return_type", keys=("a",), children=(LEAF,), name=name)
+    made: Any = unflatten(iter([1]), tree)
+    assert type(made).__name__ == name
+    assert type(made) is not torch.return_types.topk
+    assert made.a == 1
+
+
 def test_names_from_a_file_cannot_be_code():
     keys = ("class", "_x")  # a keyword and a leading underscore are renamed
     tree = Tree(kind="namedtuple", keys=keys, children=(LEAF, LEAF), name="T")
@@ -48,7 +69,7 @@ def test_names_from_a_file_cannot_be_code():
         Tree(kind="namedtuple", keys=("a",), children=(LEAF,), name="class")
 
 
-@pytest.mark.parametrize("kind", ["dict", "namedtuple"])
+@pytest.mark.parametrize("kind", ["dict", "namedtuple", "return_type"])
 def test_a_key_stands_for_one_child(kind):
     with pytest.raises(UsageError, match="one child only"):
         Tree(kind=kind, keys=("a", "a"), children=(LEAF, LEAF), name="T")

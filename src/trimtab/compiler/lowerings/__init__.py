@@ -12,6 +12,7 @@ from trimtab.compiler.groups import Group
 from trimtab.compiler.lowerings import (
     attention,
     convolution,
+    einsum,
     images,
     product,
     recurrent,
@@ -25,6 +26,7 @@ __all__ = ["LOWERINGS"]
 LOWERINGS: Mapping[str, Callable[[Planner, Group], bool]] = {
     **attention.LOWERINGS,
     **convolution.LOWERINGS,
+    **einsum.LOWERINGS,
     **images.LOWERINGS,
     **product.LOWERINGS,
     **recurrent.LOWERINGS,

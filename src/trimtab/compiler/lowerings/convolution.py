@@ -1,4 +1,4 @@
-"""Convolutions: dense, grouped, depthwise."""
+"""Convolutions of images and lines: dense, grouped, depthwise."""
 
 from __future__ import annotations
 
@@ -16,11 +16,12 @@ from trimtab.compiler.lowerings.constants import (
     weight_of,
 )
 from trimtab.compiler.plan import Planner
+from trimtab.compiler.ranks import insert_ones
 from trimtab.compiler.spaces import depthwise
 from trimtab.compiler.spaces.contraction import Contraction
 from trimtab.compiler.spaces.depthwise import Depthwise
 from trimtab.compiler.tasks import Packing
-from trimtab.compiler.windows import Window, window_of
+from trimtab.compiler.windows import CONVOLUTIONS, Window, window_of
 
 __all__ = ["LOWERINGS"]
 
@@ -36,19 +37,20 @@ def _convolution(planner: Planner, group: Group) -> bool:
     if bias is None and node.arguments.get("bias") is not None:
         return False
     weight, bias = folded(group, weight, bias)
-    shape = node.output.shape
+    if weight.dim() == 3:
+        weight = weight[:, :, None]
     if window.depthwise:
         return _depthwise(planner, group, window, weight, bias)
-    channels = planner.shape(window.source)[1]
+    outputs = weight.shape[0] // window.groups
     ragged = window.groups > 1 and bool(
-        channels // window.groups % planner.lanes
-        or shape[1] // window.groups % planner.lanes
+        window.channels // window.groups % planner.lanes or outputs % planner.lanes
     )
-    source = planner.image(window.source, window.halo, flat=ragged)
-    if window.groups > 1 and shape[1] // window.groups % planner.lanes:
+    source = planner.image(window.source, window.halo, flat=ragged, added=window.added)
+    if window.groups > 1 and outputs % planner.lanes:
         planner.flat.add(group.output)
-    target = planner.activation(group.output, shape)
-    others = [planner.operand(ref, shape) for ref in group.operands]
+    shape = node.output.shape
+    target = planner.activation(group.output, insert_ones(shape, window.added))
+    others = [planner.operand(ref, shape, window.added) for ref in group.operands]
     work = Contraction(
         input=source.layout,
         output=target.layout,
@@ -72,7 +74,7 @@ def _convolution(planner: Planner, group: Group) -> bool:
         ),
         group.nodes,
     )
-    planner.values[group.output] = target
+    planner.show(group.output, target, window.added)
     return True
 
 
@@ -85,9 +87,9 @@ def _depthwise(
 ) -> bool:
     assert group.anchor is not None
     shape = group.anchor.output.shape
-    source = planner.image(window.source, window.halo)
-    target = planner.activation(group.output, shape)
-    others = [planner.operand(ref, shape) for ref in group.operands]
+    source = planner.image(window.source, window.halo, added=window.added)
+    target = planner.activation(group.output, insert_ones(shape, window.added))
+    others = [planner.operand(ref, shape, window.added) for ref in group.operands]
     work = Depthwise(
         input=source.layout,
         output=target.layout,
@@ -124,13 +126,11 @@ def _depthwise(
         ),
         group.nodes,
     )
-    planner.values[group.output] = target
+    planner.show(group.output, target, window.added)
     return True
 
 
-LOWERINGS: Mapping[str, Callable[[Planner, Group], bool]] = {
-    "aten.conv2d.default": _convolution,
-    "aten.conv2d.padding": _convolution,
-    "aten.convolution.default": _convolution,
-}
+LOWERINGS: Mapping[str, Callable[[Planner, Group], bool]] = dict.fromkeys(
+    CONVOLUTIONS, _convolution
+)
 """By the anchor's operator."""

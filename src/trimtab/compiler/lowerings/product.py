@@ -19,7 +19,7 @@ from trimtab.compiler.spaces.contraction import Contraction
 from trimtab.compiler.tasks import Value
 from trimtab.graph.types import Ref
 
-__all__ = ["LOWERINGS"]
+__all__ = ["LOWERINGS", "product_of", "samples_along_width"]
 
 
 def _rows(layout: Layout) -> Layout | None:
@@ -71,26 +71,49 @@ def _product(
     bias: torch.Tensor | None,
 ) -> bool:
     """Lower ``x @ weight.T + bias`` with a constant weight ``(O, K)``."""
-    node = group.anchor
-    assert node is not None
-    if (
-        weight.dtype != torch.float32
-        or planner.graph.type_of(source).dtype != "float32"
-    ):
+    assert group.anchor is not None
+    value = planner.values[source]
+    if value.memory.dtype != "float32" or not _fits(weight, bias):
         return False
-    if (
-        weight.dim() != 2
-        or not weight.shape[1]
-        or (bias is not None and bias.dim() > 1)
-    ):
-        return False
+    if value.layout.axis is not None or value.layout.strides[-1] != 1:
+        value = planner.dense(source)
+    shape = group.anchor.output.shape
+    target = product_of(planner, group, value, weight, bias, shape)
+    if target is not None:
+        planner.values[group.output] = target
+    return target is not None
+
+
+def _fits(weight: torch.Tensor, bias: torch.Tensor | None) -> bool:
+    return (
+        weight.dtype == torch.float32
+        and weight.dim() == 2
+        and bool(weight.shape[1])
+        and (bias is None or bias.dim() <= 1)
+    )
+
+
+def product_of(
+    planner: Planner,
+    group: Group,
+    value: Value,
+    weight: torch.Tensor,
+    bias: torch.Tensor | None,
+    shape: Sequence[int],
+) -> Value | None:
+    """Return ``value @ weight.T + bias`` and what is fused to it, or None.
+
+    Args:
+        planner: takes the tasks.
+        group: what is fused.
+        value: shape ``(..., K)``, float32, its last axis dense.
+        weight: shape ``(O, K)``, float32.
+        bias: shape ``(O,)`` or a number.
+        shape: of the result, ``(..., O)``.
+    """
     weight, bias = folded(group, weight, bias)
     if bias is not None:
         bias = bias.expand(weight.shape[0])
-    value = planner.values[source]
-    if value.layout.axis is not None or value.layout.strides[-1] != 1:
-        value = planner.dense(source)
-    shape = node.output.shape
     target = planner.fresh(row_major(shape))
     others = [planner.operand(ref, shape) for ref in group.operands]
     layouts = [value.layout, target.layout, *(layout for _, layout in others)]
@@ -102,7 +125,7 @@ def _product(
         if len(found) == len(layouts) and len(places) == 1:
             break
     else:
-        return False
+        return None
     work = Contraction(
         input=found[0],
         output=found[1],
@@ -121,8 +144,7 @@ def _product(
         ),
         group.nodes,
     )
-    planner.values[group.output] = target
-    return True
+    return target
 
 
 def _linear(planner: Planner, group: Group) -> bool:
@@ -190,10 +212,10 @@ def _batched(planner: Planner, group: Group, left: Ref, right: Ref) -> bool:
     if x is None or y is None or w is None:
         return False
     work = Contraction(
-        input=_samples_along_width(x),
-        output=_samples_along_width(y),
+        input=samples_along_width(x),
+        output=samples_along_width(y),
         formula=group.formula,
-        operands=tuple(_samples_along_width(each) for each in layouts if each),
+        operands=tuple(samples_along_width(each) for each in layouts if each),
         weight=w,
     )
     planner.add(
@@ -231,7 +253,7 @@ def _merged(layout: Layout) -> Layout | None:
     )
 
 
-def _samples_along_width(layout: Layout) -> Layout:
+def samples_along_width(layout: Layout) -> Layout:
     """Return ``(N, M, K)`` as ``(N, K, 1, M)``."""
     (n, m, k), (sn, sm, sk) = layout.shape, layout.strides
     return Layout(

@@ -1,4 +1,7 @@
-"""LSTM, GRU and plain recurrent layers: a product of all steps, then the recurrence."""
+"""LSTM, GRU and plain recurrent layers: a product of all steps, then the recurrence.
+
+A cell by itself is a layer of one step.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +16,7 @@ from trimtab.compiler.groups import Group
 from trimtab.compiler.layout import Layout, row_major
 from trimtab.compiler.lowerings.constants import key_of, weight_of
 from trimtab.compiler.plan import Planner
+from trimtab.compiler.ranks import insert
 from trimtab.compiler.spaces import recurrent
 from trimtab.compiler.spaces.contraction import Contraction
 from trimtab.compiler.spaces.recurrent import Recurrent
@@ -26,6 +30,12 @@ _CELLS: Mapping[str, recurrent.Cell] = {
     "aten.gru.input": "gru",
     "aten.rnn_tanh.input": "tanh",
     "aten.rnn_relu.input": "relu",
+}
+_SINGLE: Mapping[str, recurrent.Cell] = {
+    "aten.lstm_cell.default": "lstm",
+    "aten.gru_cell.default": "gru",
+    "aten.rnn_tanh_cell.default": "tanh",
+    "aten.rnn_relu_cell.default": "relu",
 }
 
 
@@ -52,32 +62,112 @@ def _layers(planner: Planner, group: Group) -> bool:
     directions = 2 if two else 1
     if len(tensors) != layers * directions * each_has:
         return False  # projections
-    builder = _Builder(planner, group, _CELLS[node.op], biased=biased)
+    first, outer = bool(arguments["batch_first"]), node.output.shape
+    builder = _Builder(
+        planner,
+        group,
+        _CELLS[node.op],
+        biased=biased,
+        first=first,
+        samples=outer[0 if first else 1],
+        steps=outer[1 if first else 0],
+        hidden=node.outputs[1].shape[2] if node.outputs[1] else 0,
+    )
     return builder.run(tensors, layers, directions, source)
+
+
+def _cell(planner: Planner, group: Group) -> bool:
+    """Lower one step for samples of which nobody knows another."""
+    node = group.anchor
+    assert node is not None
+    source, shape = node.arguments["input"], node.output.shape
+    if not isinstance(source, Ref) or source not in planner.values:
+        return False
+    tensors: list[torch.Tensor] = []
+    for name in ("w_ih", "w_hh", "b_ih", "b_hh"):
+        ref = node.arguments.get(name)
+        if ref is None:
+            continue
+        if not isinstance(ref, Ref) or ref not in planner.constants:
+            return False
+        tensors.append(planner.constants[ref].detach())
+    if len(tensors) == 3 or len(shape) != 2 or node.output.dtype != "float32":
+        return False
+    if not node.output.elements or not planner.type_of(source).elements:
+        return False
+    builder = _Builder(
+        planner,
+        group,
+        _SINGLE[node.op],
+        biased=len(tensors) == 4,
+        first=False,
+        samples=shape[0],
+        steps=1,
+        hidden=shape[1],
+    )
+    builder.step(tensors, source)
+    return True
 
 
 class _Builder:
     """Adds the tasks of stacked layers."""
 
     def __init__(
-        self, planner: Planner, group: Group, cell: recurrent.Cell, *, biased: bool
+        self,
+        planner: Planner,
+        group: Group,
+        cell: recurrent.Cell,
+        *,
+        biased: bool,
+        first: bool,
+        samples: int,
+        steps: int,
+        hidden: int,
     ) -> None:
         assert group.anchor is not None
         self.planner, self.group, self.node = planner, group, group.anchor
         self.cell, self.biased = cell, biased
-        self.first = bool(self.node.arguments["batch_first"])
-        self.hidden = self.node.outputs[1].shape[2] if self.node.outputs[1] else 0
+        self.states = 2 if cell == "lstm" else 1
+        self.first = first  # whether samples come before steps
+        self.samples = samples  # sequences that are done side by side
+        self.steps = steps  # of a sequence
+        self.hidden = hidden
+
+    def step(self, tensors: list[torch.Tensor], source: Ref) -> None:
+        """Add the tasks of one step."""
+        planner, shape = self.planner, (self.samples, self.hidden)
+
+        def sequence(value: Value) -> Value:
+            return replace(value, layout=insert(value.layout, (0,)))
+
+        target = planner.fresh(row_major(shape))
+        last = [planner.fresh(row_major(shape)) for _ in range(self.states)]
+        first = [
+            self.known("first", each) if isinstance(each, torch.Tensor) else each
+            for each in self.initial()
+        ]
+        self.layer(
+            0,
+            sequence(planner.dense(source)),
+            tensors,
+            sequence(target),
+            list(last),
+            first,
+            backward=False,
+        )
+        if self.states == 2:
+            planner.values[Ref(self.node.name, 1)] = last[1]
+        planner.finish(self.group, target, fused=False)
 
     def run(
         self, tensors: list[torch.Tensor], layers: int, directions: int, source: Ref
     ) -> bool:
         planner, node = self.planner, self.node
         value = planner.dense(source)
-        count = 2 if self.cell == "lstm" else 1
-        initial = self.initial(count)
+        initial = self.initial()
         states = [
             planner.fresh(row_major((layers * directions, self.samples, self.hidden)))
-            for _ in range(count)
+            for _ in range(self.states)
         ]
         each_has = 4 if self.biased else 2
         for layer in range(layers):
@@ -107,16 +197,6 @@ class _Builder:
         planner.finish(self.group, value, fused=False)
         return True
 
-    @property
-    def samples(self) -> int:
-        """Sequences that are done side by side."""
-        return self.node.output.shape[0 if self.first else 1]
-
-    @property
-    def steps(self) -> int:
-        """Of a sequence."""
-        return self.node.output.shape[1 if self.first else 0]
-
     def outer(self, width: int) -> tuple[int, int, int]:
         """Return the shape of a sequence tensor, as the module orders it."""
         if self.first:
@@ -130,12 +210,12 @@ class _Builder:
         (a, b, width), (sa, sb, sw) = layout.shape, layout.strides
         return replace(layout, shape=(b, a, width), strides=(sb, sa, sw))
 
-    def initial(self, count: int) -> list[Value | torch.Tensor]:
+    def initial(self) -> list[Value | torch.Tensor]:
         """Return the first states; empty where they are known to be zero."""
         given = self.node.arguments["hx"]
         refs = given if isinstance(given, tuple) else (given,)
         found: list[Value | torch.Tensor] = []
-        for ref in refs[:count]:
+        for ref in refs[: self.states]:
             assert isinstance(ref, Ref)
             known = self.planner.constants.get(ref)
             found.append(self.planner.dense(ref) if known is None else known.detach())
@@ -146,12 +226,7 @@ class _Builder:
     def state(self, value: Value | torch.Tensor, place: int) -> Value | Packing:
         """Return the state of one direction of one layer."""
         if isinstance(value, torch.Tensor):
-            part = value[place].contiguous()
-            return Packing(
-                key=key_of(self.group, f"first.{place}", part),
-                order=lambda point: "",
-                make=lambda point: part.view(-1),
-            )
+            return self.known(f"first.{place}", value[place])
         layout = value.layout.slice_of(0, place, 1)
         (_, n, h), (_, sn, sh) = layout.shape, layout.strides
         inner = replace(layout, shape=(n, h), strides=(sn, sh))
@@ -201,7 +276,7 @@ class _Builder:
             order=lambda point: f"{point.vectors}x{lanes}",
             make=pack,
         )
-        bias = [self.flat(f"bias.{place}", tensors[3])] if self.biased else []
+        bias = [self.known(f"bias.{place}", tensors[3])] if self.biased else []
         planner.add(work, (gates, weights, *bias, *first, *last, target), (self.node,))
 
     def product(
@@ -233,10 +308,10 @@ class _Builder:
             self.group, work, weight[:, :, None, None], self.planner.lanes
         )
         packed = replace(packed, key=key_of(self.group, f"input.{place}", weight))
-        extra = [self.flat(f"input_bias.{place}", bias[0])] if bias else []
+        extra = [self.known(f"input_bias.{place}", bias[0])] if bias else []
         self.planner.add(work, (value, packed, *extra, gates), (self.node,))
 
-    def flat(self, what: str, tensor: torch.Tensor) -> Packing:
+    def known(self, what: str, tensor: torch.Tensor) -> Packing:
         return Packing(
             key=key_of(self.group, what, tensor),
             order=lambda point: "",
@@ -244,7 +319,8 @@ class _Builder:
         )
 
 
-LOWERINGS: Mapping[str, Callable[[Planner, Group], bool]] = dict.fromkeys(
-    _CELLS, _layers
-)
+LOWERINGS: Mapping[str, Callable[[Planner, Group], bool]] = {
+    **dict.fromkeys(_CELLS, _layers),
+    **dict.fromkeys(_SINGLE, _cell),
+}
 """By the anchor's operator."""

@@ -140,6 +140,14 @@ class Defaults:
             require_close(each, expected, limit)
         return kernel
 
+    def settled(self, op: str, *arguments: Any, limit: float = 1e-5) -> str:
+        """Return why there is no kernel; empty where there is one, which agrees."""
+        found = self.kernel(call(op, *arguments))
+        if isinstance(found, str):
+            return found
+        self.agrees(op, *arguments, limit=limit)
+        return ""
+
     def refused(self, op: str, *arguments: Any, **keywords: Any) -> str:
         """Return why there is no kernel."""
         found = self.kernel(call(op, *arguments, **keywords))

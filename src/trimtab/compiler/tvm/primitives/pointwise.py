@@ -208,7 +208,6 @@ def _elementwise(cost: int, function: Callable[..., Any]) -> Callable[..., Value
         if not values:
             raise NotImplementedError("an operator of numbers alone")
         dtype = values[0].dtype
-
         return Value(
             shape=kind.shape,
             # PyTorch says of prims.signbit that it has the dtype of its operand.
