@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, final
 
@@ -82,76 +83,79 @@ def sections_of(report: dict[str, Any], machine: str) -> tuple[Section, ...]:
         report: see `trimtab.compiler.report.report_of`.
         machine: title of the machine.
     """
-    tasks = report["tasks"]
-    slow = sorted(tasks, key=lambda task: -task["latency_s"])[:_DRAWN]
-    drawn = [task for task in tasks if task in slow]
-    bounds = sorted({task["bottleneck"] for task in drawn})
-    rejected = sum(len(task["rejected"]) for task in tasks)
+    rejected = sum(len(task["rejected"]) for task in report["tasks"])
     text = (
-        f"{report['kernels']} kernels compute {len(tasks)} tasks on {machine}. "
-        "Schedules were compared by analysis, of loops for all and of machine code "
-        f"for the best; none was run. {rejected} compiled schedules were rejected."
+        f"{report['kernels']} kernels compute {len(report['tasks'])} tasks on "
+        f"{machine}. Schedules were compared by analysis, of loops for all and of "
+        f"machine code for the best; none was run. {rejected} compiled schedules were "
+        "rejected."
     )
     for sentence in others_in(report):
         text += f" {sentence}."
+    batches = report["batches"]
+    figures = [
+        figure
+        for each in batches
+        for figure in _figures(
+            each["tasks"], f", batch {each['batch']}" if len(batches) > 1 else ""
+        )
+    ]
     return (
-        Section(
-            name="compile",
-            title="Kernels",
-            text=text,
-            figures=(
-                Bars(
-                    title="Predicted time by task, coloured by what bounds it",
-                    value_title="predicted time",
-                    value_unit="s",
-                    labels=tuple(_label(task) for task in drawn),
-                    parts=tuple(
-                        (
-                            bound,
-                            tuple(
-                                task["latency_s"]
-                                if task["bottleneck"] == bound
-                                else 0.0
-                                for task in drawn
-                            ),
-                        )
-                        for bound in bounds
+        Section(name="compile", title="Kernels", text=text, figures=tuple(figures)),
+    )
+
+
+def _figures(tasks: Sequence[dict[str, Any]], of_batch: str) -> tuple[Bars, Table]:
+    slow = sorted(tasks, key=lambda task: -task["latency_s"])[:_DRAWN]
+    drawn = [task for task in tasks if task in slow]
+    bounds = sorted({task["bottleneck"] for task in drawn})
+    return (
+        Bars(
+            title=f"Predicted time by task{of_batch}, coloured by what bounds it",
+            value_title="predicted time",
+            value_unit="s",
+            labels=tuple(_label(task) for task in drawn),
+            parts=tuple(
+                (
+                    bound,
+                    tuple(
+                        task["latency_s"] if task["bottleneck"] == bound else 0.0
+                        for task in drawn
                     ),
-                ),
-                Table(
-                    title="Tasks",
-                    columns=(
-                        "task",
-                        "family",
-                        "schedule",
-                        "judged",
-                        "time",
-                        "bound by",
-                        "limits",
-                        "rejected",
+                )
+                for bound in bounds
+            ),
+        ),
+        Table(
+            title=f"Tasks{of_batch}",
+            columns=(
+                "task",
+                "family",
+                "schedule",
+                "judged",
+                "time",
+                "bound by",
+                "limits",
+                "rejected",
+            ),
+            units=("", "", "", "count", "s", "", "", ""),
+            rows=tuple(
+                (
+                    _label(task),
+                    task["family"],
+                    " ".join(
+                        f"{name}={value}"
+                        for name, value in (task["schedule"] or {}).items()
                     ),
-                    units=("", "", "", "count", "s", "", "", ""),
-                    rows=tuple(
-                        (
-                            _label(task),
-                            task["family"],
-                            " ".join(
-                                f"{name}={value}"
-                                for name, value in (task["schedule"] or {}).items()
-                            ),
-                            task["judged"],
-                            task["latency_s"],
-                            task["bottleneck"],
-                            limits_in(task),
-                            "; ".join(
-                                dict.fromkeys(
-                                    each["reason"] for each in task["rejected"]
-                                )
-                            ),
-                        )
-                        for task in tasks
+                    task["judged"],
+                    task["latency_s"],
+                    task["bottleneck"],
+                    limits_in(task),
+                    "; ".join(
+                        dict.fromkeys(each["reason"] for each in task["rejected"])
                     ),
-                ),
+                )
+                for task in tasks
             ),
         ),
     )

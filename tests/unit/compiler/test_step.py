@@ -1,3 +1,5 @@
+from typing import Any
+
 import pytest
 
 pytest.importorskip("tvm", reason="apache-tvm makes the machine code")
@@ -46,7 +48,11 @@ def test_sections_list_what_has_no_kernel():
         **task, "op": "aten.sort.default", "family": "PyTorch", "latency_s": 1e-3,
         "schedule": None, "bottleneck": "PyTorch", "rejected": [],
     }  # fmt: skip
-    report = {"kernels": 1, "tasks": [task, other], "latency_s": 3e-3}
+    tasks = [task, other]
+    first = {"batch": 1, "latency_s": 3e-3, "tasks": tasks}
+    report: dict[str, Any] = {
+        "kernels": 1, "tasks": tasks, "latency_s": 3e-3, "batches": [first],
+    }  # fmt: skip
     (section,) = sections_of(report, "a machine")
     assert (
         "1 task(s) are left to PyTorch, 33 % of the time: aten.sort.default."
@@ -57,3 +63,8 @@ def test_sections_list_what_has_no_kernel():
     assert table.rows[0][0] == "m"
     assert table.rows[0][-1] == "3 accesses of spilled"
     assert (STAGE.settings, Settings().batch_sizes) == (Settings, ())
+    report["batches"].append({"batch": 8, "latency_s": 6e-3, "tasks": [task]})
+    (section,) = sections_of(report, "a machine")
+    titles = [each.title for each in section.figures]
+    assert titles[1::2] == ["Tasks, batch 1", "Tasks, batch 8"]
+    assert all(", batch " in title for title in titles)
