@@ -65,9 +65,14 @@ def explain(code: Sequence[Instruction], core: Microarchitecture) -> str:
 
 
 def _cells(loads: Iterable[float]) -> str:
-    return "".join(
-        f"{value:{_WIDTH}.2f}" if value > 0.004 else " " * _WIDTH for value in loads
-    )
+    return "".join(f"{_cell(value):>{_WIDTH}}" for value in loads)
+
+
+def _cell(value: float) -> str:
+    """Return a number that leaves a space in its column."""
+    if value <= 0.004:
+        return ""
+    return f"{value:.{2 if value < 9.995 else 1 if value < 99.95 else 0}f}"
 
 
 def _remark(each: Instruction, core: Microarchitecture, *, fused: bool) -> str:
