@@ -162,6 +162,7 @@ def pieces(kernel: Kernel) -> int:
     """Return how many pieces of a kernel can run at once: its longest parallel loop.
 
     Example:
+        >>> from trimtab.compiler.loops import Store, Var
         >>> y, i = Buffer("y", (6,)), Var("i")
         >>> loop = Loop(i, 6, (Store(y, (i,), Number(0.0)),), Kind.PARALLEL)
         >>> pieces(Kernel(name="k", parameters=(y,), body=(loop,)))
