@@ -205,9 +205,15 @@ class Nest:
             for access, each in zip(self.accesses, blocks, strict=True)
         ]
         again = [self._again(access) for access in self.accesses]
-        pairs = list(zip(touched, again, strict=True))
+        # Of what a step shares with the one before, as the rows of windows that slide,
+        # nothing is fetched again: together they fetch what the loop touches.
         moved = [
-            np.asarray(sum(each[level] * times[level] for each, times in pairs))
+            np.asarray(
+                sum(
+                    each[max(level - 1, 0)] * times[level]
+                    for each, times in zip(touched, again, strict=True)
+                )
+            )
             for level in range(len(self.loops) + 1)
         ]
         found = []
@@ -218,8 +224,8 @@ class Nest:
             ]
             chosen = np.asarray(
                 sum(
-                    each[-1][0] * times[-1]
-                    for each, times in zip(held, again, strict=True)
+                    each[-1][0] * self._times(access, len(self.loops))
+                    for access, each in zip(self.accesses, held, strict=True)
                 )
             )
             for level in range(len(self.loops), -1, -1):
@@ -242,17 +248,28 @@ class Nest:
         )
 
     def _again(self, access: Access) -> list[Numbers]:
-        """Return how often what is touched inside each loop is fetched."""
-        found: list[Numbers] = []
-        for level in range(len(self.loops) + 1):
-            times: Numbers = 2.0 if access.written else 1.0
-            resident = True
-            for name, trips in reversed(self.loops[:level]):
-                resident = resident and not access.moved_by(name)
-                if not resident:
-                    times = times * trips
-            found.append(times)
-        return found
+        """Return how often what each loop touches is fetched, by the level inside."""
+        names = ("", *(name for name, _ in self.loops))
+        return [
+            self._times(access, level - 1, moved=access.moved_by(name))
+            for level, name in enumerate(names)
+        ]
+
+    def _times(self, access: Access, level: int, *, moved: bool = False) -> Numbers:
+        """Return how often the loops around a level fetch what is touched inside.
+
+        Args:
+            access: to a tensor.
+            level: loops that are around.
+            moved: whether the loop inside them moves on, so that nothing is left.
+        """
+        times: Numbers = 2.0 if access.written else 1.0
+        resident = not moved
+        for name, trips in reversed(self.loops[: max(level, 0)]):
+            resident = resident and not access.moved_by(name)
+            if not resident:
+                times = times * trips
+        return times
 
     def weight_bytes(self) -> NDArray[np.float64]:
         """Return the bytes of all weights."""

@@ -145,6 +145,20 @@ def test_traffic_is_that_of_an_ideal_cache() -> None:
     assert nest.traffic([Room(size_bytes=4.0 * whole)]) == [0.0]
 
 
+def test_windows_that_slide_fetch_a_row_once() -> None:
+    image = Access(
+        name="x",
+        axes=((3.0, {"h": 1.0}), (8.0, {"w": 8.0})),
+        item_bytes=4.0,
+        limit=(10.0, 40.0),
+    )
+    nest = Nest(loops=(("h", 8.0), ("w", 5.0)), parts=(), accesses=(image,), flops=1.0)
+    three, two = Room(size_bytes=3 * 40 * 4.0), Room(size_bytes=2 * 40 * 4.0)
+    # With room for the rows of a step, two of three are there from the step before.
+    assert nest.traffic([three]) == [10 * 40 * 4]
+    assert nest.traffic([two]) == [8 * 3 * 40 * 4]
+
+
 def test_without_room_everything_comes_every_time() -> None:
     n, k, m = 6, 5, 4
     assert matrices(n, k, m).traffic([Room(size_bytes=0.0)]) == [

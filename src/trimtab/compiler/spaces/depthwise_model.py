@@ -111,7 +111,8 @@ def _nest(work: Depthwise, chosen: Sequence[Point], order: str, lanes: int) -> N
                     loads=pixels / (kh * kw) + 1.0,
                     chains=tile * _AHEAD,
                     scalars=(8.0 + np.where(written >= kh, 0.0, 4.0 * kh)) / (kh * kw),
-                    registers=tile + kw + 1.0,
+                    # The weights of a row, a pixel, and a product on its way.
+                    registers=tile + kw + 2.0,
                 ),
                 runs=batch * vectors * h * w,
                 around=Body(
