@@ -4,11 +4,13 @@ In cycles of one core: arithmetic, loads and stores by their ports, instructions
 width of the front end, sums by the latency of their chain, and the bytes that must come
 from each level of cache. The numbers are the machine's, but for three of the model: the
 share of a cache that serves, what a spilled sum costs, and how long a sum waits for a
-port. They are rounded from measurements of tiles and of shapes that no benchmark has.
+port; a fourth, the norm, orders schedules. They are rounded from measurements of tiles,
+among them products of a network of the end-to-end benchmark; none is of an operator
+that the rank benchmark compares.
 
 After Tuna (arXiv 2104.14641), which scores a schedule by a linear model of such
 features with coefficients fixed once a machine. Here the features are times, so that
-the largest has a name, and no coefficient is left to fit.
+the largest has a name, and no weight of a feature is left to fit.
 """
 
 from __future__ import annotations
@@ -131,10 +133,6 @@ class Prediction:
     around_s: NDArray[np.float64]
     stream_s: NDArray[np.float64]
     exposed: NDArray[np.float64]
-
-    def bottleneck(self, index: int) -> str:
-        """Return the name of the largest limit of one schedule."""
-        return max(self.limits_s, key=lambda name: float(self.limits_s[name][index]))
 
 
 def predict(

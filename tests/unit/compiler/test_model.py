@@ -114,7 +114,7 @@ def test_cold_weights_take_longer() -> None:
     assert (judged(cold=True) > judged(cold=False)).any()
 
 
-def test_the_time_is_the_largest_limit_and_the_bottleneck_its_name() -> None:
+def test_the_time_is_the_largest_limit() -> None:
     work = WORKS[1]
     some = points(work, lanes=8, threads=1)[:200]
     for places, nest in nests(work, some, lanes=8, threads=1):
@@ -123,7 +123,9 @@ def test_the_time_is_the_largest_limit_and_the_bottleneck_its_name() -> None:
         for index in range(len(places)):
             limits = {name: each[index] for name, each in found.limits_s.items()}
             assert found.latency_s[index] == max(limits.values())
-            assert limits[found.bottleneck(index)] == found.latency_s[index]
+            # Ordered by no less, and by no more than if all limits were equal.
+            joined = found.together_s[index] / found.latency_s[index]
+            assert 1.0 <= joined <= (6 * len(limits)) ** (1 / 5)
 
 
 def test_more_sums_than_registers_are_slower() -> None:
