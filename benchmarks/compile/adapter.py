@@ -116,6 +116,7 @@ class _Ours:
             for each in families_of(self._task.work)
         ]
         self._counts: list[int] = []
+        self._buffers: dict[tuple[int, int], torch.Tensor] = {}
 
     def legal(self) -> int:
         """Return how many schedules are legal, of all families that can compute it."""
@@ -168,7 +169,7 @@ class _Ours:
 
     def build(self, point: Any) -> Kernel:
         """Return a schedule as machine code."""
-        return _OurKernel(self._task, point, *self._function(point))
+        return _OurKernel(self._task, point, *self._function(point), self._buffers)
 
     def _function(self, point: Any) -> tuple[Any, Any]:
         from trimtab.compiler.tune import family_of
@@ -198,7 +199,14 @@ def _count(knobs: Any) -> int:
 class _OurKernel:
     """Machine code of one schedule and buffers for it."""
 
-    def __init__(self, task: Any, point: Any, kernel: Any, function: Any) -> None:
+    def __init__(
+        self,
+        task: Any,
+        point: Any,
+        kernel: Any,
+        function: Any,
+        shared: dict[tuple[int, int], torch.Tensor],
+    ) -> None:
         from trimtab.compiler.tasks import Packing
 
         self._function = function
@@ -215,7 +223,12 @@ class _OurKernel:
                 self._constants.append(index)
                 self._buffers.append(value.make(point))
             else:
-                self._buffers.append(torch.randn(buffer.elements, generator=generator))
+                # The same for all schedules: where two buffers lie to each other in
+                # the caches makes more of a difference than many schedules do.
+                key = index - len(kernel.parameters), buffer.elements
+                if key not in shared:
+                    shared[key] = torch.randn(buffer.elements, generator=generator)
+                self._buffers.append(shared[key])
         self.weight_bytes = sum(
             self._buffers[index].nbytes for index in self._constants
         )

@@ -36,6 +36,7 @@ __all__ = ["Built", "Tuned", "assess", "build", "known_values"]
 Progress = Callable[[float, str], None]
 
 _TRIED = 4  # schedules that are compiled, while their code disappoints
+_AS_MEANT = 1.02  # of the time by the closed form: what its rounding may add
 _WORKERS = 2  # code generation releases the interpreter; more than the cores wait
 
 
@@ -384,13 +385,20 @@ class _Tuner:
             if best is None:
                 best = found
             else:
-                better = found.latency_s < best.latency_s
+                # Of two that some other limit holds up alike, the one whose code is
+                # what was meant: what is wrong with the other may cost more than
+                # reading it tells.
+                held_up = found.latency_s <= _AS_MEANT * best.latency_s
+                better = found.latency_s < best.latency_s or (
+                    held_up and bool(best.objection) and not found.objection
+                )
                 worse, best = (best, found) if better else (found, best)
                 slower = f"predicted {format_duration(worse.latency_s)}"
                 rejected.append(
                     (worse.chosen.point._asdict(), worse.objection or slower)
                 )
-            if not found.objection:
+            meant = max(ranking.limits(place).values())
+            if not found.objection and found.latency_s <= _AS_MEANT * meant:
                 break  # the code is what the closed form meant: none will do better
         assert best is not None
         return Tuned(
@@ -420,7 +428,10 @@ class _Tuner:
             objection = reading.objection()
             clock = self.timing.frequency_hz
             if reading.cycles is not None and self.threads == 1:
-                limits = ranking.with_compute(place, reading.cycles / clock)
+                outside = ranking.parts["outside_s"][place]
+                limits = ranking.with_compute(
+                    place, float(reading.cycles / clock + outside)
+                )
             elif reading.cycles_per_fma:
                 # The code does not say how often its loops run; the schedule does.
                 inside = ranking.parts["products"][place] * reading.cycles_per_fma

@@ -135,6 +135,7 @@ class Body:
         scalars: integer instructions, loop control among them.
         chains: sums that are independent of each other.
         registers: vector registers that are in use at once.
+        unrolled: how often it stands in the code one after the other.
     """
 
     fmas: Numbers = 0.0
@@ -145,6 +146,7 @@ class Body:
     scalars: Numbers = 0.0
     chains: Numbers = 1.0
     registers: Numbers = 0.0
+    unrolled: Numbers = 1.0
 
 
 @final
@@ -158,6 +160,8 @@ class Part:
         around: what happens around each run through the innermost loops.
         runs: how often that is.
         exits: how often the innermost loop ends, which the core rarely foresees.
+        written_out: whether no loop of the code is left inside a run, so that what is
+            around is in the innermost one, too.
     """
 
     body: Body
@@ -165,6 +169,7 @@ class Part:
     around: Body = field(default_factory=Body)
     runs: Numbers = 0.0
     exits: Numbers = 0.0
+    written_out: bool = False
 
 
 @final
@@ -179,6 +184,7 @@ class Nest:
         flops: of the whole.
         chunks: pieces of equal work that can run at once.
         first_pass: share of the work during which the weights are read first.
+        scatter: how much longer data take from beyond level 2 than a plain stream.
     """
 
     loops: tuple[tuple[str, Numbers], ...]
@@ -187,9 +193,12 @@ class Nest:
     flops: float
     chunks: Numbers = 1.0
     first_pass: Numbers = 1.0
+    scatter: Numbers = 1.0
 
     def traffic(self, rooms: Sequence[Room]) -> list[NDArray[np.float64]]:
         """Return the bytes that come into each of these caches from behind it.
+
+        Those that are written count as `Room.store_loads` that are read.
 
         What fits a cache as a whole is there already: the layer before has just written
         it, or the call before has left it; weights that are cold have a limit of their
@@ -205,27 +214,29 @@ class Nest:
             for access, each in zip(self.accesses, blocks, strict=True)
         ]
         again = [self._again(access) for access in self.accesses]
+        written = [access.written for access in self.accesses]
         # Of what a step shares with the one before, as the rows of windows that slide,
         # nothing is fetched again: together they fetch what the loop touches.
         moved = [
-            np.asarray(
-                sum(
-                    each[max(level - 1, 0)] * times[level]
-                    for each, times in zip(touched, again, strict=True)
-                )
-            )
+            [
+                each[max(level - 1, 0)] * times[level]
+                for each, times in zip(touched, again, strict=True)
+            ]
             for level in range(len(self.loops) + 1)
         ]
         found = []
         for room in rooms:
+            costs = [room.store_loads if each else 1.0 for each in written]
             held = [
                 access.held(each, room)
                 for access, each in zip(self.accesses, blocks, strict=True)
             ]
             chosen = np.asarray(
                 sum(
-                    each[-1][0] * self._times(access, len(self.loops))
-                    for access, each in zip(self.accesses, held, strict=True)
+                    each[-1][0] * self._times(access, len(self.loops)) * cost
+                    for access, each, cost in zip(
+                        self.accesses, held, costs, strict=True
+                    )
                 )
             )
             for level in range(len(self.loops), -1, -1):
@@ -236,8 +247,16 @@ class Nest:
                 ]
                 size = sum(lines for lines, _ in inside)
                 taken = sum(sets for _, sets in inside)
-                fits = (size <= room.size_bytes) & (taken <= room.ways)
-                chosen = np.where(fits, moved[level] if level else 0.0, chosen)
+                # Of a set that is a little too full most lines stay: no cache replaces
+                # strictly the oldest. From twice its ways on nothing is found again.
+                kept = np.clip(2.0 - taken / room.ways, 0.0, 1.0)
+                kept = np.where(size <= room.size_bytes, kept, 0.0)
+                once = sum(
+                    each * cost
+                    for each, cost in zip(moved[level], costs, strict=True)
+                    if level
+                )
+                chosen = chosen + kept * (np.asarray(once) - chosen)
             found.append(np.asarray(chosen, dtype=np.float64))
         return found
 
@@ -263,7 +282,7 @@ class Nest:
             level: loops that are around.
             moved: whether the loop inside them moves on, so that nothing is left.
         """
-        times: Numbers = 2.0 if access.written else 1.0
+        times: Numbers = 1.0
         resident = not moved
         for name, trips in reversed(self.loops[: max(level, 0)]):
             resident = resident and not access.moved_by(name)

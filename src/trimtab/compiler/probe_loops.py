@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from trimtab.hardware.machine import Machine
 
-__all__ = ["CLOCK_STEPS", "clock", "loops", "stream"]
+__all__ = ["CLOCK_STEPS", "clock", "loops", "streams"]
 
 CLOCK_STEPS = 256
 """Dependent additions in the loop that shows the clock."""
@@ -175,15 +175,19 @@ def clock(machine: Machine) -> tuple[str, ...]:
     return ("add x1, x1, #1" if arm else "addq $1, %rax",) * CLOCK_STEPS
 
 
-def stream(machine: Machine) -> tuple[tuple[str, ...], int]:
-    """Return loads of consecutive vectors, and the bytes that they cover."""
+def streams(machine: Machine) -> tuple[dict[str, tuple[str, ...]], int]:
+    """Return loads, and stores, of consecutive vectors; and the bytes they cover."""
+    places = range(32)
     if machine.core.isa.startswith("armv"):
-        return tuple(f"ldr q{n % 8}, [x0, #{16 * n}]" for n in range(32)), 32 * 16
+        return {
+            way: tuple(f"{move} q{n % 8}, [x0, #{16 * n}]" for n in places)
+            for way, move in (("load", "ldr"), ("store", "str"))
+        }, 32 * 16
     bits = machine.core.simd_bits
     name = {512: "zmm", 256: "ymm"}.get(bits, "xmm")
     move = "vmovups" if bits >= 256 else "movups"
     size = min(max(bits, 128), 512) // 8
-    return (
-        tuple(f"{move} {size * n}(%rdi), %{name}{n % 8}" for n in range(32)),
-        32 * size,
-    )
+    return {
+        "load": tuple(f"{move} {size * n}(%rdi), %{name}{n % 8}" for n in places),
+        "store": tuple(f"{move} %{name}{n % 8}, {size * n}(%rdi)" for n in places),
+    }, 32 * size

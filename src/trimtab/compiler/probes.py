@@ -23,7 +23,7 @@ import numpy as np
 
 from trimtab.compiler.assembly.program import parse
 from trimtab.compiler.assembly.report import BlockReport, analyse
-from trimtab.compiler.probe_loops import CLOCK_STEPS, clock, loops, stream
+from trimtab.compiler.probe_loops import CLOCK_STEPS, clock, loops, streams
 from trimtab.errors import MissingExtraError
 from trimtab.hardware.cores import Microarchitecture, microarchitecture
 from trimtab.hardware.machine import Machine
@@ -196,7 +196,7 @@ def compare(
 def bandwidths(
     machine: Machine, progress: Progress = lambda done, text: None
 ) -> dict[str, float]:
-    """Return bytes per second that one core loads from each level of cache and memory.
+    """Return bytes per second that one core loads, and stores to each cache.
 
     Keys are paths of a machine (`hardware.machine.numbers_of`).
 
@@ -206,28 +206,31 @@ def bandwidths(
     _require()
     from trimtab.compiler.tvm.micro import load_loops
 
-    body, stride = stream(machine)
-    run = load_loops({"stream": body}, machine.core.llvm_cpu)["stream"]
+    bodies, stride = streams(machine)
+    ready = load_loops(bodies, machine.core.llvm_cpu)
     spans: dict[str, int] = {}
     before = 0
     for cache in sorted(machine.caches, key=lambda cache: cache.level):
         # Half of the first; of the others the middle between them and the one before:
         # a last level is shared, and pages beyond its middle miss the address caches.
         middle = math.isqrt(before * cache.size_bytes) or cache.size_bytes // 2
-        spans[f"caches.{cache.level}.bandwidth_bytes_per_s"] = middle
+        spans[f"caches.{cache.level}."] = middle
         before = cache.size_bytes
     largest = before or 1 << 24
     memory = min(4 * largest, machine.memory.size_bytes // 4, _MEMORY_BYTES)
-    spans["memory.core_bandwidth_bytes_per_s"] = memory
-    spans = {path: 1 << size.bit_length() - 1 for path, size in spans.items()}
+    spans["memory.core_"] = memory
+    spans = {place: 1 << size.bit_length() - 1 for place, size in spans.items()}
     kept, pointer = _memory(max(spans.values()))
     found = {}
-    for number, (path, span) in enumerate(spans.items()):
-        progress(number / len(spans), path)
+    for number, (place, span) in enumerate(spans.items()):
+        progress(number / len(spans), place[:-1])
         passes = max(span, _STREAM_BYTES) // stride
-        once = partial(run, passes, pointer, stride, span)
-        least = least_times_s({path: once}, rounds=_STREAM_ROUNDS)
-        found[path] = passes * stride / least[path]
+        for way, run in ready.items():
+            if place == "memory.core_" and way == "store":
+                continue
+            once = partial(run, passes, pointer, stride, span)
+            least = least_times_s({way: once}, rounds=_STREAM_ROUNDS)[way]
+            found[f"{place}{way}_bytes_per_s"] = passes * stride / least
     del kept
     progress(1.0, "done")
     return found
@@ -267,15 +270,11 @@ class CodeProbe:
         clock_hz = rate / machine.core.fma_units
         scale = machine.core.frequency_hz / clock_hz
         rates = bandwidths(machine)
-        first = "caches.1.bandwidth_bytes_per_s"
+        loaded = rates.get("caches.1.load_bytes_per_s")
         return {
             "core.frequency_hz": clock_hz,
-            **({first: rates[first]} if machine.cache(1) else {}),
-            **{
-                f"caches.{cache.level}.load_bytes_per_s": rates[path]
-                for cache in machine.caches
-                if (path := f"caches.{cache.level}.bandwidth_bytes_per_s") in rates
-            },
+            **({"caches.1.bandwidth_bytes_per_s": loaded} if loaded else {}),
+            **rates,
             **{
                 f"efficiency_frac.{key}": min(1.0, share * scale)
                 for key, share in machine.efficiency_frac.items()

@@ -34,12 +34,15 @@ class Room:
         way_bytes: after which addresses meet in one set again; infinite where every
             line may stand anywhere.
         ways: lines that a set holds.
+        store_loads: what a byte costs that is written, in bytes that are read: two
+            where a line is fetched first and then goes back.
     """
 
     size_bytes: float
     line_bytes: float = _ITEM
     way_bytes: float = math.inf
     ways: float = math.inf
+    store_loads: float = 2.0
 
 
 def occupied(

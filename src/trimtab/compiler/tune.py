@@ -305,7 +305,7 @@ class Ranking:
         return found
 
 
-_PARTS = ("products", "around_s", "stream_s", "exposed")
+_PARTS = ("products", "around_s", "outside_s", "stream_s", "exposed")
 
 
 def rank(

@@ -327,7 +327,12 @@ def with_numbers(
     """
     classes = {f"efficiency_frac.{name}" for name in EFFICIENCY_CLASSES}
     replaceable = classes | {path for path in numbers_of(machine) if _measurable(path)}
-    replaceable |= {f"caches.{each.level}.load_bytes_per_s" for each in machine.caches}
+    replaceable |= {
+        f"caches.{each.level}.{way}_bytes_per_s"
+        for each in machine.caches
+        for way in ("load", "store")
+    }
+    replaceable.add("memory.core_load_bytes_per_s")
     for path in numbers:
         if path not in replaceable:
             raise MachineError(
@@ -358,6 +363,9 @@ def with_numbers(
                 load_bytes_per_s=numbers.get(
                     f"caches.{cache.level}.load_bytes_per_s", cache.load_bytes_per_s
                 ),
+                store_bytes_per_s=numbers.get(
+                    f"caches.{cache.level}.store_bytes_per_s", cache.store_bytes_per_s
+                ),
             )
             for cache in machine.caches
         ),
@@ -368,6 +376,9 @@ def with_numbers(
             ),
             core_bandwidth_bytes_per_s=number(
                 f"memory.core_{name}", memory.core_bandwidth_bytes_per_s
+            ),
+            core_load_bytes_per_s=numbers.get(
+                "memory.core_load_bytes_per_s", memory.core_load_bytes_per_s
             ),
         ),
         dispatch_s=number("dispatch_s", machine.dispatch_s),

@@ -24,7 +24,7 @@ _CORE_BANDWIDTH_BYTES_PER_S = 8e9
 _CACHE = {1: (2**15, 16.0), 2: (2**18, 8.0), 3: (2**22, 4.0)}
 # Size and bytes per cycle, by level.
 _EFFICIENCY_FRAC = {
-    "matmul": 0.5, "conv": 0.3, "depthwise": 0.005,
+    "matmul": 0.4, "conv": 0.3, "depthwise": 0.005,
     "pool": 0.0005, "norm": 0.005, "vector": 0.02,
 }  # fmt: skip
 # Below every machine of the catalogue.

@@ -13,8 +13,10 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+from trimtab.errors import UnknownMachineError
 from trimtab.frozen import FrozenDict
 from trimtab.hardware import defaults
+from trimtab.hardware.cores import microarchitecture
 from trimtab.hardware.host import Host, Level, read_host
 from trimtab.hardware.load import machine, machine_names
 from trimtab.hardware.machine import (
@@ -26,6 +28,7 @@ from trimtab.hardware.machine import (
     Origin,
     Source,
 )
+from trimtab.hardware.operations import Operation
 
 __all__ = ["fingerprint", "present"]
 
@@ -169,6 +172,19 @@ def _relative(host: Host) -> Machine | None:
     )
 
 
+def _started(host: Host) -> float:
+    """Return multiply-adds a cycle by the table of the core, 0 where there is none."""
+    try:
+        core = microarchitecture(host.llvm_cpu)
+    except UnknownMachineError:
+        return 0.0
+    # Vectors of SVE have the width 0 in a table.
+    for bits in (host.simd_bits, 0):
+        if core.row(Operation.FMA, bits) is not None:
+            return core.throughput(Operation.FMA, bits)
+    return 0.0
+
+
 def _core(host: Host, entry: Machine | None, found: _Numbers) -> Core:
     registers = defaults.vector_registers(host.simd_bits, host.isa)
     text = "from the flags in /proc/cpuinfo" if host.flags else defaults.REASON
@@ -177,6 +193,10 @@ def _core(host: Host, entry: Machine | None, found: _Numbers) -> Core:
     if entry is not None and entry.core.simd_bits == host.simd_bits:
         fma_units = entry.core.fma_units
         found.copy("core.fma_units")
+    elif (started := _started(host)) > 0:
+        fma_units = started
+        text = f"what the table of ports of {host.llvm_cpu} starts a cycle"
+        found.derive("core.fma_units", text)
     else:
         fma_units = defaults.fma_units(host.simd_bits, host.flags)
         found.derive("core.fma_units", defaults.REASON)

@@ -104,6 +104,7 @@ class Cache:
             operators of a framework reach.
         load_bytes_per_s: what one core loads from it with vectors, where that was
             measured by itself.
+        store_bytes_per_s: what one core stores to it likewise.
     """
 
     level: int
@@ -113,11 +114,23 @@ class Cache:
     shared_by_cores: int
     bandwidth_bytes_per_s: float
     load_bytes_per_s: float | None = None
+    store_bytes_per_s: float | None = None
 
     @property
     def kernel_bytes_per_s(self) -> float:
         """What the vector code of a compiler can load from it."""
         return self.load_bytes_per_s or self.bandwidth_bytes_per_s
+
+    @property
+    def store_loads(self) -> float:
+        """How many bytes could be loaded in the time that one takes to be stored.
+
+        Unknown, it is two: a line that is written is fetched first and then goes back.
+        Where both directions are busy at once it is measured to be less.
+        """
+        if self.store_bytes_per_s is None:
+            return 2.0
+        return max(1.0, self.kernel_bytes_per_s / self.store_bytes_per_s)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,11 +141,14 @@ class Memory:
         size_bytes: installed.
         bandwidth_bytes_per_s: all cores together.
         core_bandwidth_bytes_per_s: one core alone; latency bounds it below the total.
+        core_load_bytes_per_s: what one core loads with vectors, where that was measured
+            by itself.
     """
 
     size_bytes: int
     bandwidth_bytes_per_s: float
     core_bandwidth_bytes_per_s: float
+    core_load_bytes_per_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -223,6 +239,17 @@ class Machine:
             self.memory.bandwidth_bytes_per_s,
         )
 
+    def kernel_memory_bandwidth(self, cores: int) -> float:
+        """Return what the vector code of a compiler streams, in bytes per second.
+
+        How much more it is than the operators of a framework reach was measured on one
+        core, and several cores are taken to gain as much.
+        """
+        memory = self.memory
+        loaded = memory.core_load_bytes_per_s or memory.core_bandwidth_bytes_per_s
+        gain = loaded / memory.core_bandwidth_bytes_per_s
+        return self.memory_bandwidth(cores) * gain
+
     def peak_flops_per_s(self, threads: int = 1) -> float:
         """float32 peak of that many cores, at most all of them."""
         return self.core.peak_flops_per_s * min(threads, self.cores)
@@ -257,6 +284,11 @@ def numbers_of(machine: Machine) -> dict[str, float]:
             found[f"caches.{cache.level}.{name}"] = getattr(cache, name)
         if cache.load_bytes_per_s is not None:
             found[f"caches.{cache.level}.load_bytes_per_s"] = cache.load_bytes_per_s
+        if cache.store_bytes_per_s is not None:
+            found[f"caches.{cache.level}.store_bytes_per_s"] = cache.store_bytes_per_s
+    if machine.memory.core_load_bytes_per_s is not None:
+        path = "memory.core_load_bytes_per_s"
+        found[path] = machine.memory.core_load_bytes_per_s
     for key, value in machine.efficiency_frac.items():
         found[f"efficiency_frac.{key}"] = value
     return found

@@ -114,6 +114,7 @@ class _CacheFile:
     shared_by_cores: Whole
     bandwidth_bytes_per_s: Real
     load_bytes_per_s: Real | None = None
+    store_bytes_per_s: Real | None = None
 
 
 @final
@@ -123,6 +124,7 @@ class _MemoryFile:
     size_bytes: Whole
     bandwidth_bytes_per_s: Real
     core_bandwidth_bytes_per_s: Real
+    core_load_bytes_per_s: Real | None = None
 
 
 @final
@@ -258,6 +260,10 @@ def _sources(record: _MachineFile | _LinkFile, file: str) -> FrozenDict[str, Sou
     return FrozenDict(found)
 
 
+def _value(number: Real | None) -> float | None:
+    return None if number is None else number.value
+
+
 _MACHINE_FILE = TypeAdapter(_MachineFile)
 _LINK_FILE = TypeAdapter(_LinkFile)
 
@@ -305,11 +311,8 @@ def parse_machine(text: str, file: str) -> Machine:
                 ways=cache.ways.value,
                 shared_by_cores=cache.shared_by_cores.value,
                 bandwidth_bytes_per_s=cache.bandwidth_bytes_per_s.value,
-                load_bytes_per_s=(
-                    None
-                    if cache.load_bytes_per_s is None
-                    else cache.load_bytes_per_s.value
-                ),
+                load_bytes_per_s=_value(cache.load_bytes_per_s),
+                store_bytes_per_s=_value(cache.store_bytes_per_s),
             )
             for cache in record.caches
         ),
@@ -317,6 +320,7 @@ def parse_machine(text: str, file: str) -> Machine:
             size_bytes=record.memory.size_bytes.value,
             bandwidth_bytes_per_s=record.memory.bandwidth_bytes_per_s.value,
             core_bandwidth_bytes_per_s=record.memory.core_bandwidth_bytes_per_s.value,
+            core_load_bytes_per_s=_value(record.memory.core_load_bytes_per_s),
         ),
         dispatch_s=record.dispatch_s.value,
         convolution_setup_s=record.convolution_setup_s.value,

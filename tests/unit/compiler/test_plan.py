@@ -391,12 +391,20 @@ NAN, INF = float("nan"), float("inf")
 ODD = torch.tensor([[NAN, -1.0, 2.0, INF, -INF, 0.0, -0.0, 3.0, 1e30, -1e-30]])
 
 
+def gelu(m, x):
+    """Of a network PyTorch's; its values beside that by what it is defined as.
+
+    PyTorch's own makes no number of an infinity where it has AVX-512.
+    """
+    return F.gelu(x) if m is not None else x * 0.5 * (1.0 + torch.erf(x * 0.5**0.5))
+
+
 def odd_values(m, x, y):
     return (
         F.relu(x), F.relu6(x), F.hardtanh(x), x.clamp(-1, 1), x.clamp_min(0), -x,
         x.clamp_max(1), torch.maximum(x, y), torch.minimum(x, y), torch.maximum(y, x),
-        F.silu(x), F.gelu(x), torch.sigmoid(x), torch.tanh(x), F.leaky_relu(x), x.abs(),
-        F.elu(x), F.hardswish(x), F.hardsigmoid(x), x.square(), x.sqrt(), x.exp(),
+        F.silu(x), gelu(m, x), torch.sigmoid(x), torch.tanh(x), F.leaky_relu(x),
+        x.abs(), F.elu(x), F.hardswish(x), F.hardsigmoid(x), x.square(), x.sqrt(), x.exp(),
         torch.softmax(x, 1), x.floor(), x.amax(1), x.amin(1), x.sum(1), 1.0 / -x,
         x + INF, x.clamp(max=NAN), x * 0.0,
     )  # fmt: skip

@@ -2,7 +2,7 @@ from dataclasses import replace
 
 import pytest
 
-from trimtab.compiler.probe_loops import CLOCK_STEPS, clock, loops, stream
+from trimtab.compiler.probe_loops import CLOCK_STEPS, clock, loops, streams
 from trimtab.compiler.probes import predicted
 from trimtab.hardware.cores import microarchitecture
 from trimtab.hardware.load import machine, machine_names
@@ -21,7 +21,8 @@ OLD = replace(
 def test_every_instruction_is_in_the_table_of_the_core(name):
     found = machine(name)
     core = microarchitecture(found.core.llvm_cpu)
-    for body in (*loops(found).values(), clock(found), stream(found)[0]):
+    ways, _ = streams(found)
+    for body in (*loops(found).values(), clock(found), *ways.values()):
         assert predicted(body, core).unknown == ()
 
 
@@ -64,7 +65,14 @@ def test_the_clock_goes_one_step_a_cycle(name):
     ("name", "size"), [("milan", 32), ("genoa", 64), ("graviton2", 16)]
 )
 def test_a_stream_covers_what_it_says(name, size):
-    body, covered = stream(machine(name))
-    assert covered == len(body) * size
-    offsets = [line for line in body if f"{covered - size}" in line]
-    assert len(offsets) == 1
+    ways, covered = streams(machine(name))
+    assert set(ways) == {"load", "store"}
+    core = microarchitecture(machine(name).core.llvm_cpu)
+    for way, body in ways.items():
+        assert covered == len(body) * size
+        offsets = [line for line in body if f"{covered - size}" in line]
+        assert len(offsets) == 1
+        report = predicted(body, core)
+        assert (report.loads, report.stores) == (
+            (len(body), 0) if way == "load" else (0, len(body))
+        )

@@ -14,6 +14,7 @@ from trimtab.hardware.cores import microarchitecture
 from trimtab.hardware.load import machine
 
 MILAN = machine("milan")
+WAYS = ("load", "store")
 
 
 @pytest.fixture
@@ -93,13 +94,12 @@ def test_cycles_are_counted_by_the_clock_loop(pretended):
 
 def test_bandwidths_are_bytes_over_time(pretended):
     found = bandwidths(MILAN)
-    # Two loads of 32 bytes a cycle, at 3 GHz.
-    assert found["caches.1.bandwidth_bytes_per_s"] == pytest.approx(2 * 32 * 3e9)
+    # Two loads of 32 bytes a cycle and one store, at 3 GHz.
+    assert found["caches.1.load_bytes_per_s"] == pytest.approx(2 * 32 * 3e9)
+    assert found["caches.1.store_bytes_per_s"] == pytest.approx(32 * 3e9)
     assert found.keys() == {
-        "caches.1.bandwidth_bytes_per_s",
-        "caches.2.bandwidth_bytes_per_s",
-        "caches.3.bandwidth_bytes_per_s",
-        "memory.core_bandwidth_bytes_per_s",
+        *(f"caches.{level}.{way}_bytes_per_s" for level in (1, 2, 3) for way in WAYS),
+        "memory.core_load_bytes_per_s",
     }
 
 

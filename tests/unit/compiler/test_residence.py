@@ -2,6 +2,7 @@
 
 import itertools
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 from hypothesis import given, settings
@@ -12,6 +13,7 @@ from trimtab.compiler.loops import Number, expr
 from trimtab.compiler.nest import Access, Body, Nest, Part
 from trimtab.compiler.residence import Room, occupied
 
+ROWS = (8.0, 12.0, 16.0, 24.0)
 FIRST = Room(size_bytes=0.75 * 2**15, line_bytes=64, way_bytes=4096, ways=8)
 
 
@@ -103,9 +105,27 @@ def rows_read(columns: int, rows: float) -> Nest:
 
 
 def test_what_meets_in_one_set_is_fetched_every_time() -> None:
-    (kept,) = rows_read(1040, 12.0).traffic([FIRST])
-    (lost,) = rows_read(1024, 12.0).traffic([FIRST])
-    assert kept == 96 * 64 * 4 + 2 * 96 * 4  # each element once, results both ways
-    assert lost == 12 * 64 * 8 * 64 + 12 * 4 * 2 * 8  # a line for each element
+    (kept,) = rows_read(1040, 16.0).traffic([FIRST])
+    (lost,) = rows_read(1024, 16.0).traffic([FIRST])
+    assert kept == 128 * 64 * 4 + 2 * 128 * 4  # each element once, results both ways
+    assert lost == 16 * 64 * 8 * 64 + 16 * 4 * 2 * 8  # a line for each element
     (few,) = rows_read(1024, 6.0).traffic([FIRST])
     assert few < lost / 8
+
+
+def test_of_a_set_that_is_a_little_too_full_most_stays() -> None:
+    assert FIRST.ways == 8
+    found = [float(rows_read(1024, rows).traffic([FIRST])[0]) / rows for rows in ROWS]
+    # With all rows in their sets nothing of a line is fetched twice.
+    assert found[0] == 8 * (64 * 4 + 2 * 4)
+    assert found[0] < found[1] < found[2]
+    # In twice as many rows as ways nothing is found again.
+    assert found[2] == found[3] == 8 * (64 * 64 + 2 * 4)
+
+
+def test_what_is_written_costs_what_the_cache_behind_says() -> None:
+    nest = rows_read(1040, 12.0)
+    both, once = (
+        float(nest.traffic([replace(FIRST, store_loads=each)])[0]) for each in (2, 1)
+    )
+    assert both - once == 96 * 4

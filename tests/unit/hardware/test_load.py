@@ -26,7 +26,7 @@ from trimtab.hardware.schema import parse_machine
 MACHINES = (
     "a100", "cascade-lake", "emerald-rapids", "genoa", "graviton2", "graviton3",
     "h100", "ice-lake", "jetson-xavier", "milan", "raspberry-pi-4", "sapphire-rapids",
-    "skylake-sp", "t4", "v100",
+    "skylake-sp", "t4", "turin", "v100",
 )  # fmt: skip
 LINKS = ("3g", "4g", "ethernet-1g", "wifi")
 

@@ -166,6 +166,7 @@ def _nest(
                     chains=tile * partials,
                     # Of a single pixel the weights are operands in memory.
                     registers=tile * partials + np.where(hs * ws > 1, gs, 1.0) + 1.0,
+                    unrolled=unroll,
                 ),
                 around=Body(
                     loads=tile * len(work.operands) + gs,

@@ -242,6 +242,7 @@ def _product(
             scalars=(4.0 + ask * 2.0) / unroll,
             chains=sums,
             registers=sums + np.minimum(rows, vectors) + 1.0,
+            unrolled=unroll,
         ),
         around=Body(stores=sums, others=sums, scalars=20.0),
     )

@@ -32,7 +32,10 @@ from typing import Any, Final, Literal, final
 import numpy as np
 import numpy.typing as npt
 import tvm
-from tvm.s_tir import meta_schedule
+from tvm.s_tir import (
+    meta_schedule,
+    tensor_intrin,  # noqa: F401  names the intrinsics of VNNI that some hosts offer
+)
 
 from trimtab.errors import UsageError
 
