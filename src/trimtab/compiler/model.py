@@ -44,6 +44,9 @@ _MEMORY_STORE = 2.0
 # Bytes read from memory in the time that one takes to be written: its line comes first.
 _FIT = 0.75
 # Share of a cache that a working set may fill before lines are lost to conflicts.
+_WARM = 0.1
+# Weight of the time with warm weights: of schedules that all wait for cold ones that is
+# best which is fastest without, as in a small network, whose weights stay.
 _LONG = 256.0
 # Instructions from which a loop is long: of it half as many are taken up a cycle. On
 # Zen 5 products unrolled to 600 instructions are up to a tenth slower than to 150, and
@@ -195,7 +198,8 @@ def predict(
     if cold:
         limits["cold weights"] = np.asarray(stream + compute * exposed)
         # They hold the arithmetic that waits for them, so the two count once.
-        own = np.maximum(own, stream + own * exposed)
+        late = np.maximum(own, stream + own * exposed)
+        own = (1.0 - _WARM) * late + _WARM * own
     together = _norm([own, *(limits[name] for _, name, _ in levels)], _POWER)
     shape = np.broadcast_shapes(*(each.shape for each in limits.values()))
 

@@ -209,3 +209,38 @@ def test_timing_of_machines(name, lanes, registers) -> None:
     assert timing.frequency_hz == machine.core.frequency_hz
     assert timing.fma_latency >= 2  # of a sum that waits for itself
     assert timing.issue >= timing.loads
+
+
+def test_of_what_waits_for_cold_weights_the_faster_with_warm_ones_comes_first():
+    sums = Nest(
+        loops=(("k", 512.0),),
+        parts=(
+            Part(
+                body=Body(fmas=1.0, loads=1.0, chains=np.array([1.0, 8.0])),
+                steps=512.0,
+            ),
+        ),
+        accesses=(
+            Access(
+                name="weight",
+                axes=((8.0, {"k": 8.0}),),
+                item_bytes=4.0,
+                limit=(4096.0,),
+                weight=True,
+            ),
+        ),
+        flops=1.0,
+    )
+    slow = replace(MACHINE.memory, core_bandwidth_bytes_per_s=1e8)
+    found = predict(sums, replace(MACHINE, memory=slow), timing_of(MACHINE))
+    assert found.latency_s[0] == found.latency_s[1]
+    assert found.together_s[0] > found.together_s[1]
+
+
+def test_a_long_loop_is_taken_up_half_as_fast():
+    narrow = replace(TIMING, issue=2.0)
+    body = Body(fmas=12.0, loads=2.0, broadcasts=6.0, chains=12.0)
+    short, long = (
+        float(cycles(replace(body, unrolled=each), narrow)) for each in (4.0, 16.0)
+    )
+    assert long == 2 * short == 2 * 20.0 / narrow.issue

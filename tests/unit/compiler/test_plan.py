@@ -405,8 +405,8 @@ def odd_values(m, x, y):
         x.clamp_max(1), torch.maximum(x, y), torch.minimum(x, y), torch.maximum(y, x),
         F.silu(x), gelu(m, x), torch.sigmoid(x), torch.tanh(x), F.leaky_relu(x),
         x.abs(), F.elu(x), F.hardswish(x), F.hardsigmoid(x), x.square(), x.sqrt(),
-        x.exp(), torch.softmax(x, 1), x.floor(), x.amax(1), x.amin(1), x.sum(1), 1.0 / -x,
-        x + INF, x.clamp(max=NAN), x * 0.0,
+        x.exp(), torch.softmax(x, 1), x.floor(), x.amax(1), x.amin(1), x.sum(1),
+        1.0 / -x, x + INF, x.clamp(max=NAN), x * 0.0,
     )  # fmt: skip
 
 
