@@ -1,9 +1,12 @@
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import nn
 
 pytest.importorskip("tvm", reason="apache-tvm makes the machine code")
 
+from trimtab.compiler import build as module
 from trimtab.compiler.build import assess, build, known_values
 from trimtab.compiler.cache import Cache
 from trimtab.compiler.target import target_for
@@ -72,3 +75,39 @@ def test_a_whole_static_prediction_sees_spills():
         TARGET,
     )
     assert spilled > 1.3 * good
+
+
+@pytest.mark.parametrize(
+    ("changes", "tried"),
+    [
+        ({}, 1),  # the code is what the closed form meant
+        ({"slower": 1.5}, 2),  # the next may keep what the closed form promises
+        ({"objection": "3 accesses of spilled registers"}, 2),
+    ],
+)
+def test_code_that_is_not_what_was_meant_is_compared_with_the_next(
+    monkeypatch, changes, tried
+):
+    """The first candidate's code is made worse; the others are as they are."""
+    seen = []
+    real = module._Tuner.candidate
+
+    def candidate(self, work, key, ranking, place):
+        found = real(self, work, key, ranking, place)
+        if not hasattr(work, "kernel"):
+            return found
+        meant = max(ranking.limits(place).values())
+        first = not seen
+        seen.append(ranking.points[place])
+        latency_s = meant * (changes.get("slower", 1.0) if first else 1.0)
+        objection = changes.get("objection", "") if first else ""
+        return replace(found, latency_s=latency_s, objection=objection)
+
+    monkeypatch.setattr(module._Tuner, "candidate", candidate)
+    net = nn.Conv2d(32, 32, 3, padding=1)
+    graph, weights = _graph(net, torch.zeros(1, 32, 16, 16))
+    built = build({1: graph}, weights, MILAN, TARGET, winograd=False)
+    work = next(each for each in built.tuned if hasattr(each, "kernel"))
+    assert len(seen) == tried
+    assert built.tuned[work].chosen.point == seen[-1]
+    assert len(built.tuned[work].rejected) == tried - 1

@@ -201,6 +201,14 @@ def test_numbers_are_replaced_by_their_path(plain: Machine) -> None:
     assert {path: after[path] for path in numbers} == numbers
     for path in after.keys() - numbers.keys():
         assert after[path] == numbers_of(plain)[path], path
+    more = {
+        "caches.2.load_bytes_per_s": 70e9,
+        "caches.2.store_bytes_per_s": 50e9,
+        "memory.core_load_bytes_per_s": 12e9,
+    }
+    again = with_numbers(found, more, "a stopwatch")
+    assert {path: numbers_of(again)[path] for path in more} == more
+    assert parse_machine(to_toml(again), "again") == again
     for path, source in found.sources.items():
         expected = Origin.MEASURED if path in numbers else Origin.SOURCED
         assert source.origin is expected, path

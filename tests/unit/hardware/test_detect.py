@@ -118,6 +118,25 @@ def test_hidden_vectors_halve_the_peak(fake_host: FakeHost) -> None:
     assert core.peak_flops_per_s == whole.peak_flops_per_s / 2
 
 
+def test_a_core_without_a_machine_multiplies_as_its_table_says(
+    fake_host: FakeHost,
+) -> None:
+    """The clock is found by counting multiply-adds: half of them would double it."""
+    flags = "avx avx2 bmi1 bmi2 f16c fma abm movbe"
+    wide = " avx512f avx512bw avx512cd avx512dq avx512vl"
+    root = fake_host(
+        cpuinfo={"vendor_id": "GenuineIntel", "cpu family": "6", "model": "173",
+                 "flags": flags + wide},
+    )  # fmt: skip
+    here = present(root)
+    assert here.core.llvm_cpu == "graniterapids"
+    assert (here.core.simd_bits, here.core.fma_units) == (512, 2.0)
+    assert here.sources["core.fma_units"].text == (
+        "what the table of ports of graniterapids starts a cycle"
+    )
+    assert here.sources["core.frequency_hz"].text == REASON
+
+
 def test_a_level_that_the_catalogue_lacks_gets_defaults(fake_host: FakeHost) -> None:
     root = fake_host(
         cpuinfo={"CPU implementer": "0x41", "CPU part": "0xd08", "Features": "asimd"},

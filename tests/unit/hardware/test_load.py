@@ -79,6 +79,7 @@ def test_peaks_of_gpus(
         ("skylake-sp", 28, 2 * 2 * 16),
         ("milan", 64, 2 * 2 * 8),
         ("genoa", 96, 2 * 2 * 8),
+        ("turin", 128, 2 * 2 * 16),
         ("graviton2", 64, 2 * 2 * 4),
         ("graviton3", 64, 2 * 2 * 8),
         ("raspberry-pi-4", 4, 2 * 1 * 4),

@@ -26,6 +26,25 @@ def test_a_cache_is_found_by_its_level(plain: Machine) -> None:
     assert plain.cache(3) is None
 
 
+def test_a_store_costs_two_loads_until_it_was_measured(plain: Machine) -> None:
+    cache = plain.caches[1]
+    assert cache.store_loads == 2.0
+    measured = replace(cache, load_bytes_per_s=90e9, store_bytes_per_s=60e9)
+    assert measured.store_loads == 1.5
+    # A store cannot be cheaper than a load: that would be noise.
+    assert replace(measured, store_bytes_per_s=99e9).store_loads == 1.0
+
+
+def test_kernels_stream_from_memory_what_was_measured(plain: Machine) -> None:
+    for cores in (1, 2, 4):
+        assert plain.kernel_memory_bandwidth(cores) == plain.memory_bandwidth(cores)
+    memory = replace(plain.memory, core_load_bytes_per_s=12e9)
+    faster = replace(plain, memory=memory)
+    assert faster.memory_bandwidth(4) == 20e9
+    assert faster.kernel_memory_bandwidth(1) == 12e9
+    assert faster.kernel_memory_bandwidth(4) == 30e9
+
+
 def test_numbers_are_keyed_by_dotted_path(plain: Machine) -> None:
     numbers = numbers_of(plain)
     assert numbers["cores"] == 4
