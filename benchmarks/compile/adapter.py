@@ -19,7 +19,7 @@ from torch import nn
 
 from benchmarks.compile.rank import Kernel, Space
 from benchmarks.compile.workloads import Workload
-from trimtab.hardware.load import machine
+from trimtab.hardware.load import machine, machine_names
 from trimtab.hardware.machine import Machine
 
 __all__ = ["TARGETS", "compiled", "llvm_cpu", "space"]
@@ -55,25 +55,46 @@ def compiled(
     }
 
 
+def _in_catalogue() -> Machine:
+    """Return the machine of the catalogue whose core the present one has, or Milan."""
+    entries = map(machine, machine_names())
+    return next(
+        (each for each in entries if each.core.llvm_cpu == llvm_cpu()),
+        machine("milan"),
+    )
+
+
+def _avx2() -> Machine:
+    """Return the catalogue's machine without the vectors of 512 bits."""
+    found = _in_catalogue()
+    core = replace(found.core, isa="x86-64-v3", simd_bits=256, vector_registers=16)
+    return replace(found, core=core)
+
+
 def _sse42() -> Machine:
     """Return the same caches and clock with a core that has no AVX and no FMA."""
-    avx2 = machine("milan")
+    found = _in_catalogue()
     core = replace(
-        avx2.core,
+        found.core,
         isa="x86-64-v2",
         llvm_cpu="nehalem",
         simd_bits=128,
         fma_units=1.0,
+        vector_registers=16,
     )
-    return replace(avx2, core=core)
+    return replace(found, core=core)
 
 
-TARGETS: Mapping[str, tuple[str, Callable[[], Machine]]] = {
-    "this": ("this machine, calibrated", lambda: machine("this")),
-    "avx2": ("AVX2 by the catalogue (milan)", lambda: machine("milan")),
-    "sse42": ("SSE4.2 by the catalogue", _sse42),
+TARGETS: Mapping[str, tuple[str, Callable[[], Machine], str]] = {
+    "this": ("this machine, calibrated", lambda: machine("this"), ""),
+    "avx2": ("AVX2 by the catalogue", _avx2, "x86-64-v3"),
+    "sse42": ("SSE4.2 by the catalogue", _sse42, "x86-64-v2"),
 }
-"""What code is generated for: title, and the description that decides."""
+"""What code is generated for: title, the description that decides, and LLVM's name.
+
+That of the catalogue has the present core, but nothing of it was measured here. A name
+is given where the core has instructions that the code is to do without.
+"""
 
 
 def llvm_cpu() -> str:
@@ -83,18 +104,20 @@ def llvm_cpu() -> str:
 
 def space(workload: Workload, target: str) -> Space:
     """Return the schedules of an operator for one of `TARGETS`."""
-    return _Ours(workload, TARGETS[target][1]())
+    _, described, cpu = TARGETS[target]
+    return _Ours(workload, described(), cpu)
 
 
 @final
 class _Ours:
     """The space of the compiler for the one task of an operator."""
 
-    def __init__(self, workload: Workload, chosen_for: Machine) -> None:
+    def __init__(self, workload: Workload, chosen_for: Machine, cpu: str = "") -> None:
         from trimtab.compiler.build import known_values
         from trimtab.compiler.groups import group
         from trimtab.compiler.model import timing_of
         from trimtab.compiler.plan import plan
+        from trimtab.compiler.target import target_for
         from trimtab.compiler.tasks import Task
         from trimtab.compiler.tune import families_of
         from trimtab.compiler.tvm.lower import target_of
@@ -110,7 +133,9 @@ class _Ours:
         planned = plan(graph, group(graph, known), lanes=self._timing.lanes)
         tasks = [each for each in planned.tasks if isinstance(each, Task)]
         self._task = max(tasks, key=lambda each: each.work.flops)
-        self._target = target_of(chosen_for.core.llvm_cpu)
+        code = target_for(chosen_for, threads=1)
+        self._code = replace(code, llvm_cpu=cpu or code.llvm_cpu)
+        self._target = target_of(self._code.llvm_cpu)
         self._spaces = [
             each.knobs(self._task.work, lanes=self._timing.lanes, threads=1)
             for each in families_of(self._task.work)
@@ -144,10 +169,8 @@ class _Ours:
     def predicted_s(self, points: Sequence[Any], *, cold: bool) -> list[float]:
         """Return the predicted times of schedules, their assembly read."""
         from trimtab.compiler.build import assess
-        from trimtab.compiler.target import target_for
 
-        target = target_for(self._machine, threads=1)
-        return assess(self._task.work, points, self._machine, target, cold=cold)
+        return assess(self._task.work, points, self._machine, self._code, cold=cold)
 
     def first_pick(self) -> tuple[Any, float]:
         """Return the schedule that the compiler takes, and the seconds of compiling.
@@ -155,14 +178,13 @@ class _Ours:
         They are of the whole operator: all its tasks, assembly read, code linked.
         """
         from trimtab.compiler.build import build
-        from trimtab.compiler.target import target_for
 
         start = time.perf_counter()
         built = build(
             {1: self._graph},
             self._weights,
             self._machine,
-            target_for(self._machine, threads=1),
+            self._code,
         )
         point = built.tuned[self._task.work].chosen.point
         return point, time.perf_counter() - start

@@ -28,7 +28,7 @@ def all_rows(store: Store) -> list[Row]:
         *endtoend.rows(store.all("e2e/")),
         *cost.rows(store.all("cost/")),
         *rank.rows(
-            store.all("rank/"), {name: title for name, (title, _) in TARGETS.items()}
+            store.all("rank/"), {name: title for name, (title, *_) in TARGETS.items()}
         ),
         *tuning.rows(store.all("tuning/")),
     ]

@@ -29,3 +29,16 @@ def test_a_space_beyond_the_limit_is_refused(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(adapter, "_COUNTED", 69)
     with pytest.raises(ValueError, match="a space of 70 combinations: at most 69"):
         adapter._count(space)
+
+
+def test_targets_do_without_what_they_are_to_do_without(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(adapter, "llvm_cpu", lambda: "znver5")
+    for name, bits, isa in (("avx2", 256, "x86-64-v3"), ("sse42", 128, "x86-64-v2")):
+        _, described, cpu = adapter.TARGETS[name]
+        assert described().name == "turin"  # the catalogue's, nothing measured here
+        assert described().core.simd_bits == bits
+        assert described().core.isa == cpu == isa
+    monkeypatch.setattr(adapter, "llvm_cpu", lambda: "unheard of")
+    assert adapter.TARGETS["avx2"][1]().name == "milan"

@@ -89,7 +89,7 @@ def test_code_that_is_not_what_was_meant_is_compared_with_the_next(
     monkeypatch, changes, tried
 ):
     """The first candidate's code is made worse; the others are as they are."""
-    seen = []
+    seen: list[object] = []
     real = module._Tuner.candidate
 
     def candidate(self, work, key, ranking, place):
