@@ -57,11 +57,11 @@ def compiled(
 
 def _in_catalogue() -> Machine:
     """Return the machine of the catalogue whose core the present one has, or Milan."""
-    entries = map(machine, machine_names())
-    return next(
-        (each for each in entries if each.core.llvm_cpu == llvm_cpu()),
-        machine("milan"),
-    )
+    for name in machine_names():
+        found = machine(name)
+        if found.core.llvm_cpu == llvm_cpu() and found.core.isa.startswith("x86-64"):
+            return found
+    return machine("milan")
 
 
 def _avx2() -> Machine:
@@ -92,8 +92,9 @@ TARGETS: Mapping[str, tuple[str, Callable[[], Machine], str]] = {
 }
 """What code is generated for: title, the description that decides, and LLVM's name.
 
-That of the catalogue has the present core, but nothing of it was measured here. A name
-is given where the core has instructions that the code is to do without.
+That of the catalogue has the present core where the catalogue knows it, but nothing of
+it was measured here. A name is given where the core has instructions that the code is
+to do without.
 """
 
 

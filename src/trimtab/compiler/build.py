@@ -385,13 +385,7 @@ class _Tuner:
             if best is None:
                 best = found
             else:
-                # Of two that some other limit holds up alike, the one whose code is
-                # what was meant: what is wrong with the other may cost more than
-                # reading it tells.
-                held_up = found.latency_s <= _AS_MEANT * best.latency_s
-                better = found.latency_s < best.latency_s or (
-                    held_up and bool(best.objection) and not found.objection
-                )
+                better = _price(found) < _price(best)
                 worse, best = (best, found) if better else (found, best)
                 slower = f"predicted {format_duration(worse.latency_s)}"
                 rejected.append(
@@ -428,14 +422,16 @@ class _Tuner:
             objection = reading.objection()
             clock = self.timing.frequency_hz
             if reading.cycles is not None and self.threads == 1:
-                outside = ranking.parts["outside_s"][place]
+                exits = ranking.parts["exits_s"][place]
                 limits = ranking.with_compute(
-                    place, float(reading.cycles / clock + outside)
+                    place, float(reading.cycles / clock + exits)
                 )
             elif reading.cycles_per_fma:
                 # The code does not say how often its loops run; the schedule does.
                 inside = ranking.parts["products"][place] * reading.cycles_per_fma
                 around = ranking.parts["around_s"][place]
+                if reading.stores_inside:  # what the nest has around a tile is in it
+                    around = around - ranking.parts["outside_s"][place]
                 limits = ranking.with_compute(place, float(inside / clock + around))
         return _Candidate(
             chosen=chosen,
@@ -459,6 +455,15 @@ class _Tuner:
             return as_text(compile_kernels(kernels, self.target, functions), signatures)
         codes = [*(each.code for each in tuned), *(each.code for each in others)]
         return linker.link(codes, signatures)
+
+
+def _price(candidate: _Candidate) -> float:
+    """Return the time that candidates are compared by.
+
+    Of two that some other limit holds up alike, that is taken whose code is what was
+    meant: what is wrong with the other may cost more than reading it tells.
+    """
+    return candidate.latency_s * (_AS_MEANT if candidate.objection else 1.0)
 
 
 def _distinct(work: Any, ranking: Ranking, places: Sequence[int]) -> Iterator[int]:

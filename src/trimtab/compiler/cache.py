@@ -35,7 +35,9 @@ _SOURCES = (
     "compiler/**/*.cpp",
     "cost/**/*.py",  # what PyTorch does is decided by estimate
     "hardware/cores.py",
+    "hardware/machine.py",
     "hardware/operations.py",
+    "hardware/ports.py",
     "hardware/catalogue/cores/*.toml",
 )
 # All that decides, beside the work and the machine.

@@ -2,15 +2,17 @@
 
 In cycles of one core: arithmetic, loads and stores by their ports, instructions by the
 width of the front end, sums by the latency of their chain, and the bytes that must come
-from each level of cache. The numbers are the machine's, but for three of the model: the
-share of a cache that serves, what a spilled sum costs, and how long a sum waits for a
-port; a fourth, the norm, orders schedules. They are rounded from measurements of tiles,
-among them products of a network of the end-to-end benchmark; none is of an operator
-that the rank benchmark compares.
+from each level of cache. The numbers are the machine's, but for those below. Four shape
+the limits: the share of a cache that serves, what a spilled sum costs, how long a sum
+waits for a port, and what a write to memory costs. Three only order schedules whose
+limits are alike: the norm, what warm weights count, and what a long loop costs. A
+family may add how much longer its data take than a plain stream (`Nest.scatter`). They
+are rounded from measurements of tiles, among them products of a network of the
+end-to-end benchmark; of the shapes of the rank benchmark none.
 
 After Tuna (arXiv 2104.14641), which scores a schedule by a linear model of such
 features with coefficients fixed once a machine. Here the features are times, so that
-the largest has a name, and no weight of a feature is left to fit.
+the largest has a name, and none is fitted to a machine.
 """
 
 from __future__ import annotations
@@ -48,9 +50,10 @@ _WARM = 0.1
 # Weight of the time with warm weights: of schedules that all wait for cold ones that is
 # best which is fastest without, as in a small network, whose weights stay.
 _LONG = 256.0
-# Instructions from which a loop is long: of it half as many are taken up a cycle. On
-# Zen 5 products unrolled to 600 instructions are up to a tenth slower than to 150, and
-# their code differs in nothing else.
+# Instructions from which a loop is long.
+_LONG_COST = 0.05
+# What a long loop takes more, for the order of schedules: on Zen 5 products unrolled to
+# 600 instructions are up to a tenth slower than to 150, whose code is the same else.
 
 
 @final
@@ -131,7 +134,8 @@ class Prediction:
             hidden behind the largest.
         products: vector multiply-adds of the busiest core.
         around_s: the part of ``compute`` that is not the innermost loops'.
-        outside_s: the part of it that is in no innermost loop of the code.
+        outside_s: the part of it that is in no innermost loop of the nest.
+        exits_s: the part of that which loops take that end unforeseen.
         stream_s: what cold weights take to arrive.
         exposed: share of ``compute`` that this cannot hide behind.
     """
@@ -142,6 +146,7 @@ class Prediction:
     products: NDArray[np.float64]
     around_s: NDArray[np.float64]
     outside_s: NDArray[np.float64]
+    exits_s: NDArray[np.float64]
     stream_s: NDArray[np.float64]
     exposed: NDArray[np.float64]
 
@@ -169,29 +174,30 @@ def predict(
     inside: NDArray[np.float64] = np.asarray(0.0)
     around: NDArray[np.float64] = np.asarray(0.0)
     outside: NDArray[np.float64] = np.asarray(0.0)
-    within: NDArray[np.float64] = np.asarray(0.0)
+    exits: NDArray[np.float64] = np.asarray(0.0)
     products: NDArray[np.float64] = np.asarray(0.0)
     mixed: NDArray[np.float64] = np.asarray(0.0)
     for part in nest.parts:
         taken = part.steps * cycles(part.body, timing)
-        mixed = mixed + part.steps * cycles(part.body, timing, power=_POWER)
+        mixed = mixed + part.steps * cycles(part.body, timing, power=_POWER) * _long(
+            part.body
+        )
         multiplies = np.asarray(part.body.fmas) > 0
         inside = inside + np.where(multiplies, taken, 0.0)
         products = products + part.steps * np.asarray(part.body.fmas)
         once = cycles(part.around, timing, chained=False) + timing.fma_latency
         around = around + np.where(multiplies, 0.0, taken)
-        ended = part.runs * once + part.exits * timing.restart
-        within = within + (ended if part.written_out else 0.0)
-        outside = outside + (0.0 if part.written_out else ended)
-    around, mixed = around + outside + within, mixed + outside + within
+        exits = exits + part.exits * timing.restart
+        outside = outside + part.runs * once + part.exits * timing.restart
+    around, mixed = around + outside, mixed + outside
     compute = (inside + around) * balance / clock
     limits: dict[str, NDArray[np.float64]] = {"compute": np.asarray(compute)}
     caches = sorted(machine.caches, key=lambda cache: cache.level)
     levels = list(_levels(machine, caches, cores))
     traffic = nest.traffic([room for room, _, _ in levels])
-    for index, (moved, level) in enumerate(zip(traffic, levels, strict=True)):
-        _, name, rate = level
-        limits[name] = moved * balance / rate * (nest.scatter if index else 1.0)
+    for moved, (_, name, rate) in zip(traffic, levels, strict=True):
+        far = 1.0 if name == "L2" else nest.scatter
+        limits[name] = moved * balance / rate * far
     stream = nest.weight_bytes() / machine.kernel_memory_bandwidth(cores)
     exposed = 1.0 - np.asarray(nest.first_pass, dtype=np.float64)
     own = np.asarray(mixed * balance / clock)
@@ -214,6 +220,7 @@ def predict(
         products=full(products * balance),
         around_s=full(around * balance / clock),
         outside_s=full(outside * balance / clock),
+        exits_s=full(exits * balance / clock),
         stream_s=full(stream),
         exposed=full(exposed),
     )
@@ -239,19 +246,25 @@ def cycles(
     loads = np.asarray(body.loads) + body.broadcasts + spilled
     stores = np.asarray(body.stores) + _SPILL * spilled
     vector = np.asarray(body.fmas) + body.others
-    issued = vector + loads + stores
-    long = np.where(issued * body.unrolled > _LONG, 2.0, 1.0)
+    issued = vector + loads + stores + body.scalars
     limits = [
         np.asarray(body.fmas, dtype=np.float64) / timing.fmas,
         vector / timing.arithmetic,
         loads / timing.loads,
         stores / timing.stores,
-        (issued + body.scalars) * long / timing.issue,
+        issued / timing.issue,
     ]
     if chained:
         latency = timing.fma_latency + np.where(over > 0, timing.forward_latency, _WAIT)
         limits.append(latency * np.asarray(body.fmas) / np.maximum(body.chains, 1.0))
     return _norm(limits, power)
+
+
+def _long(body: Body) -> NDArray[np.float64]:
+    """Return by how much a body takes longer for its length."""
+    once = np.asarray(body.fmas) + body.others + body.loads + body.broadcasts
+    long = (once + body.stores) * body.unrolled > _LONG
+    return np.where(long, 1.0 + _LONG_COST, 1.0)
 
 
 def _norm(limits: Sequence[NDArray[np.float64]], power: float) -> NDArray[np.float64]:

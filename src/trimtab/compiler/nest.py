@@ -160,8 +160,6 @@ class Part:
         around: what happens around each run through the innermost loops.
         runs: how often that is.
         exits: how often the innermost loop ends, which the core rarely foresees.
-        written_out: whether no loop of the code is left inside a run, so that what is
-            around is in the innermost one, too.
     """
 
     body: Body
@@ -169,7 +167,6 @@ class Part:
     around: Body = field(default_factory=Body)
     runs: Numbers = 0.0
     exits: Numbers = 0.0
-    written_out: bool = False
 
 
 @final
@@ -184,7 +181,7 @@ class Nest:
         flops: of the whole.
         chunks: pieces of equal work that can run at once.
         first_pass: share of the work during which the weights are read first.
-        scatter: how much longer data take from beyond level 2 than a plain stream.
+        scatter: how much longer data take from level 3 or memory than a plain stream.
     """
 
     loops: tuple[tuple[str, Numbers], ...]

@@ -1,9 +1,10 @@
 """What the present core does, measured by loops of known instructions.
 
-Two uses. `trimtab machine calibrate` takes the clock and the bandwidth of level 1 from
-here, which no framework's operators reach. `trimtab machine check --measure` compares
-the table of the core with it: each loop is read by the same analysis that judges
-candidates (`trimtab.compiler.assembly`) and then run, and both times are printed.
+Two uses. `trimtab machine calibrate` takes the clock, and what vector code loads and
+stores, from here: no framework's operators show it. `trimtab machine check --measure`
+compares the table of the core with it: each loop is read by the same analysis that
+judges candidates (`trimtab.compiler.assembly`) and then run, and both times are
+printed.
 
 Loops are written out for the width of the vectors; nothing here is a kernel of a
 network. Times are CPU times of the thread, the least of many, since whatever else the
@@ -44,12 +45,14 @@ _LINE_BYTES = 64
 # A span for loops that stay where they are.
 _CALL_S = 150e-6
 # Of one timed call: long against reading the clock, short against being interrupted.
+_UNITS = (0.25, 0.5, 1.0, 2.0, 4.0)
+# Multiply-adds of whole vectors that a core may start a cycle.
 _ROUNDS = 160
 # Of all loops in turn, about half a second.
 _PARTS = 8
 # Between which progress is told.
-_MEMORY_BYTES = 1 << 27
-# To load from memory: beyond every cache, and quickly filled.
+_MEMORY_BYTES = 1 << 30
+# At most, to load from memory: what a larger cache holds is not measured.
 _STREAM_BYTES = 1 << 22
 # Loaded in one timed call at least.
 _STREAM_ROUNDS = 12
@@ -218,19 +221,22 @@ def bandwidths(
         before = cache.size_bytes
     largest = before or 1 << 24
     memory = min(4 * largest, machine.memory.size_bytes // 4, _MEMORY_BYTES)
-    spans["memory.core_"] = memory
+    if memory >= 2 * largest:
+        spans["memory.core_"] = memory
     spans = {place: 1 << size.bit_length() - 1 for place, size in spans.items()}
     kept, pointer = _memory(max(spans.values()))
-    found = {}
+    found: dict[str, float] = {}
     for number, (place, span) in enumerate(spans.items()):
         progress(number / len(spans), place[:-1])
         passes = max(span, _STREAM_BYTES) // stride
-        for way, run in ready.items():
+        for name, run in ready.items():
+            way = name.split()[0]
             if place == "memory.core_" and way == "store":
                 continue
             once = partial(run, passes, pointer, stride, span)
-            least = least_times_s({way: once}, rounds=_STREAM_ROUNDS)[way]
-            found[f"{place}{way}_bytes_per_s"] = passes * stride / least
+            least = least_times_s({name: once}, rounds=_STREAM_ROUNDS)[name]
+            path, rate = f"{place}{way}_bytes_per_s", passes * stride / least
+            found[path] = max(rate, found.get(path, 0.0))
     del kept
     progress(1.0, "done")
     return found
@@ -238,12 +244,13 @@ def bandwidths(
 
 @final
 class CodeProbe:
-    """The clock, and what code loads from each cache, for `calibrate`.
+    """The clock, and what code loads from each level and stores, for `calibrate`.
 
-    Beside these loads the rates stay that a framework's operators reach: they are what
-    estimates of its operators need. The clock is what the vector units show: their
-    multiply-adds a second over those a cycle. Efficiencies keep the flops that were
-    measured, whatever peak the clock makes of them.
+    Beside these the rates stay that a framework's operators reach: they are what
+    estimates of its operators need. The clock is what the vector units show, which may
+    run slower than the others: their multiply-adds a second over those a cycle, and how
+    many these are is measured, too. Efficiencies keep the flops that were measured,
+    whatever peak the clock makes of them.
     """
 
     name = "generated code"
@@ -259,20 +266,32 @@ class CodeProbe:
 
         bodies = loops(machine)
         name = next(name for name in bodies if name.endswith("independent"))
-        body = bodies[name]
-        run = load_loops({name: body}, machine.core.llvm_cpu)[name]
+        code = {name: bodies[name], _CLOCK: clock(machine)}
+        ready = load_loops(code, machine.core.llvm_cpu)
         kept, pointer = _memory(1 << 14)
-        times = max(1, int(_CALL_S * machine.core.frequency_hz / len(body)))
-        once = partial(run, times, pointer, 0, _LINE_BYTES)
-        least = least_times_s({name: once}, rounds=_ROUNDS)
+        times = {
+            each: max(1, int(_CALL_S * machine.core.frequency_hz / len(body)))
+            for each, body in code.items()
+        }
+        calls = {
+            each: partial(run, times[each], pointer, 0, _LINE_BYTES)
+            for each, run in ready.items()
+        }
+        least = least_times_s(calls, rounds=_ROUNDS)
         del kept
-        rate = times * len(body) / least[name]
-        clock_hz = rate / machine.core.fma_units
-        scale = machine.core.frequency_hz / clock_hz
+        rates_hz = {each: times[each] * len(code[each]) / least[each] for each in code}
+        units = min(
+            _UNITS,
+            key=lambda each: abs(math.log(rates_hz[name] / rates_hz[_CLOCK] / each)),
+        )
+        clock_hz = rates_hz[name] / units
+        peak = machine.core.frequency_hz * machine.core.fma_units
+        scale = peak / (clock_hz * units)
         rates = bandwidths(machine)
         loaded = rates.get("caches.1.load_bytes_per_s")
         return {
             "core.frequency_hz": clock_hz,
+            "core.fma_units": units,
             **({"caches.1.bandwidth_bytes_per_s": loaded} if loaded else {}),
             **rates,
             **{

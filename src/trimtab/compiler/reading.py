@@ -27,9 +27,10 @@ class Reading:
     """The loops of a kernel that compute.
 
     Attributes:
-        cycles: of all passes of all loops in one call; None where the code does not
-            say how often a loop runs.
+        cycles: of all passes of loops that compute, and of those around them, in one
+            call; None where the code does not say how often a loop runs.
         cycles_per_fma: in the loop that multiplies most; 0 where none does.
+        stores_inside: whether that loop writes results, so that nothing is around it.
         loops: with their share of the arithmetic, the largest first.
         spills: accesses of the stack in one pass of each hot loop, together.
         scalar: instructions in hot loops that compute one element only.
@@ -38,6 +39,7 @@ class Reading:
 
     cycles: float | None
     cycles_per_fma: float
+    stores_inside: bool
     loops: tuple[tuple[float, LoopReport], ...]
     spills: int
     scalar: int
@@ -82,6 +84,8 @@ def read(assembly: str, core: Microarchitecture) -> Reading:
         cycles_per_fma=multiplying.report.cycles / multiplying.report.fmas
         if multiplying
         else 0.0,
+        stores_inside=multiplying is not None
+        and multiplying.report.stores > multiplying.report.stack_stores,
         loops=tuple(shares),
         spills=sum(each.spills for each in hot),
         scalar=sum(each.scalar_arithmetic for each in hot),

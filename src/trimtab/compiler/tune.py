@@ -305,7 +305,9 @@ class Ranking:
         return found
 
 
-_PARTS = ("products", "around_s", "outside_s", "stream_s", "exposed")
+_PARTS = (
+    "together_s", "products", "around_s", "outside_s", "exits_s", "stream_s", "exposed",
+)  # fmt: skip
 
 
 def rank(
@@ -347,7 +349,9 @@ def rank(
         if space.size <= _WHOLE:
             found += family.points(work, lanes=timing.lanes, threads=threads)
         else:
-            found += evolve(space, lambda some: judge(some).latency_s, seed=seed)
+            found += evolve(
+                space, lambda some: judge(some).parts["together_s"], seed=seed
+            )
     return judge(found)
 
 
@@ -361,7 +365,6 @@ def _judge(
     cold: bool,
 ) -> Ranking:
     latency = np.zeros(len(points))
-    together = np.zeros(len(points))
     limits: dict[str, NDArray[np.float64]] = {}
     parts = {name: np.zeros(len(points)) for name in _PARTS}
     members: dict[type, list[int]] = {}
@@ -380,8 +383,7 @@ def _judge(
                 limits.setdefault(name, np.zeros(len(points)))[places] = each
             for name, each in parts.items():
                 each[places] = getattr(found, name)
-            together[places] = found.together_s
-    order = np.lexsort((np.arange(len(points)), together))
+    order = np.lexsort((np.arange(len(points)), parts["together_s"]))
     return Ranking(
         points=points, latency_s=latency, limits_s=limits, order=order, parts=parts
     )

@@ -332,7 +332,7 @@ def with_numbers(
         for each in machine.caches
         for way in ("load", "store")
     }
-    replaceable.add("memory.core_load_bytes_per_s")
+    replaceable |= {"memory.core_load_bytes_per_s", "core.fma_units"}
     for path in numbers:
         if path not in replaceable:
             raise MachineError(
@@ -353,6 +353,7 @@ def with_numbers(
         core=replace(
             machine.core,
             frequency_hz=number("core.frequency_hz", machine.core.frequency_hz),
+            fma_units=number("core.fma_units", machine.core.fma_units),
         ),
         caches=tuple(
             replace(

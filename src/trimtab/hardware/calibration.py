@@ -1,6 +1,7 @@
 """Where a calibration is kept: the user's cache folder, one file per host.
 
-A file belongs to the host whose fingerprint it carries; another host's is not used.
+A file belongs to the host whose fingerprint it carries; another host's is not used, nor
+one of an earlier revision, whose numbers meant something else.
 """
 
 from __future__ import annotations
@@ -20,6 +21,11 @@ from trimtab.hardware.machine import Machine
 __all__ = ["calibration_path", "require_writable", "save", "stored"]
 
 
+_REVISION = 2
+# Raised when calibrations before it are wrong: until 2 the clock of a processor that
+# the catalogue did not know could be twice its own.
+
+
 def calibration_path() -> Path:
     """Return the file of this host.
 
@@ -27,7 +33,7 @@ def calibration_path() -> Path:
     """
     folder = os.environ.get("TRIMTAB_CACHE")
     root = Path(folder) if folder else user_cache_path("trimtab")
-    return root / "machines" / f"{fingerprint()}.toml"
+    return root / "machines" / f"{fingerprint()}-{_REVISION}.toml"
 
 
 def require_writable() -> None:

@@ -27,7 +27,7 @@ _EFFICIENCY_FRAC = {
     "matmul": 0.4, "conv": 0.3, "depthwise": 0.005,
     "pool": 0.0005, "norm": 0.005, "vector": 0.02,
 }  # fmt: skip
-# Below every machine of the catalogue.
+# Not above any machine of the catalogue.
 
 
 def unknown(core: Core | None = None) -> Machine:

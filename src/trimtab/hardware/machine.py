@@ -242,13 +242,13 @@ class Machine:
     def kernel_memory_bandwidth(self, cores: int) -> float:
         """Return what the vector code of a compiler streams, in bytes per second.
 
-        How much more it is than the operators of a framework reach was measured on one
-        core, and several cores are taken to gain as much.
+        One core may load more than the operators of a framework do; what all of them
+        draw together stays what was measured of those.
         """
-        memory = self.memory
-        loaded = memory.core_load_bytes_per_s or memory.core_bandwidth_bytes_per_s
-        gain = loaded / memory.core_bandwidth_bytes_per_s
-        return self.memory_bandwidth(cores) * gain
+        loaded = self.memory.core_load_bytes_per_s
+        if loaded is None:
+            return self.memory_bandwidth(cores)
+        return min(loaded * cores, max(loaded, self.memory.bandwidth_bytes_per_s))
 
     def peak_flops_per_s(self, threads: int = 1) -> float:
         """float32 peak of that many cores, at most all of them."""

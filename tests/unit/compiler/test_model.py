@@ -237,10 +237,54 @@ def test_of_what_waits_for_cold_weights_the_faster_with_warm_ones_comes_first():
     assert found.together_s[0] > found.together_s[1]
 
 
-def test_a_long_loop_is_taken_up_half_as_fast():
-    narrow = replace(TIMING, issue=2.0)
-    body = Body(fmas=12.0, loads=2.0, broadcasts=6.0, chains=12.0)
-    short, long = (
-        float(cycles(replace(body, unrolled=each), narrow)) for each in (4.0, 16.0)
+def test_of_loops_alike_the_longer_comes_behind():
+    made = {}
+    for unrolled in (4.0, 16.0):
+        body = Body(
+            fmas=12.0, loads=2.0, broadcasts=6.0, chains=12.0, unrolled=unrolled
+        )
+        nest = Nest(
+            loops=(("k", 64.0),),
+            parts=(Part(body=body, steps=64.0),),
+            accesses=(),
+            flops=1.0,
+        )
+        made[unrolled] = predict(nest, MACHINE, TIMING, cold=False)
+    assert float(made[4.0].latency_s) == float(made[16.0].latency_s)
+    assert float(made[16.0].together_s) == pytest.approx(
+        1.05 * float(made[4.0].together_s)
     )
-    assert long == 2 * short == 2 * 20.0 / narrow.issue
+
+
+def test_what_is_outside_the_loops_is_told_apart():
+    """One tile of two steps, twice; its loop ends unforeseen each time."""
+    tile = Part(
+        body=Body(fmas=8.0, loads=1.0, chains=8.0),
+        steps=4.0,
+        runs=2.0,
+        exits=2.0,
+        around=Body(stores=3.0),
+    )
+    nest = Nest(loops=(("k", 2.0),), parts=(tile,), accesses=(), flops=1.0)
+    found = predict(nest, MACHINE, TIMING, cold=False)
+    clock = TIMING.frequency_hz
+    stores = 3.0 / TIMING.stores
+    outside = 2 * (stores + TIMING.fma_latency) + 2 * TIMING.restart
+    assert float(found.outside_s) * clock == pytest.approx(outside)
+    assert float(found.exits_s) * clock == pytest.approx(2 * TIMING.restart)
+    inside = 4 * max(8 / TIMING.fmas, (TIMING.fma_latency + 0.4) * 8 / 8)
+    assert float(found.latency_s) * clock == pytest.approx(inside + outside)
+
+
+def test_data_that_lie_scattered_take_longer_from_far_away_only():
+    image = Access(
+        name="image", axes=((1.0, {"h": 1.0}),), item_bytes=2.0**20, limit=(64.0,)
+    )
+    nest = Nest(loops=(("h", 64.0),), parts=(), accesses=(image,), flops=1.0)
+    plain = predict(nest, MACHINE, TIMING, cold=False).limits_s
+    apart = predict(replace(nest, scatter=1.5), MACHINE, TIMING, cold=False).limits_s
+    assert set(plain) == {"compute", "L2", "L3", "memory"}
+    for name, limit in plain.items():
+        far = 1.5 if name in ("L3", "memory") else 1.0
+        assert float(apart[name]) == pytest.approx(far * float(limit))
+    assert float(plain["L3"]) > 0

@@ -234,7 +234,7 @@ def test_an_efficiency_nobody_measured_stays_unknown(plain: Machine) -> None:
 
 @pytest.mark.parametrize(
     "path",
-    ["cores", "core.simd_bits", "core.fma_units", "caches.2.size_bytes",
+    ["cores", "core.simd_bits", "core.vector_registers", "caches.2.size_bytes",
      "memory.size_bytes", "caches.3.bandwidth_bytes_per_s", "dispatch", "",
      "efficiency_frac.nonsense"],
 )  # fmt: skip
@@ -316,7 +316,7 @@ def test_rates_are_measured_and_facts_are_kept(run: _Run) -> None:
     for path, source in sources.items():
         if source.origin is not Origin.MEASURED:
             assert after[path] == before[path], path
-    for path in ("cores", "core.simd_bits", "core.fma_units", "memory.size_bytes"):
+    for path in ("cores", "core.simd_bits", "memory.size_bytes"):
         assert sources[path].origin is not Origin.MEASURED, path
     assert run.after.fingerprint == run.before.fingerprint
     memory = run.after.memory

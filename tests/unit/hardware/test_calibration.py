@@ -30,7 +30,7 @@ def test_what_is_saved_comes_back_with_the_fingerprint_of_the_host(
     cache: Path, plain: Machine
 ) -> None:
     path = save(plain)
-    assert path == cache / "machines" / f"{fingerprint()}.toml" == calibration_path()
+    assert path == cache / "machines" / f"{fingerprint()}-2.toml" == calibration_path()
     assert stored() == replace(plain, fingerprint=fingerprint())
     assert [each.name for each in path.parent.iterdir()] == [path.name]
 
@@ -138,5 +138,5 @@ def test_without_the_variable_it_is_the_users_cache_folder(
         else:
             monkeypatch.setenv("TRIMTAB_CACHE", value)
         monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
-        expected = tmp_path / "xdg" / "trimtab" / "machines" / f"{fingerprint()}.toml"
+        expected = tmp_path / "xdg" / "trimtab" / "machines" / f"{fingerprint()}-2.toml"
         assert calibration_path() == expected

@@ -206,21 +206,32 @@ def is_fused(code: Sequence[Instruction], place: int, core: Microarchitecture) -
 def hot_loops(function: Function, core: Microarchitecture) -> tuple[LoopReport, ...]:
     """Return the loops that compute with vectors, the one that does most first.
 
-    A loop that computes nothing is left out. What stands in a loop between the loops
-    inside is reported as that loop's own.
+    What stands in a loop between the loops inside is reported as that loop's own. A
+    loop that neither computes nor has one inside that does is left out.
     """
     found: list[LoopReport] = []
     passes: list[float] = []
     counts: list[int | None] = []
     for loop in function.loops:
         count = trips(function, loop)
-        around = 1.0 if loop.parent is None else passes[loop.parent]
-        passes.append(around * (UNKNOWN_TRIPS if count is None else count))
+        entered = 1.0 if loop.parent is None else passes[loop.parent]
+        passes.append(entered * (UNKNOWN_TRIPS if count is None else count))
         counts.append(count)
-    for loop, count, total in zip(function.loops, counts, passes, strict=True):
-        code = function.body(loop)
-        lanes = sum(each.lanes for each in code if each.operation in ARITHMETIC)
-        if lanes:
+    lanes_of = [
+        sum(each.lanes for each in function.body(loop) if each.operation in ARITHMETIC)
+        for loop in function.loops
+    ]
+    around = set[int]()
+    for place, loop in enumerate(function.loops):
+        outer = loop.parent if lanes_of[place] else None
+        while outer is not None:
+            around.add(outer)
+            outer = function.loops[outer].parent
+    for place, (loop, count, total) in enumerate(
+        zip(function.loops, counts, passes, strict=True)
+    ):
+        code, lanes = function.body(loop), lanes_of[place]
+        if lanes or place in around:
             found.append(
                 LoopReport(
                     loop=loop,

@@ -18,6 +18,7 @@ dies of a segmentation fault.
 
 from __future__ import annotations
 
+import importlib
 import logging
 import statistics
 import sys
@@ -27,17 +28,16 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final, Literal, final
 
 import numpy as np
 import numpy.typing as npt
 import tvm
-from tvm.s_tir import (
-    meta_schedule,
-    tensor_intrin,  # noqa: F401  names the intrinsics of VNNI that some hosts offer
-)
+from tvm.s_tir import meta_schedule
 
 from trimtab.errors import UsageError
+from trimtab.hardware.host import read_host
 
 __all__ = [
     "Improvement",
@@ -180,6 +180,7 @@ def tune(
         UsageError: no time is given.
     """
     _require_time(seconds)
+    _name_intrinsics()
     watch = _Watch(seconds, most_candidates, goal_s)
     _search([function], [1.0], llvm_cpu, strategy, watch, seed)
     return watch.tuning(0, watch.elapsed_s())
@@ -211,6 +212,7 @@ def tune_network(
         UsageError: no time is given.
     """
     _require_time(seconds)
+    _name_intrinsics()
     target = _target(llvm_cpu)
     with target:
         module = tvm.transform.Sequential(_prepare())(module)
@@ -247,6 +249,15 @@ def _require_time(seconds: float) -> None:
             where="trimtab.compiler.tvm.metaschedule",
             remedy="give the seconds that MetaSchedule may spend",
         )
+
+
+def _name_intrinsics() -> None:
+    """Import the intrinsics that MetaSchedule asks for by name where there is VNNI.
+
+    It takes twenty seconds, so not before it must be, and no clock runs yet.
+    """
+    if {"avx512_vnni", "avx_vnni"} & read_host(Path("/")).flags:
+        importlib.import_module("tvm.s_tir.tensor_intrin")
 
 
 def _target(llvm_cpu: str) -> Any:

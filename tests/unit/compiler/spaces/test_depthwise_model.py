@@ -54,3 +54,32 @@ def test_a_written_window_loads_a_pixel_once():
     ((_, nest),) = nests(work, two, lanes=8, threads=1)
     loads = np.asarray(nest.parts[0].body.loads) * 9
     np.testing.assert_allclose(loads, [4 * 9 + 9, 2 * 3 * 9 + 9])
+
+
+@pytest.mark.parametrize(
+    ("order", "expected"),
+    [
+        # Tiles of one row, and of two: row behind row is a plain stream.
+        ("nchw", (1.0, 1.15)),
+        ("ncwh", (1.0, 1.15)),
+        ("nhcw", (1.15, 1.15)),
+        ("nhwc", (1.4, 1.4)),
+    ],
+)
+def test_data_lie_scattered_where_steps_leave_a_row(order, expected):
+    work = _work(channels=32)
+    some = [Point(1, 7, 3, order), Point(2, 7, 3, order)]
+    ((places, nest),) = nests(work, some, lanes=8, threads=1)
+    assert places.tolist() == [0, 1]
+    np.testing.assert_allclose(nest.scatter, expected)
+
+
+def test_a_schedule_is_judged_alike_alone_and_among_others():
+    work = _work(channels=32, size=7, batch=2)
+    # A tile of the whole image: of rows and columns no loop moves, whatever others do.
+    some = [Point(7, 7, 3, "nhcw"), Point(1, 2, 3, "nhcw")]
+    ((_, together),) = nests(work, some, lanes=8, threads=1)
+    for place, each in enumerate(some):
+        ((_, alone),) = nests(work, [each], lanes=8, threads=1)
+        assert np.asarray(alone.scatter)[0] == np.asarray(together.scatter)[place]
+    assert np.asarray(together.scatter)[0] == 1.4
