@@ -208,7 +208,8 @@ def test_compilation_of_an_operator_is_short() -> None:
     # The table of tensor intrinsics takes 22 s to import: no kernel needs it.
     code = """
 import sys, torch, trimtab
-trimtab.compile(torch.nn.GLU().eval(), (torch.zeros(4, 6),), machine="milan", cache=False)
+network, inputs = torch.nn.GLU().eval(), (torch.zeros(4, 6),)
+trimtab.compile(network, inputs, machine="milan", cache=False)
 print("tvm" in sys.modules, "tvm.s_tir.tensor_intrin" in sys.modules)
 """
     done = subprocess.run(
