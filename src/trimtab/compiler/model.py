@@ -202,9 +202,11 @@ def predict(
     exposed = 1.0 - np.asarray(nest.first_pass, dtype=np.float64)
     own = np.asarray(mixed * balance / clock)
     if cold:
-        limits["cold weights"] = np.asarray(stream + compute * exposed)
+        # Lines from memory and from level 2 come through the same few buffers.
+        filled = limits.get("L2", np.asarray(0.0))
+        limits["cold weights"] = stream + np.maximum(compute * exposed, filled)
         # They hold the arithmetic that waits for them, so the two count once.
-        late = np.maximum(own, stream + own * exposed)
+        late = np.maximum(own, stream + np.maximum(own * exposed, filled))
         own = (1.0 - _WARM) * late + _WARM * own
     together = _norm([own, *(limits[name] for _, name, _ in levels)], _POWER)
     shape = np.broadcast_shapes(*(each.shape for each in limits.values()))

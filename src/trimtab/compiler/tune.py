@@ -299,8 +299,8 @@ class Ranking:
         found["compute"] = compute_s
         if "cold weights" in found:
             exposed = float(self.parts["exposed"][place])
-            found["cold weights"] = (
-                float(self.parts["stream_s"][place]) + exposed * compute_s
+            found["cold weights"] = float(self.parts["stream_s"][place]) + max(
+                exposed * compute_s, found.get("L2", 0.0)
             )
         return found
 

@@ -288,3 +288,15 @@ def test_data_that_lie_scattered_take_longer_from_far_away_only():
         far = 1.5 if name in ("L3", "memory") else 1.0
         assert float(apart[name]) == pytest.approx(far * float(limit))
     assert float(plain["L3"]) > 0
+
+
+def test_cold_weights_and_level_two_come_through_the_same_buffers():
+    checked = 0
+    for seed, work in enumerate(WORKS):
+        some = random.Random(seed).sample(points(work, lanes=8, threads=1), 60)
+        for _, nest in nests(work, some, lanes=8, threads=1):
+            found = predict(nest, MACHINE, TIMING)
+            least = found.stream_s + found.limits_s["L2"]
+            assert np.all(found.limits_s["cold weights"] >= least * (1 - 1e-12))
+            checked += int(np.sum(least > found.stream_s))
+    assert checked > 20
