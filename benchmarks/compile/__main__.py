@@ -117,7 +117,7 @@ def main(
         rows = [row for row in rows if row.note != NOT_MEASURED]
     path = write(HERE, rows, quick=quick)
     if not quick:
-        report.fill(HERE / "README.md", path)
+        report.fill(HERE / "README.md", path, store)
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, final
 
 from benchmarks.results import _commit
+from trimtab.hardware.load import machine
 
 __all__ = ["NOT_MEASURED", "Job", "Store", "environment", "run"]
 
@@ -75,7 +76,14 @@ class Store:
         path = self.path(key)
         draft = path.with_suffix(".making")
         when = datetime.now(UTC).isoformat(timespec="seconds")
-        stored = {"key": key, "commit": _commit(), "date": when, **result}
+        where = machine("this")
+        stored = {
+            "key": key,
+            "commit": _commit(),
+            "date": when,
+            "machine": f"{where.title} ({where.core.llvm_cpu})",
+            **result,
+        }
         draft.write_text(json.dumps(stored, indent=1) + "\n", "utf-8")
         draft.replace(path)
 

@@ -15,7 +15,7 @@ from trimtab.compiler.cache import Cache
 from trimtab.compiler.explain import explain, explain_default
 from trimtab.compiler.report import report_of
 from trimtab.compiler.rows import batch_of, require_any_batch, resized
-from trimtab.compiler.target import target_for
+from trimtab.compiler.target import target_for, useful_threads
 from trimtab.compiler.tasks import Task
 from trimtab.compiler.written import refuse_written_inputs
 from trimtab.errors import UsageError
@@ -66,7 +66,7 @@ def compile(
         example_inputs: positional arguments; their values do not matter.
         example_keywords: keyword arguments.
         machine: to decide for: a name of the catalogue, a file, or a description.
-        threads: of a call.
+        threads: of a call, at most: what is too small for several takes one.
         batch_sizes: to compile for; then any batch is taken, filled up to the next size
             or done in parts. The first axis of every tensor that has the batch size of
             the first example input is the batch.
@@ -252,7 +252,7 @@ def prepare(
         example_keywords: keyword arguments.
         name: for people; the class of the module if empty.
         machine: to decide for.
-        threads: of a call.
+        threads: of a call, at most: what is too small for several takes one.
         batch_sizes: to compile for, see `compile`.
         seed: of the search.
         cache: whether results of earlier calls are used.
@@ -266,7 +266,7 @@ def prepare(
         example_inputs, example_keywords, machine, seed, cache=cache, winograd=winograd
     )
     found = machine if isinstance(machine, Machine) else find_machine(machine)
-    target = target_for(found, threads=threads)
+    target_for(found, threads=threads)  # refuses what it must before the work begins
     keywords = dict(example_keywords or {})
     title = name or type(model).__name__
     progress(0.0, "capturing")
@@ -278,6 +278,8 @@ def prepare(
         for size in _checked(batch_sizes):
             args, kwargs = resized((tuple(example_inputs), keywords), batch, size)
             graphs[size] = _captured(model, args, kwargs, title)
+    threads = useful_threads(graphs.values(), found, threads)
+    target = target_for(found, threads=threads)
     weights = weights_of(model, next(iter(graphs.values())))
     if batch_sizes is not None:
         require_any_batch(model, example_inputs, keywords, graphs)

@@ -49,6 +49,9 @@ _FIT = 0.75
 _WARM = 0.1
 # Weight of the time with warm weights: of schedules that all wait for cold ones that is
 # best which is fastest without, as in a small network, whose weights stay.
+_START_S = 1e-6
+# What it takes to start a parallel loop and to wait for its last thread: 0.6 us for one
+# that does nothing, with TVM's pool on Zen 5; then lines of the other core are fetched.
 _LONG = 256.0
 # Instructions from which a loop is long.
 _LONG_COST = 0.05
@@ -129,7 +132,7 @@ class Prediction:
 
     Attributes:
         limits_s: by name: ``compute``, ``L2``, ``L3``, ``memory``, ``cold weights``.
-        latency_s: the largest of them.
+        latency_s: the largest of them, and what it takes to start other threads.
         together_s: what schedules are ordered by: their limits, near ones not quite
             hidden behind the largest.
         products: vector multiply-adds of the busiest core.
@@ -209,7 +212,9 @@ def predict(
         late = np.maximum(own, stream + np.maximum(own * exposed, filled))
         own = (1.0 - _WARM) * late + _WARM * own
     together = _norm([own, *(limits[name] for _, name, _ in levels)], _POWER)
-    shape = np.broadcast_shapes(*(each.shape for each in limits.values()))
+    started = (np.asarray(nest.chunks) > 1) & (cores > 1)
+    start = np.where(started, _START_S, 0.0)
+    shape = np.broadcast_shapes(start.shape, *(each.shape for each in limits.values()))
 
     def full(each: NDArray[np.float64]) -> NDArray[np.float64]:
         return np.broadcast_to(each, shape)
@@ -217,8 +222,8 @@ def predict(
     limits = {name: full(each) for name, each in limits.items()}
     return Prediction(
         limits_s=limits,
-        latency_s=np.maximum.reduce(list(limits.values())),
-        together_s=full(together),
+        latency_s=np.maximum.reduce(list(limits.values())) + start,
+        together_s=full(together + start),
         products=full(products * balance),
         around_s=full(around * balance / clock),
         outside_s=full(outside * balance / clock),

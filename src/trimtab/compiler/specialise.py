@@ -21,9 +21,8 @@ from trimtab.compiler.groups import group
 from trimtab.compiler.model import timing_of
 from trimtab.compiler.outputs import Outputs, observe
 from trimtab.compiler.plan import plan
-from trimtab.compiler.target import target_for
+from trimtab.compiler.target import target_for, useful_threads
 from trimtab.compiler.tasks import Task
-from trimtab.cost.latency import Roofline
 from trimtab.errors import CaptureError
 from trimtab.graph.capture import capture, weights_of
 from trimtab.graph.types import Graph
@@ -34,10 +33,6 @@ from trimtab.runtime.memory import place
 from trimtab.runtime.program import Call, Program, Target
 
 __all__ = ["Specialised", "specialise"]
-
-_HANDOVERS = 1.5
-# Times that a framework's dispatch of an operator fits between the thread that calls
-# and the one whose pool computes, and back; 11 to 26 microseconds on a Zen 3 core.
 
 
 @final
@@ -168,8 +163,8 @@ def specialise(
             module = _Module(function, arguments, weights, outputs.computed).eval()
             graph = capture(module, inputs, name=name)
         owned = weights_of(module, graph)
-        if fewer and _too_small(graph, machine, threads):
-            threads = 1
+        if fewer:
+            threads = useful_threads([graph], machine, threads)
         target = target_for(machine, threads=threads)
         built = build(
             {1: graph},
@@ -199,16 +194,6 @@ def specialise(
             names=tuple(weights.values()),
         )
         return found, found._executor(program, built.constants, owned)
-
-
-def _too_small(graph: Graph, machine: Machine, threads: int) -> bool:
-    """Whether threads save less than it takes to hand a call over to them."""
-    if threads == 1:
-        return False
-    estimate = Roofline().estimate(graph, machine)
-    each = (node.estimate for node in estimate.nodes)
-    alone_s = sum(one.latency_s - one.overhead_s for one in each)
-    return alone_s * (1 - 1 / threads) < _HANDOVERS * machine.dispatch_s
 
 
 @final

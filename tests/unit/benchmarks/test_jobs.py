@@ -38,7 +38,7 @@ def test_a_result_is_stored_under_its_key_with_the_commit(tmp_path):
     found = store.get("rank/a/b")
     assert found is not None
     assert (found["key"], found["value"]) == ("rank/a/b", 3)
-    assert {"commit", "date"} <= set(found)
+    assert {"commit", "date", "machine"} <= set(found)
     assert list(store.all("rank/")) == ["rank/a/b"]
     assert store.all("e2e/") == {}
 

@@ -3,7 +3,7 @@ import json
 from benchmarks.compile.cost import rows as cost_rows
 from benchmarks.compile.jobs import Store
 from benchmarks.compile.networks import NETWORKS
-from benchmarks.compile.report import all_rows, fill, tables
+from benchmarks.compile.report import all_rows, fill, origins, tables
 from benchmarks.results import write
 
 
@@ -61,16 +61,20 @@ def test_tables_show_latencies_the_best_peer_and_the_goals(tmp_path, capsys):
 
 
 def test_only_what_stands_between_the_markers_is_written(tmp_path, capsys):
-    results = write(tmp_path, all_rows(Store(tmp_path / "samples")), quick=False)
+    store = store_with_one_network(tmp_path / "samples")
+    results = write(tmp_path, all_rows(store), quick=False)
     readme = tmp_path / "README.md"
     begin, end = "<!-- results: written by the command -->", "<!-- end of results -->"
     readme.write_text(f"before\n{begin}\nstale text\n{end}\nafter\n")
-    fill(readme, results)
+    fill(readme, results, store)
     once = readme.read_text()
     assert once.startswith(f"before\n{begin}\n")
     assert once.endswith(f"{end}\nafter\n")
     assert "stale text" not in once
-    fill(readme, results)
+    (sentence,) = (line for line in once.splitlines() if line.startswith("Samples: "))
+    assert sentence.startswith("Samples: e2e on ")
+    assert sentence.endswith(" (1).")
+    fill(readme, results, store)
     assert readme.read_text() == once
 
 
@@ -87,3 +91,7 @@ def test_the_cost_of_compiling_has_three_goals():
     ]
     assert found[1].note == "1.00 GB of it before the compilation"
     assert {row.note for row in cost_rows({})} == {"not measured"}
+
+
+def test_nothing_measured_has_no_origin(tmp_path):
+    assert origins(Store(tmp_path)) == "Samples: none."

@@ -97,7 +97,7 @@ def test_two_threads_are_faster_and_may_share_two_loops() -> None:
     one, two = (rank(layer(), MACHINE, threads=each) for each in (1, 2))
     assert two.latency_s.min() < one.latency_s.min()
     direct = [p for p in two.points if isinstance(p, contraction.Point)]
-    assert {each.fused for each in direct} == {1, 2}
+    assert {each.fused for each in direct} == {0, 1, 2}
 
 
 def test_streams_take_the_order_of_their_module() -> None:
@@ -121,7 +121,8 @@ def test_pieces_of_a_stream_that_cannot_run_at_once_are_not_faster() -> None:
         )
         return float(rank(work, MACHINE, threads=threads).latency_s.min())
 
-    assert best(64, 64, threads=2) == pytest.approx(best(64, 64, threads=1) / 2)
+    alone = best(512, 64, threads=1)
+    assert best(512, 64, threads=2) == pytest.approx(alone / 2 + 1e-6)
     assert best(1, 4, threads=2) == best(1, 4, threads=1)
 
 

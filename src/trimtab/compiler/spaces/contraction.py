@@ -108,7 +108,7 @@ class Point(NamedTuple):
         order: of the loops around the tile, outermost first: n, g (blocks of output
             channels), h, w.
         prefetch: whether the weights of the next block are asked for.
-        fused: leading loops that run in parallel, together.
+        fused: leading loops that run in parallel, together; 0 for none.
         partials: into which each sum is split, a divisor of `unroll`: a tile too small
             to hide the latency of an addition has more sums to take turns.
     """
@@ -247,6 +247,21 @@ class _Writer:
                     self.lanes,
                 )
 
+    def leading(self, dimensions: Sequence[str]) -> int:
+        """Return how many leading dimensions hold the loops that run in parallel.
+
+        Those of one step are no loops: the next takes their place.
+        """
+        loops = 0
+        if not self.point.fused or self.threads == 1:
+            return 0
+        for place, dimension in enumerate(dimensions):
+            segments = self.segments(dimension)
+            loops += len(segments) > 1 or segments[0].count > 1
+            if loops == self.point.fused:
+                return place + 1
+        return len(dimensions)
+
     def nest(
         self,
         dimensions: Sequence[str],
@@ -255,16 +270,14 @@ class _Writer:
     ) -> tuple[Statement, ...]:
         if not dimensions:
             return self.tile(at)
-        fused = 1
-        if depth == 0 and self.threads > 1:
-            fused = min(self.point.fused, len(dimensions))
+        parallel = 0 if depth else self.leading(dimensions)
+        fused = max(1, parallel)
         lead, rest = dimensions[:fused], dimensions[fused:]
         found: list[Statement] = []
         for segments in itertools.product(*map(self.segments, lead)):
             total = 1
             for segment in segments:
                 total *= segment.count
-            parallel = depth == 0 and self.threads > 1 and total > 1
             if total == 1:
                 index: Expr = Number(0)
             else:
@@ -273,6 +286,9 @@ class _Writer:
             left = total
             remaining: Expr = index
             for dimension, segment in zip(lead, segments, strict=True):
+                if segment.count == 1:
+                    inner[dimension] = (segment, Number(0))
+                    continue
                 left //= segment.count
                 mine = remaining // left if left > 1 else remaining
                 if left > 1:

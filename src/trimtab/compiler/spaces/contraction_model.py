@@ -44,7 +44,7 @@ def knobs(work: Contraction, *, lanes: int, threads: int) -> Knobs:
             "unroll": sorted(each for each in unroll if each <= size),
             "order": _orders(batch, height, width),
             "prefetch": (False, True) if work.weight is None else (False,),
-            "fused": (1, 2) if threads > 1 else (1,),
+            "fused": (0, 1, 2) if threads > 1 else (0,),
             "partials": _UNROLL_FEW if few else (1,),
         },
         make=Point,
@@ -236,8 +236,11 @@ def _nest(
     pixels = trips["n"] * trips["h"] * trips["w"]
     passes = np.where(ask > 0, np.minimum(outside, pixels), pixels)
     chunks: NDArray[np.float64] = np.ones(len(chosen))
-    for index, name in enumerate(around[:2]):
-        chunks = chunks * np.where(fused > index, np.ceil(trips[name]), 1.0)
+    taken = np.zeros(len(chosen))
+    for name in around:
+        steps = np.ceil(trips[name])
+        loop = (steps > 1) & (taken < fused)  # of one step there is no loop
+        chunks, taken = np.where(loop, chunks * steps, chunks), taken + loop
     return Nest(
         loops=tuple(loops),
         parts=tuple(parts),

@@ -227,13 +227,15 @@ def test_kernels_run_in_parallel(check) -> None:
     "name",
     [name for name, each in CASES.items() if each.output.size * each.depth <= 15000],
 )
+@pytest.mark.parametrize(("threads", "fused"), [(1, 0), (2, 1), (2, 2)])
 def test_every_output_is_written_once_and_nothing_else_is_touched(
-    name, interpret, check
+    name, threads, fused, interpret, check
 ) -> None:
     work = CASES[name]
     given, (expected,) = arrays(work)
     (point,) = some_points(work, 7, 1)
-    made = kernel(work, point, lanes=LANES, threads=1, name="k")
+    point = point._replace(fused=fused)
+    made = kernel(work, point, lanes=LANES, threads=threads, name="k")
     filled = [each.numpy() for each in buffers(work, given, point, check)]
     names = [each.name for each in made.parameters]
     memory = dict(zip(names, [*filled, np.full(work.output.size, 7.5)], strict=True))

@@ -192,10 +192,21 @@ def test_loops_of_one_step_have_no_place() -> None:
 
 def test_what_cannot_be_chosen() -> None:
     assert knobs(WORKS["computed"], lanes=8, threads=1).choices["prefetch"] == (False,)
-    assert knobs(WORKS["plain"], lanes=8, threads=1).choices["fused"] == (1,)
-    assert knobs(WORKS["plain"], lanes=8, threads=2).choices["fused"] == (1, 2)
+    assert knobs(WORKS["plain"], lanes=8, threads=1).choices["fused"] == (0,)
+    assert knobs(WORKS["plain"], lanes=8, threads=2).choices["fused"] == (0, 1, 2)
     few = knobs(WORKS["few"], lanes=8, threads=1).choices
     assert few["vectors"] == [1]
     assert few["unroll"] == [1, 2, 3]
     for work in WORKS.values():
         assert points(work, lanes=16, threads=1)
+
+
+def test_a_row_shares_its_channels_where_outer_loops_have_one_step() -> None:
+    work = dense(1, 24, 32)  # four vectors, of one sample and one pixel
+    for fused, chunks in ((0, 1), (1, 4)):
+        point = Point(1, 1, 1, 1, "nhwg", fused=fused)
+        ((_, nest),) = nests(work, [point], lanes=LANES, threads=2)
+        assert float(np.asarray(nest.chunks).item()) == chunks
+        made = kernel(work, point, lanes=LANES, threads=2, name="k")
+        (top,) = (each for each in made.body if isinstance(each, Loop))
+        assert (top.kind is Kind.PARALLEL, top.extent) == (fused == 1, 4)
