@@ -85,13 +85,11 @@ class Entries:
         """Return sets of tensors that are added up, by the entries of one of them.
 
         A stage often begins twice, in a branch and in the shortcut beside it. Where such
-        tensors are added channel by channel, their entries count once.
+        tensors are added, their entries count once, the narrower's among the wider's.
         """
         used = [functools.reduce(operator.or_, each.bits, 0) for each in rows]
         homes = [self._homes(each) for each in used]
-        begins = [home for home in homes if len(home) == 1]
-        sizes = {home[0][1] for home in begins}
-        if len(begins) != len(rows) or len(sizes) != 1:
+        if not rows or any(len(home) != 1 for home in homes):
             return list(rows)
         target, _ = min(home[0] for home in homes)
         return [

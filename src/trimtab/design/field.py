@@ -110,12 +110,15 @@ class Fields:
     Attributes:
         image: its size, rows before columns.
         values: by value.
+        before: channels of the old stage that a channel of a value sees, on average,
+            where the value begins a new one.
         unknown: nodes whose operator is taken to see everything.
         misaligned: nodes that unite positions of different jump.
     """
 
     image: tuple[int, ...]
     values: Mapping[Ref, Field]
+    before: Mapping[Ref, float]
     unknown: tuple[str, ...]
     misaligned: tuple[str, ...]
 
@@ -175,6 +178,7 @@ class _Propagation:
         self.graph, self.image = graph, image
         self.known, self.windows = known, windows
         self.values: dict[Ref, Field] = {}
+        self.before: dict[Ref, float] = {}
         self.entries = Entries()
         self.unknown: list[str] = []
         self.misaligned: list[str] = []
@@ -192,6 +196,7 @@ class _Propagation:
         return Fields(
             image=self.image,
             values=self.values,
+            before=self.before,
             unknown=tuple(self.unknown),
             misaligned=tuple(self.misaligned),
         )
@@ -222,7 +227,10 @@ class _Propagation:
         ):
             if field is None or kind is None:
                 continue
-            self.values[Ref(node.name, output)] = self._staged(node, field)
+            ref = Ref(node.name, output)
+            self.values[ref] = self._staged(node, field)
+            if self.values[ref] is not field:
+                self.before[ref] = field.channel_count
 
     def _staged(self, node: Node, field: Field) -> Field:
         """Begin a new stage where the resolution changed."""

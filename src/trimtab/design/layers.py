@@ -1,0 +1,283 @@
+"""What each convolution of a network adds: its fields before and after, its work.
+
+Calls, not modules: a module that is called twice has two entries, its parameters are
+counted with the first. Dead calls, whose results reach no output, are left out before
+anything is counted, and listed.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import final
+
+import torch
+
+from trimtab.cost import rules as _rules  # fills the table of rules
+from trimtab.cost.work import work_of
+from trimtab.design.field import Field, Fields, fields_of
+from trimtab.errors import UsageError
+from trimtab.graph.operators import OPERATORS, Family
+from trimtab.graph.types import Constant, ConstantKind, Graph, Node, Ref
+
+__all__ = ["Analysis", "Layer", "analyse"]
+
+assert _rules
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Layer:
+    """One call of a convolution.
+
+    Attributes:
+        node: of the graph.
+        module: path of the module that made the call.
+        kernel: rows and columns of the window.
+        stride: of it.
+        groups: of channels.
+        inputs: channels that come in.
+        outputs: channels that go out.
+        size: rows and columns of the result.
+        field_in: rows and columns of the widest field before.
+        field_out: after.
+        least_in: rows and columns that the narrowest path sees before.
+        least_out: after.
+        channels_in: of its stage that a channel sees before, on average.
+        channels_out: after, of the same stage.
+        jump: pixels of the image from one position of the result to the next.
+        parameters: weights and bias, 0 where an earlier call has counted them.
+        multiply_adds: of the call.
+        gated: whether the result was scaled by what sees the whole image.
+        local: whether the result has places of the image; squeezed ones have not.
+    """
+
+    node: str
+    module: str
+    kernel: tuple[int, ...]
+    stride: tuple[int, ...]
+    groups: int
+    inputs: int
+    outputs: int
+    size: tuple[int, ...]
+    field_in: tuple[int, ...]
+    field_out: tuple[int, ...]
+    least_in: tuple[int, ...]
+    least_out: tuple[int, ...]
+    channels_in: float
+    channels_out: float
+    jump: tuple[float, ...]
+    parameters: int
+    multiply_adds: int
+    gated: bool
+    local: bool
+
+    @property
+    def spatial(self) -> bool:
+        """Whether its window has more than one place."""
+        return any(each > 1 for each in self.kernel)
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Analysis:
+    """A network as its receptive fields show it.
+
+    Attributes:
+        name: of the network.
+        image: rows and columns.
+        layers: convolutions in the order of their calls, dead ones left out.
+        fields: of every value.
+        parameters: of live modules, tied ones once.
+        multiply_adds: of live calls.
+        dead: paths of modules whose parameters reach no output.
+        unknown: nodes that are taken to see everything.
+        misaligned: nodes that unite positions of different jump.
+    """
+
+    name: str
+    image: tuple[int, ...]
+    layers: tuple[Layer, ...]
+    fields: Fields
+    parameters: int
+    multiply_adds: int
+    dead: tuple[str, ...]
+    unknown: tuple[str, ...]
+    misaligned: tuple[str, ...]
+
+    @property
+    def entropy(self) -> float:
+        """Sum of the logarithms of what each output of a convolution sums up.
+
+        After Sun et al., MAE-DET (ICML 2022): the entropy of a network of Gaussian
+        weights, up to constants.
+        """
+        return sum(
+            math.log(math.prod(each.kernel) * each.inputs / each.groups)
+            for each in self.layers
+        )
+
+
+def analyse(
+    graph: Graph,
+    *,
+    known: Mapping[Ref, torch.Tensor] | None = None,
+    windows: Mapping[str, Sequence[Sequence[int]]] | None = None,
+    modules: Mapping[str, int] | None = None,
+) -> Analysis:
+    """Return what every convolution of a network adds.
+
+    Args:
+        graph: of the network.
+        known: values of constants that say which elements are taken.
+        windows: as `trimtab.design.field.fields_of` takes them.
+        modules: parameters by path of every module that has some of its own: those that
+            no live call reads are dead.
+
+    Raises:
+        UsageError: no input is a batch of images, or there is no convolution.
+    """
+    fields = fields_of(graph, known=known, windows=windows)
+    live = _live(graph, fields)
+    layers, counted = [], set[str]()
+    for node in graph.nodes:
+        if OPERATORS[node.op].family is not Family.CONVOLUTION:
+            continue
+        if node.name not in live or Ref(node.name) not in fields.values:
+            continue
+        layers.append(_layer(graph, node, fields, counted))
+    if not layers:
+        raise UsageError(
+            f"receptive fields of network {graph.name!r}",
+            rule="no convolution of the image reaches an output",
+            where="the graph of the network",
+            remedy="give a convolutional network, or see `trimtab inspect` for others",
+        )
+    read = _read(graph, live)
+    return Analysis(
+        name=graph.name,
+        image=fields.image,
+        layers=tuple(layers),
+        fields=fields,
+        parameters=sum(
+            each.type.elements
+            for each in graph.tensors
+            if each.kind is ConstantKind.PARAMETER and each.shares in read
+        ),
+        multiply_adds=sum(
+            work_of(graph, node).multiply_adds
+            for node in graph.nodes
+            if node.name in live
+        ),
+        dead=_dead(graph, read, modules or {}),
+        unknown=tuple(each for each in fields.unknown if each in live),
+        misaligned=tuple(each for each in fields.misaligned if each in live),
+    )
+
+
+def _live(graph: Graph, fields: Fields) -> set[str]:
+    """Return names of nodes whose results reach an output, through no zero."""
+    wanted = {each.name for each in graph.outputs if isinstance(each, Ref)}
+    for node in reversed(graph.nodes):
+        if node.name not in wanted:
+            continue
+        if _is_nothing(node, fields):
+            continue
+        wanted |= {ref.name for ref in node.inputs}
+    return wanted
+
+
+def _is_nothing(node: Node, fields: Fields) -> bool:
+    """Whether a node multiplies what it reads by nothing."""
+    return (
+        node.op == "aten.mul.Scalar"
+        and node.arguments.get("other") == 0
+        and Ref(node.name) not in fields.values
+    )
+
+
+def _constants(graph: Graph) -> dict[str, Constant]:
+    return {each.name: each for each in graph.constants}
+
+
+def _read(graph: Graph, live: set[str]) -> set[str]:
+    """Return the tensors that live nodes read, by the target that they share."""
+    constants = _constants(graph)
+    return {
+        constants[ref.name].shares
+        for node in graph.nodes
+        if node.name in live
+        for ref in node.inputs
+        if ref.name in constants
+    }
+
+
+def _dead(
+    graph: Graph, read: set[str], modules: Mapping[str, int]
+) -> tuple[str, ...]:
+    """Return paths of modules with parameters none of which is read."""
+    alive = {target.rpartition(".")[0] for target in read}
+    # A tied tensor is read under the name that it shares.
+    alive |= {
+        each.target.rpartition(".")[0]
+        for each in graph.constants
+        if each.shares in read
+    }
+    return tuple(
+        path for path, count in modules.items() if count and path not in alive
+    )
+
+
+def _layer(graph: Graph, node: Node, fields: Fields, counted: set[str]) -> Layer:
+    weight, given = node.arguments["weight"], node.arguments["input"]
+    assert isinstance(weight, Ref)
+    assert isinstance(given, Ref)
+    before, after = fields.values[given], fields.values[Ref(node.name)]
+    constants = _constants(graph)
+    parameters = 0
+    for ref in (weight, node.arguments.get("bias")):
+        if isinstance(ref, Ref):
+            owner = graph.owner(ref).name
+            shared = constants[owner].shares if owner in constants else owner
+            if shared not in counted:
+                counted.add(shared)
+                parameters += graph.type_of(ref).elements
+    groups = node.arguments.get("groups", 1)
+    stride = node.arguments.get("stride", 1)
+    kernel = graph.type_of(weight).shape[2:]
+    numbers = tuple(range(len(fields.image)))
+    return Layer(
+        node=node.name,
+        module=node.module,
+        kernel=kernel,
+        stride=_numbers(stride, len(kernel)),
+        groups=groups if isinstance(groups, int) else 1,
+        inputs=before.shape[1],
+        outputs=after.shape[1],
+        size=after.shape[2:],
+        field_in=tuple(before.axis(each).size for each in numbers),
+        field_out=tuple(after.axis(each).size for each in numbers),
+        least_in=tuple(before.axis(each).least for each in numbers),
+        least_out=tuple(after.axis(each).least for each in numbers),
+        channels_in=before.channel_count,
+        channels_out=fields.before.get(Ref(node.name), after.channel_count),
+        jump=tuple(float(after.axis(each).jump) for each in numbers),
+        parameters=parameters,
+        multiply_adds=work_of(graph, node).multiply_adds,
+        gated=after.gated,
+        local=_is_local(after, fields.image),
+    )
+
+
+def _is_local(field: Field, image: tuple[int, ...]) -> bool:
+    """Whether a value has places of the image, or is one place that sees a part."""
+    if field.spatial:
+        return True
+    return not all(field.axis(each).is_whole for each in range(len(image)))
+
+
+def _numbers(value: object, rank: int) -> tuple[int, ...]:
+    found = value if isinstance(value, tuple) else (value,)
+    numbers = tuple(each for each in found if isinstance(each, int)) or (1,)
+    return numbers * rank if len(numbers) == 1 else numbers
