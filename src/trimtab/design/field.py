@@ -23,16 +23,21 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from trimtab.design.axis import NOTHING, Axis
+from trimtab.design.axis import Axis
 from trimtab.design.channels import Entries, Rows
 from trimtab.errors import ExecutionError, UsageError
 from trimtab.graph.execute import run_node
 from trimtab.graph.operators import OPERATORS, Family
 from trimtab.graph.types import Graph, Node, Ref
 
-__all__ = ["Field", "Fields", "Placed", "fields_of", "image_of"]
+__all__ = ["Field", "Fields", "Placed", "fields_of", "image_of", "is_nothing"]
 
 Labels = NDArray[np.int64]
+
+
+_PLACES = ("int64", "int32", "bool")
+_MOST_PLACES = 1 << 22
+# Of values that say which elements are taken: their type, and how many are worked out.
 
 
 @final
@@ -50,9 +55,7 @@ class Placed:
 
     def along(self) -> tuple[int, ...]:
         """Return the dimensions along which labels differ."""
-        return tuple(
-            each for each, size in enumerate(self.labels.shape) if size != 1
-        )
+        return tuple(each for each, size in enumerate(self.labels.shape) if size != 1)
 
 
 @final
@@ -155,7 +158,8 @@ def fields_of(
 
     Args:
         graph: of the network.
-        known: values of constants that say which elements are taken, such as indices.
+        known: values of constants that say which elements are taken, integers or truths;
+            those written in the code need not be given.
         windows: input channels of each output of convolutions whose weights are known
             to be zero elsewhere, by path of their module.
 
@@ -164,6 +168,27 @@ def fields_of(
     """
     name, image = image_of(graph)
     return _Propagation(graph, image, dict(known or {}), dict(windows or {})).run(name)
+
+
+def is_nothing(node: Node) -> bool:
+    """Whether a node multiplies by zero: through it nothing is seen.
+
+    Search spaces leave a path out that way.
+    """
+    return _multiplies(node.op) and 0 in (
+        each for each in node.arguments.values() if isinstance(each, int | float)
+    )
+
+
+def _places(graph: Graph) -> dict[Ref, torch.Tensor]:
+    """Return the constants written in the code that say which elements are taken."""
+    found = {}
+    for each in graph.constants:
+        if each.data is not None and each.type.dtype in _PLACES:
+            values = np.frombuffer(each.data, dtype=each.type.dtype)
+            tensor = torch.from_numpy(values.copy()).view(each.type.shape)
+            found[Ref(each.name)] = tensor
+    return found
 
 
 @final
@@ -176,7 +201,8 @@ class _Propagation:
         windows: dict[str, Sequence[Sequence[int]]],
     ) -> None:
         self.graph, self.image = graph, image
-        self.known, self.windows = known, windows
+        self.known = {**_places(graph), **known}
+        self.windows = windows
         self.values: dict[Ref, Field] = {}
         self.before: dict[Ref, float] = {}
         self.entries = Entries()
@@ -193,6 +219,8 @@ class _Propagation:
         for node in self.graph.nodes:
             if any(ref in self.values for ref in node.inputs):
                 self._node(node)
+            else:
+                self._compute(node)
         return Fields(
             image=self.image,
             values=self.values,
@@ -200,6 +228,20 @@ class _Propagation:
             unknown=tuple(self.unknown),
             misaligned=tuple(self.misaligned),
         )
+
+    def _compute(self, node: Node) -> None:
+        """Work out places that follow from constants alone."""
+        kind = node.outputs[0]
+        if (
+            kind is None
+            or kind.dtype not in _PLACES
+            or kind.elements > _MOST_PLACES
+            or any(ref not in self.known for ref in node.inputs)
+        ):
+            return
+        for index, value in enumerate(run_node(node, self.known)):
+            if isinstance(value, torch.Tensor):
+                self.known[Ref(node.name, index)] = value
 
     def _begin(self, shape: tuple[int, ...]) -> Field:
         rank = len(shape)
@@ -222,9 +264,7 @@ class _Propagation:
         if found is None:
             return
         fields = found if isinstance(found, list) else [found]
-        for output, (field, kind) in enumerate(
-            zip(fields, node.outputs, strict=False)
-        ):
+        for output, (field, kind) in enumerate(zip(fields, node.outputs, strict=False)):
             if field is None or kind is None:
                 continue
             ref = Ref(node.name, output)
@@ -263,8 +303,8 @@ class _Propagation:
         """Elements of several values, one by one."""
         reads = self._reads(node)
         shape = node.output.shape
-        if node.op == "aten.mul.Scalar" and node.arguments.get("other") == 0:
-            return None  # nothing is seen through a product with nothing
+        if is_nothing(node):
+            return None
         if len(reads) == 1:
             return self._broadcast(reads[0], shape)
         if _multiplies(node.op):
@@ -301,8 +341,10 @@ class _Propagation:
         """Elements move: so do their labels, by the operator itself."""
         reads = [ref for ref in node.inputs if ref in self.values]
         fields = [self.values[ref] for ref in reads]
-        if len(reads) == 1 and node.outputs[0] is not None and (
-            node.output.shape == fields[0].shape and node.op in _IDENTITIES
+        if (
+            len(reads) == 1
+            and node.outputs[0] is not None
+            and (node.output.shape == fields[0].shape and node.op in _IDENTITIES)
         ):
             return fields[0]
         parts = len(fields[0].axes) + 1
@@ -319,15 +361,18 @@ class _Propagation:
                 expanded = node.op not in _RESHAPING
                 values[ref] = labels if expanded else labels.contiguous()
             for ref in node.inputs:
-                if ref not in values:
-                    # Something that is not of the image: its elements see nothing.
-                    kind = self.graph.type_of(ref)
-                    values[ref] = torch.full(kind.shape, -1, dtype=torch.int64)
+                if ref in values:
+                    continue
+                kind = self.graph.type_of(ref)
+                if not kind.dtype.startswith(("float", "bfloat")):
+                    return self._everything(node)  # places that nobody told
+                # Something that is not of the image: its elements see nothing.
+                values[ref] = torch.full(kind.shape, -1, dtype=torch.int64)
             try:
                 with torch.no_grad():
                     outputs = run_node(_padded_with_nothing(node), values)
-            except ExecutionError:  # it takes no integers, or needs true values
-                return self._everything(node)
+            except ExecutionError:
+                return self._everything(node)  # it takes no integers
             for index, result in enumerate(outputs[: len(results)]):
                 if isinstance(result, torch.Tensor):
                     results[index].append(_packed(result, tables))
@@ -356,9 +401,7 @@ class _Propagation:
             for kind in node.outputs
         ]
 
-    def _united_over(
-        self, reads: Sequence[Field], dims: Sequence[int] | None
-    ) -> Field:
+    def _united_over(self, reads: Sequence[Field], dims: Sequence[int] | None) -> Field:
         """Return values united along dimensions, or along all, and with each other."""
         found = []
         for field in reads:
@@ -370,7 +413,9 @@ class _Propagation:
             found.append(
                 Field(
                     shape=shape,
-                    axes=tuple(_over(placed, over, len(shape)) for placed in field.axes),
+                    axes=tuple(
+                        _over(placed, over, len(shape)) for placed in field.axes
+                    ),
                     channels=_over(field.channels, over, len(shape)),
                     gated=field.gated,
                 )
@@ -424,8 +469,17 @@ class _Propagation:
         reads = [ref for ref in node.inputs if ref in self.values]
         fields = [self.values[ref] for ref in reads]
         shape = node.output.shape
-        if node.op in ("aten.linear.default", "aten.addmm.default", "aten.mm.default",
-                       "aten.matmul.default", "aten.mv.default") and len(fields) == 1:
+        if (
+            node.op
+            in (
+                "aten.linear.default",
+                "aten.addmm.default",
+                "aten.mm.default",
+                "aten.matmul.default",
+                "aten.mv.default",
+            )
+            and len(fields) == 1
+        ):
             names = [key for key, value in node.arguments.items() if value == reads[0]]
             second = names[0] in ("mat2", "other", "vec")
             if not second and len(fields[0].shape) == len(shape):
@@ -435,9 +489,7 @@ class _Propagation:
             first = self._united_over([fields[0]], [-1])
             second_field = self._united_over([fields[1]], [-2])
             if len(first.shape) == len(second_field.shape) == len(shape):
-                wide = [
-                    self._broadcast(each, shape) for each in (first, second_field)
-                ]
+                wide = [self._broadcast(each, shape) for each in (first, second_field)]
                 return self._pairwise(wide, shape)
         return self._everything(node)
 
@@ -493,7 +545,9 @@ class _Propagation:
         else:
             kernel = _each(node, "kernel_size", rank, 1)
             given = node.arguments.get("stride")
-            stride = _each(node, "stride", rank, 1) if given not in (None, ()) else kernel
+            stride = (
+                _each(node, "stride", rank, 1) if given not in (None, ()) else kernel
+            )
             axes = self._windowed(
                 field, shape, kernel, stride, _each(node, "padding", rank, 0),
                 _each(node, "dilation", rank, 1),
@@ -649,7 +703,9 @@ class _Propagation:
             return self._moved(node)
         amounts = [each for each in given if isinstance(each, int)]
         rank = len(field.shape)
-        before = {rank - 1 - each // 2: amounts[each] for each in range(0, len(amounts), 2)}
+        before = {
+            rank - 1 - each // 2: amounts[each] for each in range(0, len(amounts), 2)
+        }
         if any(len(placed.along()) > 1 for placed in field.axes):
             return self._moved(node)
         spatial = {each for placed in field.axes for each in placed.along()}
@@ -824,9 +880,11 @@ def _over(placed: Placed, dims: set[int], rank: int) -> Placed:
     inner = tuple(each for each in range(labels.ndim) if each in dims)
     outer = tuple(each for each in range(labels.ndim) if each not in dims)
     if all(labels.shape[each] == 1 for each in inner):
-        return Placed(labels.reshape((1,) * rank), placed.table) if (
-            labels.size == 1
-        ) else placed
+        return (
+            Placed(labels.reshape((1,) * rank), placed.table)
+            if (labels.size == 1)
+            else placed
+        )
     turned = labels.transpose(*outer, *inner)
     kept = tuple(labels.shape[each] for each in outer)
     flat = turned.reshape(int(np.prod(kept, dtype=np.int64)), -1)

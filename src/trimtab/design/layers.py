@@ -16,7 +16,7 @@ import torch
 
 from trimtab.cost import rules as _rules  # fills the table of rules
 from trimtab.cost.work import work_of
-from trimtab.design.field import Field, Fields, fields_of
+from trimtab.design.field import Field, Fields, fields_of, is_nothing
 from trimtab.errors import UsageError
 from trimtab.graph.operators import OPERATORS, Family
 from trimtab.graph.types import Constant, ConstantKind, Graph, Node, Ref
@@ -139,7 +139,7 @@ def analyse(
         UsageError: no input is a batch of images, or there is no convolution.
     """
     fields = fields_of(graph, known=known, windows=windows)
-    live = _live(graph, fields)
+    live = _live(graph)
     layers, counted = [], set[str]()
     for node in graph.nodes:
         if OPERATORS[node.op].family is not Family.CONVOLUTION:
@@ -176,25 +176,16 @@ def analyse(
     )
 
 
-def _live(graph: Graph, fields: Fields) -> set[str]:
+def _live(graph: Graph) -> set[str]:
     """Return names of nodes whose results reach an output, through no zero."""
     wanted = {each.name for each in graph.outputs if isinstance(each, Ref)}
     for node in reversed(graph.nodes):
         if node.name not in wanted:
             continue
-        if _is_nothing(node, fields):
+        if is_nothing(node):
             continue
         wanted |= {ref.name for ref in node.inputs}
     return wanted
-
-
-def _is_nothing(node: Node, fields: Fields) -> bool:
-    """Whether a node multiplies what it reads by nothing."""
-    return (
-        node.op == "aten.mul.Scalar"
-        and node.arguments.get("other") == 0
-        and Ref(node.name) not in fields.values
-    )
 
 
 def _constants(graph: Graph) -> dict[str, Constant]:
@@ -213,9 +204,7 @@ def _read(graph: Graph, live: set[str]) -> set[str]:
     }
 
 
-def _dead(
-    graph: Graph, read: set[str], modules: Mapping[str, int]
-) -> tuple[str, ...]:
+def _dead(graph: Graph, read: set[str], modules: Mapping[str, int]) -> tuple[str, ...]:
     """Return paths of modules with parameters none of which is read."""
     alive = {target.rpartition(".")[0] for target in read}
     # A tied tensor is read under the name that it shares.
@@ -224,9 +213,7 @@ def _dead(
         for each in graph.constants
         if each.shares in read
     }
-    return tuple(
-        path for path, count in modules.items() if count and path not in alive
-    )
+    return tuple(path for path, count in modules.items() if count and path not in alive)
 
 
 def _layer(graph: Graph, node: Node, fields: Fields, counted: set[str]) -> Layer:

@@ -32,7 +32,14 @@ from typing import final
 from trimtab.design.layers import Analysis, Layer
 from trimtab.frozen import FrozenDict
 
-__all__ = ["DEPTH_WEIGHT", "STAGE_EXPONENT", "Score", "field_volume", "productive", "score"]
+__all__ = [
+    "DEPTH_WEIGHT",
+    "STAGE_EXPONENT",
+    "Score",
+    "field_volume",
+    "productive",
+    "score",
+]
 
 STAGE_EXPONENT = 0.3
 """p: 1 where only the sum of the stages counts, 0 where every stage counts alike."""
