@@ -1,7 +1,7 @@
 """What the positions along an axis see of an image's axis: intervals, exactly.
 
-A position sees an interval of pixels. Two are kept of each. The *field* is what it would
-see of an image without end, the figure that tables of receptive fields print. The
+A position sees an interval of pixels. Two are kept of each. The *field* is what it
+would see of an image without end, the figure that tables of receptive fields print. The
 *support* is what it sees of the image that is there; padding shows nothing of it, so at
 the border the support is more than the field cut off only where strides skip pixels.
 """
@@ -143,8 +143,8 @@ class Axis:
     ) -> Axis:
         """Return what the outputs of a transposed convolution see.
 
-        Position i adds to the outputs ``i * stride - before + t * dilation`` for the taps
-        t of the kernel; an output to which none does sees nothing.
+        Position i adds to the outputs ``i * stride - before + t * dilation`` for the
+        taps t of the kernel; an output to which none does sees nothing.
 
         Args:
             count: of outputs.

@@ -2,8 +2,8 @@
 
 A stage is a resolution. Where the resolution changes, the channels of the tensor that
 begins the new one are its *entries*; from there on every channel sees a set of entries.
-Many channels see the same set, all of a dense convolution for one, so sets are kept once
-and channels say which is theirs.
+Many channels see the same set, all of a dense convolution for one, so sets are kept
+once and channels say which is theirs.
 """
 
 from __future__ import annotations
@@ -84,8 +84,9 @@ class Entries:
     def merge(self, rows: Sequence[Rows]) -> list[Rows]:
         """Return sets of tensors that are added up, by the entries of one of them.
 
-        A stage often begins twice, in a branch and in the shortcut beside it. Where such
-        tensors are added, their entries count once, the narrower's among the wider's.
+        A stage often begins twice, in a branch and in the shortcut beside it. Where
+        such tensors are added, their entries count once, the narrower's among the
+        wider's.
         """
         used = [functools.reduce(operator.or_, each.bits, 0) for each in rows]
         homes = [self._homes(each) for each in used]

@@ -16,7 +16,9 @@ import torch
 
 from trimtab.cost import rules as _rules  # fills the table of rules
 from trimtab.cost.work import work_of
-from trimtab.design.field import Field, Fields, fields_of, is_nothing
+from trimtab.design.elements import is_nothing
+from trimtab.design.field import Field, Fields
+from trimtab.design.propagate import fields_of
 from trimtab.errors import UsageError
 from trimtab.graph.operators import OPERATORS, Family
 from trimtab.graph.types import Constant, ConstantKind, Graph, Node, Ref

@@ -6,15 +6,15 @@ kernel is worth what an output sees of a volume of rows, columns and channels, i
 receptive field*. The formula is ours.
 
 * The 3D receptive field of a convolution is the share of the image that an output sees,
-  times the channels of its stage that it sees, ``V = r_h r_w / (H W) * c`` with r at most
-  the image.
-* Its *mass* is V times the outputs it has, in units of the image,
-  ``U = C_out h w / (H W)``.
+  times the channels of its stage that it sees, ``V = r_h r_w / (H W) * c`` with r at
+  most the image.
+* Its *mass* is V times the outputs it has, in units of the image, ``U = C_out h w / (H
+  W)``.
 * A stage is a resolution; its mass is the sum over its convolutions.
 * The *productive depth* adds up how much of each spatial convolution still widens the
   field, ``D = sum(0.3 + 0.7 q)``: q is 1 while the field fits the image, 0 once it did
-  before, and the geometric mean over rows and columns. After Richter et al., "Should You
-  Go Deeper?" (arXiv 2106.12307), who call such layers unproductive.
+  before, and the geometric mean over rows and columns. After Richter et al., "Should
+  You Go Deeper?" (arXiv 2106.12307), who call such layers unproductive.
 * The score is ``S = log(power mean of the masses of stages) + lambda log(1 + D)`` with
   the exponent p of the mean.
 

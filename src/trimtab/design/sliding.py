@@ -1,16 +1,16 @@
 """Sliding-channel convolution: pointwise, over windows of channels that overlap.
 
-Output channel o sums the u = C / groups input channels from ``floor(o (1 - overlap) u)``
-on, around the end, so that neighbours see neighbouring windows that share `overlap` of
-their channels. A grouped convolution has as few weights, but its groups never mix,
-however many follow each other; of these a few in a row see every channel: two where
-windows are wide, about ``C / (overlap u)`` where they are narrow.
+Output channel o sums the u = C / groups input channels from ``floor(o (1 - overlap)
+u)`` on, around the end, so that neighbours see neighbouring windows that share
+`overlap` of their channels. A grouped convolution has as few weights, but its groups
+never mix, however many follow each other; of these a few in a row see every channel:
+two where windows are wide, about ``C / (overlap u)`` where they are narrow.
 
 After DSXplore (arXiv 2101.00745), whose rolling pointwise kernel the 3D receptive field
 paper (arXiv 2009.05236) builds on. The forward pass is theirs. Their CUDA backward pass
 takes the step between windows rounded down before it is multiplied, which is another
-window than the forward pass had wherever ``(1 - overlap) u`` is no whole number, as with
-overlaps of 0.33 and 0.75; here PyTorch differentiates the forward pass itself.
+window than the forward pass had wherever ``(1 - overlap) u`` is no whole number, as
+with overlaps of 0.33 and 0.75; here PyTorch differentiates the forward pass itself.
 """
 
 from __future__ import annotations
@@ -129,6 +129,7 @@ class SlidingChannelConv2d(nn.Module):
         return result
 
     def extra_repr(self) -> str:
+        """Return the arguments, for the text form of a module."""
         return (
             f"{self.in_channels}, {self.out_channels}, groups={self.groups}, "
             f"overlap={self.overlap}"

@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from trimtab.design.field import fields_of, image_of
+from trimtab.design.propagate import fields_of, image_of
 from trimtab.errors import UsageError
 from trimtab.graph.capture import capture
 from trimtab.graph.types import Ref
