@@ -175,7 +175,8 @@ def united_over(reads: Sequence[Field], dims: Sequence[int] | None) -> Field:
             Field(
                 shape=shape,
                 axes=tuple(
-                    united_along(placed, over, len(shape)) for placed in field.axes
+                    _grown(united_along(placed, over, len(shape)), placed, over, rank)
+                    for placed in field.axes
                 ),
                 channels=united_along(field.channels, over, len(shape)),
                 gated=field.gated,
@@ -185,6 +186,15 @@ def united_over(reads: Sequence[Field], dims: Sequence[int] | None) -> Field:
     for other in found[1:]:
         field = together(field, other, field.shape)
     return field
+
+
+def _grown(made: Placed, placed: Placed, over: set[int], rank: int) -> Placed:
+    """Return labels whose narrowest path sees all the places that were united."""
+    axis = axis_of(made)
+    batch_and_channels = {0, 1} if rank > 2 else {0}
+    if not (set(placed.along()) & over) - batch_and_channels:
+        return made
+    return Placed(made.labels, replace(axis, least=max(axis.least, axis.size)))
 
 
 def without(field: Field, shape: tuple[int, ...], dims: Sequence[int]) -> Field:

@@ -165,8 +165,6 @@ def united_along(placed: Placed, dims: set[int], rank: int) -> Placed:
     places = flat.reshape(-1)
     if isinstance(placed.table, Axis):
         table: Axis | Rows = placed.table.take(places).together(groups, len(flat))
-        assert isinstance(table, Axis)
-        table = replace(table, least=max(placed.table.least, table.size))
     else:
         bits = placed.table.bits
         table = Rows(tuple(bits[each] for each in places.tolist())).together(

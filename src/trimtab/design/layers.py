@@ -48,9 +48,12 @@ class Layer:
         least_out: after.
         channels_in: of its stage that a channel sees before, on average.
         channels_out: after, of the same stage.
+        entries: channels of its stage that any of its channels sees after.
         jump: pixels of the image from one position of the result to the next.
         parameters: weights and bias, 0 where an earlier call has counted them.
         multiply_adds: of the call.
+        apart: whether it has groups of several channels, and what these see of their
+            stage is disjoint still.
         gated: whether the result was scaled by what sees the whole image.
         local: whether the result has places of the image; squeezed ones have not.
     """
@@ -69,9 +72,11 @@ class Layer:
     least_out: tuple[int, ...]
     channels_in: float
     channels_out: float
+    entries: int
     jump: tuple[float, ...]
     parameters: int
     multiply_adds: int
+    apart: bool
     gated: bool
     local: bool
 
@@ -251,12 +256,23 @@ def _layer(graph: Graph, node: Node, fields: Fields, counted: set[str]) -> Layer
         least_out=tuple(after.axis(each).least for each in numbers),
         channels_in=before.channel_count,
         channels_out=fields.before.get(Ref(node.name), after.channel_count),
+        entries=after.rows.all_of(range(len(after.rows))).bit_count(),
         jump=tuple(float(after.axis(each).jump) for each in numbers),
         parameters=parameters,
         multiply_adds=work_of(graph, node).multiply_adds,
+        apart=Ref(node.name) not in fields.before
+        and 1 < (groups if isinstance(groups, int) else 1) < before.shape[1]
+        and _disjoint(after),
         gated=after.gated,
         local=_is_local(after, fields.image),
     )
+
+
+def _disjoint(field: Field) -> bool:
+    """Whether channels see several sets of their stage that share nothing."""
+    sets = field.rows
+    together = sets.all_of(range(len(sets))).bit_count()
+    return len(sets) > 1 and int(sets.counts().sum()) == together
 
 
 def _is_local(field: Field, image: tuple[int, ...]) -> bool:
