@@ -260,7 +260,8 @@ class _Teller:
                     code="ST01",
                     modules=self._modules(size),
                     numbers=FrozenDict({"weight_frac": share}),
-                    sentence=f"The stage of {_size(size)} has {share:.1%} of the weight.",
+                    sentence=f"The stage of {_size(size)} has {share:.1%} of the "
+                    "weight.",
                     edit="move blocks between stages: `trimtab design optimize "
                     "--level stage`",
                 )

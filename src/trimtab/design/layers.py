@@ -97,7 +97,8 @@ class Analysis:
         layers: convolutions in the order of their calls, dead ones left out.
         fields: of every value.
         parameters: of live modules, tied ones once.
-        multiply_adds: of live calls.
+        multiply_adds: of live calls; of convolutions that slide those of their windows,
+            though most engines run them as dense ones.
         dead: paths of modules whose parameters reach no output.
         unknown: nodes that are taken to see everything.
         misaligned: nodes that unite positions of different jump.
@@ -153,7 +154,7 @@ def analyse(
             continue
         if node.name not in live or Ref(node.name) not in fields.values:
             continue
-        layers.append(_layer(graph, node, fields, counted))
+        layers.append(_layer(graph, node, fields, counted, windows or {}))
     if not layers:
         raise UsageError(
             f"receptive fields of network {graph.name!r}",
@@ -173,7 +174,7 @@ def analyse(
             if each.kind is ConstantKind.PARAMETER and each.shares in read
         ),
         multiply_adds=sum(
-            work_of(graph, node).multiply_adds
+            _multiply_adds(graph, node, windows or {})
             for node in graph.nodes
             if node.name in live
         ),
@@ -223,7 +224,23 @@ def _dead(graph: Graph, read: set[str], modules: Mapping[str, int]) -> tuple[str
     return tuple(path for path, count in modules.items() if count and path not in alive)
 
 
-def _layer(graph: Graph, node: Node, fields: Fields, counted: set[str]) -> Layer:
+def _multiply_adds(
+    graph: Graph, node: Node, windows: Mapping[str, Sequence[Sequence[int]]]
+) -> int:
+    """Return what a node needs; where windows slide, not the zeros beside them."""
+    window = windows.get(node.module)
+    if window is None or OPERATORS[node.op].family is not Family.CONVOLUTION:
+        return work_of(graph, node).multiply_adds
+    return node.output.elements * max(map(len, window))
+
+
+def _layer(
+    graph: Graph,
+    node: Node,
+    fields: Fields,
+    counted: set[str],
+    windows: Mapping[str, Sequence[Sequence[int]]],
+) -> Layer:
     weight, given = node.arguments["weight"], node.arguments["input"]
     assert isinstance(weight, Ref)
     assert isinstance(given, Ref)
@@ -259,7 +276,7 @@ def _layer(graph: Graph, node: Node, fields: Fields, counted: set[str]) -> Layer
         entries=after.rows.all_of(range(len(after.rows))).bit_count(),
         jump=tuple(float(after.axis(each).jump) for each in numbers),
         parameters=parameters,
-        multiply_adds=work_of(graph, node).multiply_adds,
+        multiply_adds=_multiply_adds(graph, node, windows),
         apart=Ref(node.name) not in fields.before
         and 1 < (groups if isinstance(groups, int) else 1) < before.shape[1]
         and _disjoint(after),

@@ -1,0 +1,341 @@
+"""Edits of a network: what they are, how they are written down, and how they are made.
+
+An edit names modules by their path and says what becomes of them. It is made on a
+copy: containers get other children, convolutions are replaced by modules that take and
+give the same shapes. Nothing is generated; the result is made of the modules that were
+there, copies of them and those of `trimtab.design.sliding`, so it is ordinary Python
+still. Weights that no edit touches are carried over.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Annotated, Any, ClassVar, Literal, final
+
+import torch
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+from torch import nn
+
+from trimtab.design.sliding import DepthwiseSliding, SlidingChannelConv2d
+from trimtab.errors import UsageError
+
+__all__ = [
+    "Edit",
+    "Kernel",
+    "Remove",
+    "Repeat",
+    "Replace",
+    "apply",
+    "edits_from_json",
+    "edits_to_json",
+    "module_for",
+]
+
+_CLOSED = ConfigDict(extra="forbid")
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Remove:
+    """Leave modules out of their container.
+
+    Attributes:
+        modules: their paths, one behind the other.
+    """
+
+    __pydantic_config__: ClassVar[ConfigDict] = _CLOSED
+    modules: tuple[str, ...]
+    edit: Literal["remove"] = "remove"
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Repeat:
+    """Put copies of modules behind them, with weights drawn anew.
+
+    Attributes:
+        modules: their paths, one behind the other.
+        times: how many copies.
+    """
+
+    __pydantic_config__: ClassVar[ConfigDict] = _CLOSED
+    modules: tuple[str, ...]
+    times: int = 1
+    edit: Literal["repeat"] = "repeat"
+
+
+Kernel = Literal[
+    "grouped", "depthwise-pointwise", "depthwise-grouped", "depthwise-sliding",
+    "sliding", "asymmetric", "resized", "dilated",
+]  # fmt: skip
+"""What a convolution may become."""
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Replace:
+    """Put another module in the place of a convolution.
+
+    Attributes:
+        module: its path.
+        kernel: what it becomes.
+        groups: of ``grouped``, ``depthwise-grouped``, ``sliding`` and
+            ``depthwise-sliding``.
+        overlap: of the windows of those that slide.
+        size: rows and columns of the window of ``resized``.
+        dilation: of ``dilated``.
+    """
+
+    __pydantic_config__: ClassVar[ConfigDict] = _CLOSED
+    module: str
+    kernel: Kernel
+    groups: int = 1
+    overlap: float = 0.0
+    size: int = 0
+    dilation: int = 1
+    edit: Literal["replace"] = "replace"
+
+
+Edit = Annotated[Remove | Repeat | Replace, Field(discriminator="edit")]
+_EDITS: TypeAdapter[tuple[Remove | Repeat | Replace, ...]] = TypeAdapter(
+    tuple[Edit, ...]
+)
+
+
+def edits_to_json(edits: Iterable[Remove | Repeat | Replace]) -> list[dict[str, Any]]:
+    """Return edits as JSON holds them.
+
+    Example:
+        >>> edits_to_json([Remove(modules=("layer1.1",))])
+        [{'modules': ['layer1.1'], 'edit': 'remove'}]
+    """
+    found = []
+    for each in edits:
+        record = asdict(each)
+        found.append(
+            {
+                key: list(value) if isinstance(value, tuple) else value
+                for key, value in record.items()
+            }
+        )
+    return found
+
+
+def edits_from_json(records: object) -> tuple[Remove | Repeat | Replace, ...]:
+    """Return the edits that JSON holds.
+
+    Raises:
+        UsageError: it is not a list of edits.
+    """
+    try:
+        return _EDITS.validate_python(records)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        raise UsageError(
+            "edits of a network",
+            rule=f"{where}: {first['msg']}",
+            where="the edits' JSON",
+            remedy="write them with `edits_to_json`",
+        ) from error
+
+
+# ---------------------------------------------------------------- making them
+
+
+def apply(
+    model: nn.Module, edits: Sequence[Remove | Repeat | Replace], *, seed: int = 0
+) -> nn.Module:
+    """Return a copy of a network with edits made; the network itself stays.
+
+    Args:
+        model: the network.
+        edits: in any order; their paths are those of `model`.
+        seed: of the weights that are drawn anew.
+
+    Raises:
+        UsageError: a path is not there, or stands in no container, or two edits are of
+            one module, or a container would be left empty.
+    """
+    made = copy.deepcopy(model)
+    _require_apart(edits)
+    with torch.random.fork_rng(devices=()):
+        torch.manual_seed(seed)
+        for edit in edits:
+            if isinstance(edit, Replace):
+                old = _module(made, edit.module)
+                if not isinstance(old, nn.Conv2d):
+                    raise _wrong(edit.module, f"it is a {type(old).__name__}")
+                parent, _, name = edit.module.rpartition(".")
+                setattr(_module(made, parent), name, module_for(old, edit))
+        changed: dict[str, dict[str, list[nn.Module]]] = {}
+        for edit in edits:
+            if not isinstance(edit, Replace):
+                _note(made, edit, changed)
+    for path, children in changed.items():
+        _refill(made, path, children)
+    return made
+
+
+def _require_apart(edits: Sequence[Remove | Repeat | Replace]) -> None:
+    paths: set[str] = set()
+    for edit in edits:
+        some = (edit.module,) if isinstance(edit, Replace) else edit.modules
+        for path in some:
+            if path in paths:
+                raise _wrong(path, "two edits are of it")
+            paths.add(path)
+
+
+def _wrong(path: str, rule: str) -> UsageError:
+    return UsageError(
+        f"an edit of module {path!r}",
+        rule=rule,
+        where="the edits of a network",
+        remedy="take paths of the network that the edits were made for",
+    )
+
+
+def _module(model: nn.Module, path: str) -> nn.Module:
+    try:
+        return model.get_submodule(path)
+    except AttributeError as error:
+        raise _wrong(path, "the network has no such module") from error
+
+
+def _note(
+    model: nn.Module,
+    edit: Remove | Repeat,
+    changed: dict[str, dict[str, list[nn.Module]]],
+) -> None:
+    """Add what an edit makes of the children of its container, by their old names."""
+    if not edit.modules:
+        raise _wrong("", "an edit names at least one module")
+    parents = {path.rpartition(".")[0] for path in edit.modules}
+    if len(parents) != 1:
+        raise _wrong(edit.modules[0], "its modules stand in several containers")
+    (parent,) = parents
+    container = _module(model, parent)
+    if not isinstance(container, nn.Sequential | nn.ModuleList):
+        raise _wrong(edit.modules[0], "it stands in no Sequential and no ModuleList")
+    for path in edit.modules:
+        _module(model, path)
+    children = changed.setdefault(
+        parent, {name: [child] for name, child in container.named_children()}
+    )
+    names = [path.rpartition(".")[2] for path in edit.modules]
+    if isinstance(edit, Remove):
+        for name in names:
+            children[name] = []
+        return
+    # Copies of a unit of several modules follow its last one, in their order.
+    for _ in range(edit.times):
+        for name in names:
+            made = copy.deepcopy(_module(model, f"{parent}.{name}" if parent else name))
+            made.apply(_draw)
+            children[names[-1]].append(made)
+
+
+def _draw(module: nn.Module) -> None:
+    """Draw the weights of a module anew where it knows how."""
+    reset = getattr(module, "reset_parameters", None)
+    if callable(reset):
+        reset()
+
+
+def _refill(
+    model: nn.Module, path: str, children: Mapping[str, Sequence[nn.Module]]
+) -> None:
+    container = _module(model, path)
+    assert isinstance(container, nn.Sequential | nn.ModuleList)
+    if not any(children.values()):
+        raise _wrong(path, "nothing would be left in it")
+    indexed = isinstance(container, nn.ModuleList)
+    for name in list(container._modules):
+        del container._modules[name]
+    for name, some in children.items():
+        for number, child in enumerate(some):
+            # A list is asked for its children by number; others keep their names.
+            new = f"{name}_{number}" if number else name
+            container.add_module(str(len(container)) if indexed else new, child)
+
+
+# ---------------------------------------------------------------- kernels
+
+
+def module_for(conv: nn.Conv2d, edit: Replace) -> nn.Module:
+    """Return the module that takes the place of a convolution, weights drawn anew.
+
+    Raises:
+        UsageError: the convolution cannot become that.
+    """
+    if isinstance(conv.padding, str) or conv.padding_mode != "zeros":
+        raise _wrong(edit.module, "its padding is not of zeros, in numbers")
+    size, stride = _pair(conv.kernel_size), _pair(conv.stride)
+    padding, dilation = _pair(conv.padding), _pair(conv.dilation)
+    inputs, outputs, bias = conv.in_channels, conv.out_channels, conv.bias is not None
+    depthwise = nn.Conv2d(
+        inputs, inputs, size, stride, padding, dilation, groups=inputs, bias=False
+    )
+    if edit.kernel == "grouped":
+        return nn.Conv2d(
+            inputs, outputs, size, stride, padding, dilation, edit.groups, bias
+        )
+    if edit.kernel == "depthwise-pointwise":
+        return nn.Sequential(depthwise, nn.Conv2d(inputs, outputs, 1, bias=bias))
+    if edit.kernel == "depthwise-grouped":
+        second = nn.Conv2d(inputs, outputs, 1, groups=edit.groups, bias=bias)
+        return nn.Sequential(depthwise, second)
+    if edit.kernel == "depthwise-sliding":
+        return DepthwiseSliding(
+            inputs,
+            outputs,
+            size,
+            stride=stride,
+            padding=padding,
+            dilation=dilation,
+            groups=edit.groups,
+            overlap=edit.overlap,
+            bias=bias,
+        )
+    if edit.kernel == "sliding":
+        if size != (1, 1) or stride != (1, 1) or padding != (0, 0):
+            raise _wrong(edit.module, "only a pointwise convolution can slide")
+        return SlidingChannelConv2d(
+            inputs, outputs, groups=edit.groups, overlap=edit.overlap, bias=bias
+        )
+    if edit.kernel == "asymmetric":
+        first = nn.Conv2d(
+            inputs, outputs, (size[0], 1), (stride[0], 1), (padding[0], 0),
+            (dilation[0], 1), bias=False,
+        )  # fmt: skip
+        second = nn.Conv2d(
+            outputs, outputs, (1, size[1]), (1, stride[1]), (0, padding[1]),
+            (1, dilation[1]), bias=bias,
+        )  # fmt: skip
+        return nn.Sequential(first, second)
+    if edit.kernel == "resized":
+        grown = (edit.size, edit.size)
+        room = tuple(
+            pad + (new - old) * apart // 2
+            for pad, new, old, apart in zip(padding, grown, size, dilation, strict=True)
+        )
+        return nn.Conv2d(
+            inputs, outputs, grown, stride, _pair(room), dilation, conv.groups, bias
+        )
+    wide = tuple(
+        pad + (each - 1) * (edit.dilation - apart) // 2
+        for pad, each, apart in zip(padding, size, dilation, strict=True)
+    )
+    return nn.Conv2d(
+        inputs, outputs, size, stride, _pair(wide), edit.dilation, conv.groups, bias
+    )
+
+
+def _pair(value: object) -> tuple[int, int]:
+    if isinstance(value, int):
+        return (value, value)
+    assert isinstance(value, tuple)
+    return (int(value[0]), int(value[1]))

@@ -1,0 +1,228 @@
+"""The stage-level organizer: how many blocks each stage has.
+
+Blocks that are built alike are left out or repeated, group by group, so that the score
+rises and every limit is kept. What a block costs adds up, so that vectors of counts
+which break a limit are left out before any field is worked out; the score of the others
+is that of their graph. Small spaces are searched whole, large ones along the best.
+
+After the stage-level organizer of arXiv 2009.05236, of which no algorithm is known. The
+search and the guard rails are ours: a robust design loses at no exponent of the mean
+over stages, and changes no group by more than half of its blocks, or two.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import final
+
+from trimtab.cost.verdict import Budget
+from trimtab.design.blocks import Group
+from trimtab.design.edits import Remove, Repeat
+from trimtab.design.values import Design, Judge, Values, excess
+from trimtab.design.variants import Variant, with_blocks
+from trimtab.frozen import FrozenDict
+from trimtab.graph.types import Graph
+
+__all__ = ["Organizer", "organize"]
+
+_WHOLE = 600  # vectors that are judged one by one
+_BEAM = 24  # of larger spaces so many are followed
+_STEPS = 12  # at most, from the network as it is
+_MOST_TIMES = 4  # blocks that a group may have at most, in times of what it has
+
+Progress = Callable[[float, str], None]
+Counts = tuple[int, ...]
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Organizer:
+    """What is organized.
+
+    Attributes:
+        graph: of the network.
+        groups: its movable blocks.
+        fixed: groups whose container has nothing else: one block stays.
+        judge: of graphs.
+        base: of the network.
+        budget: limits in absolute numbers.
+        robust: whether the guard rails hold.
+    """
+
+    graph: Graph
+    groups: tuple[Group, ...]
+    fixed: frozenset[int]
+    judge: Judge
+    base: Values
+    budget: Budget
+    robust: bool = True
+
+    @property
+    def counts(self) -> Counts:
+        """Blocks of each group, as they are."""
+        return tuple(len(each.blocks) for each in self.groups)
+
+    def edits(self, counts: Counts) -> tuple[Remove | Repeat, ...]:
+        """Return the edits that give each group so many blocks."""
+        found: list[Remove | Repeat] = []
+        for group, count in zip(self.groups, counts, strict=True):
+            have = len(group.blocks)
+            found += [Remove(modules=each.paths) for each in group.blocks[count:]]
+            if count > have:
+                last = group.blocks[-1]
+                found.append(Repeat(modules=last.paths, times=count - have))
+        return tuple(found)
+
+    def variant(self, counts: Counts) -> Variant:
+        """Return the graph with so many blocks in each group."""
+        times: dict[tuple[str, ...], int] = {}
+        for group, count in zip(self.groups, counts, strict=True):
+            have = len(group.blocks)
+            for each in group.blocks[count:]:
+                times[each.nodes] = 0
+            if count > have:
+                times[group.blocks[-1].nodes] = 1 + count - have
+        return Variant(graph=with_blocks(self.graph, times), windows=FrozenDict({}))
+
+    def ranges(self) -> list[range]:
+        """Return the counts that each group may have."""
+        found = []
+        for number, have in enumerate(self.counts):
+            least = 1 if number in self.fixed else 0
+            most = _MOST_TIMES * have
+            if self.robust:
+                step = max(2, have // 2)
+                least, most = max(least, have - step), min(most, have + step)
+            found.append(range(least, most + 1))
+        return found
+
+    def keeps(self, values: Values) -> bool:
+        """Whether a robust design may have these scores."""
+        if not self.robust:
+            return True
+        return all(
+            now >= before - 1e-9
+            for now, before in zip(values.scores, self.base.scores, strict=True)
+        )
+
+
+def organize(
+    organizer: Organizer, progress: Progress = lambda done, text: None
+) -> list[Design]:
+    """Return the designs that were judged, those that break limits among them.
+
+    Args:
+        organizer: what is organized.
+        progress: told the share that is done.
+    """
+    seen: dict[Counts, Design] = {}
+    costs = _costs(organizer)
+
+    def judge(counts: Counts) -> Design:
+        if counts not in seen:
+            seen[counts] = Design(
+                edits=organizer.edits(counts),
+                values=organizer.judge.values(organizer.variant(counts)),
+            )
+        return seen[counts]
+
+    judge(organizer.counts)
+    ranges = organizer.ranges()
+    if not ranges:
+        return list(seen.values())
+    size = math.prod(map(len, ranges))
+    if size <= _WHOLE:
+        every = [
+            counts
+            for counts in itertools.product(*ranges)
+            if _may_fit(organizer, counts, costs)
+        ]
+        for number, counts in enumerate(every):
+            judge(counts)
+            progress((number + 1) / len(every), "stages")
+        return list(seen.values())
+    beam = [organizer.counts]
+    for step in range(_STEPS):
+        near = {
+            counts
+            for each in beam
+            for counts in _neighbours(each, ranges)
+            if counts not in seen
+        }
+        # Towards the limits first: what breaks them more than now leads nowhere.
+        worst = max(_over(organizer, each, costs) for each in beam)
+        near = {
+            each for each in near if _over(organizer, each, costs) <= max(worst, 0.0)
+        }
+        if not near:
+            break
+        for number, counts in enumerate(sorted(near)):
+            judge(counts)
+            progress((step + (number + 1) / len(near)) / _STEPS, "stages")
+
+        def rank(counts: Counts) -> tuple[float, float]:
+            values = seen[counts].values
+            return (
+                excess(organizer.budget, values),
+                -values.score if organizer.keeps(values) else -values.score + 1e3,
+            )
+
+        beam = sorted(seen, key=rank)[:_BEAM]
+    return list(seen.values())
+
+
+def _costs(organizer: Organizer) -> list[Mapping[str, float]]:
+    """Return what one more block of each group costs."""
+    base = organizer.base.as_dict()
+    found = []
+    for number, have in enumerate(organizer.counts):
+        counts = tuple(
+            each + (index == number) for index, each in enumerate(organizer.counts)
+        )
+        assert have > 0
+        more = organizer.judge.values(organizer.variant(counts)).as_dict()
+        found.append({name: more[name] - base[name] for name in base})
+    return found
+
+
+def _over(
+    organizer: Organizer, counts: Counts, costs: Sequence[Mapping[str, float]]
+) -> float:
+    """Return the largest share by which a limit would be exceeded."""
+    base = organizer.base.as_dict()
+    values = {
+        name: base[name]
+        + sum(
+            (now - was) * cost[name]
+            for now, was, cost in zip(counts, organizer.counts, costs, strict=True)
+        )
+        for name in base
+    }
+    return max(
+        (each.value / each.limit - 1 for each in organizer.budget.judge(values)),
+        default=0.0,
+    )
+
+
+def _may_fit(
+    organizer: Organizer, counts: Counts, costs: Sequence[Mapping[str, float]]
+) -> bool:
+    return _over(organizer, counts, costs) <= 1e-9
+
+
+def _neighbours(counts: Counts, ranges: Sequence[range]) -> Iterator[Counts]:
+    """Yield vectors one block away: one more, one less, or one moved."""
+    places = range(len(counts))
+    for one, two in itertools.product([*places, None], [*places, None]):
+        if one == two:
+            continue
+        made = list(counts)
+        if one is not None:
+            made[one] -= 1
+        if two is not None:
+            made[two] += 1
+        if all(count in allowed for count, allowed in zip(made, ranges, strict=True)):
+            yield tuple(made)
