@@ -70,28 +70,42 @@ def blocks_of(model: nn.Module, graph: Graph) -> tuple[Group, ...]:
     """
     called = _called(graph)
     found: list[Group] = []
-    for path, container in model.named_modules():
-        if not isinstance(container, nn.Sequential | nn.ModuleList):
-            continue
+    for path, container in _containers("", model):
         alike: dict[str, list[Block]] = {}
         for unit in _units(path, container):
+            if isinstance(unit[0][1], _CONTAINERS) and _convolutions(unit[0][1]) > 1:
+                continue  # its own children are the blocks
             block = _block(graph, [name for name, _ in unit], called)
-            if block is not None and any(_convolves(each) for _, each in unit):
+            if block is not None and any(_convolutions(each) for _, each in unit):
                 built = "\n".join([str(block.shape), *(_built(e) for _, e in unit)])
                 alike.setdefault(built, []).append(block)
         found += [
             Group(container=path, blocks=tuple(blocks)) for blocks in alike.values()
         ]
-    # A container inside a block moves with it.
-    inside = {path for group in found for each in group.blocks for path in each.paths}
-    return tuple(
-        group
-        for group in found
-        if not any(
-            group.container == path or group.container.startswith(f"{path}.")
-            for path in inside
-        )
-    )
+    return tuple(found)
+
+
+_CONTAINERS = (nn.Sequential, nn.ModuleList)
+
+
+def _containers(path: str, module: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+    """Yield the containers whose children are parts of the network, not of a block."""
+    children = [
+        (f"{path}.{name}" if path else name, child)
+        for name, child in module.named_children()
+        if _convolutions(child)
+    ]
+    if not isinstance(module, _CONTAINERS):
+        for inner, child in children:
+            yield from _containers(inner, child)
+        return
+    yield path, module
+    for inner, child in children:
+        # What is in a block among others stays there; lists of blocks are gone through.
+        if len(children) == 1 or (
+            isinstance(child, _CONTAINERS) and _convolutions(child) > 1
+        ):
+            yield from _containers(inner, child)
 
 
 def _units(path: str, container: nn.Module) -> list[list[tuple[str, nn.Module]]]:
@@ -120,9 +134,9 @@ _RESIZING = (
 )  # fmt: skip
 
 
-def _convolves(module: nn.Module) -> bool:
-    """Whether a module has a convolution."""
-    return any(isinstance(each, _CONVOLUTIONS) for each in module.modules())
+def _convolutions(module: nn.Module) -> int:
+    """Return how many convolutions a module has."""
+    return sum(isinstance(each, _CONVOLUTIONS) for each in module.modules())
 
 
 def _built(module: nn.Module) -> str:

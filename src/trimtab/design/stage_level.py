@@ -23,7 +23,6 @@ from trimtab.design.blocks import Group
 from trimtab.design.edits import Remove, Repeat
 from trimtab.design.values import Design, Judge, Values, excess
 from trimtab.design.variants import Variant, with_blocks
-from trimtab.frozen import FrozenDict
 from trimtab.graph.types import Graph
 
 __all__ = ["Organizer", "organize"]
@@ -44,6 +43,7 @@ class Organizer:
 
     Attributes:
         graph: of the network.
+        windows: of its sliding-channel convolutions.
         groups: its movable blocks.
         fixed: groups whose container has nothing else: one block stays.
         judge: of graphs.
@@ -53,6 +53,7 @@ class Organizer:
     """
 
     graph: Graph
+    windows: Mapping[str, tuple[tuple[int, ...], ...]]
     groups: tuple[Group, ...]
     fixed: frozenset[int]
     judge: Judge
@@ -85,7 +86,11 @@ class Organizer:
                 times[each.nodes] = 0
             if count > have:
                 times[group.blocks[-1].nodes] = 1 + count - have
-        return Variant(graph=with_blocks(self.graph, times), windows=FrozenDict({}))
+        windows = dict(self.windows)
+        for path, window in self.windows.items():
+            for number in range(1, max([0, *times.values()])):
+                windows[f"{path}__{number}"] = window
+        return Variant(graph=with_blocks(self.graph, times), windows=windows)
 
     def ranges(self) -> list[range]:
         """Return the counts that each group may have."""
@@ -124,7 +129,7 @@ def organize(
     def judge(counts: Counts) -> Design:
         if counts not in seen:
             seen[counts] = Design(
-                edits=organizer.edits(counts),
+                edits=(organizer.edits(counts),),
                 values=organizer.judge.values(organizer.variant(counts)),
             )
         return seen[counts]
@@ -177,7 +182,7 @@ def organize(
 def _costs(organizer: Organizer) -> list[Mapping[str, float]]:
     """Return what one more block of each group costs."""
     base = organizer.base.as_dict()
-    found = []
+    found: list[Mapping[str, float]] = []
     for number, have in enumerate(organizer.counts):
         counts = tuple(
             each + (index == number) for index, each in enumerate(organizer.counts)

@@ -65,9 +65,14 @@ class Values:
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Design:
-    """Edits, and what they make of a network."""
+    """Edits, and what they make of a network.
 
-    edits: tuple[Remove | Repeat | Replace, ...]
+    Attributes:
+        edits: in rounds; the paths of a round are of what the rounds before have made.
+        values: with them.
+    """
+
+    edits: tuple[tuple[Remove | Repeat | Replace, ...], ...]
     values: Values
 
 

@@ -1,0 +1,425 @@
+"""A better design within limits: the search, and the network that comes of it.
+
+What is searched is judged on graphs (`trimtab.design.variants`). What is chosen is made
+of modules, captured again, and must then have the values that it was chosen for; its
+weights that no edit touched are those of the network that was given.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, final
+
+from torch import nn
+
+from trimtab.cost.latency import LatencyModel, Roofline
+from trimtab.cost.verdict import Budget, Verdict
+from trimtab.design.blocks import blocks_of
+from trimtab.design.edits import Remove, Repeat, Replace, apply
+from trimtab.design.kernel_level import Kernels, choose
+from trimtab.design.layers import Analysis, analyse
+from trimtab.design.sliding import SlidingChannelConv2d
+from trimtab.design.stage_level import Organizer, organize
+from trimtab.design.values import Design, Judge, Values, excess, pareto, within
+from trimtab.design.variants import Variant, with_blocks, with_kernels
+from trimtab.errors import BudgetInfeasibleError, GraphError
+from trimtab.frozen import FrozenDict
+from trimtab.graph.capture import capture
+from trimtab.graph.types import Graph
+from trimtab.hardware.machine import Machine
+
+__all__ = ["Level", "Result", "Round", "Step", "analysis_of", "optimize", "replay"]
+
+Round = tuple[Remove | Repeat | Replace, ...]
+"""Edits of one network; those of the next round are of what they make."""
+
+Level = Literal["stage", "kernel", "both"]
+Progress = Callable[[float, str], None]
+_TOLERANCE = 1e-6
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """What one edit bought, the edits before it made.
+
+    Attributes:
+        edit: it.
+        values: with it.
+        before: without it.
+    """
+
+    edit: Remove | Repeat | Replace
+    values: Values
+    before: Values
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Result:
+    """A network within its limits.
+
+    Attributes:
+        model: rewritten, in evaluation mode.
+        edits: that it came of, round by round.
+        before: values of the network that was given.
+        after: of the rewritten one, captured again.
+        verdicts: limit by limit.
+        steps: what each edit bought.
+        pareto: the designs that no other beats, within the limits.
+        judged: designs that were looked at.
+        seconds: that the search took.
+    """
+
+    model: nn.Module
+    edits: tuple[Round, ...]
+    before: Values
+    after: Values
+    verdicts: tuple[Verdict, ...]
+    steps: tuple[Step, ...]
+    pareto: tuple[Design, ...]
+    judged: int
+    seconds: float
+
+
+def windows_of(model: nn.Module) -> dict[str, tuple[tuple[int, ...], ...]]:
+    """Return the windows of a network's sliding-channel convolutions, by path."""
+    return {
+        path: tuple(tuple(row) for row in module.channels.tolist())
+        for path, module in model.named_modules()
+        if isinstance(module, SlidingChannelConv2d)
+    }
+
+
+def analysis_of(
+    model: nn.Module,
+    inputs: tuple[Any, ...],
+    keywords: Mapping[str, Any] | None = None,
+    *,
+    name: str = "",
+) -> tuple[Analysis, Graph]:
+    """Return what the fields of a network are, and its graph.
+
+    Args:
+        model: in evaluation mode; it is not changed.
+        inputs: of one call.
+        keywords: of the same call.
+        name: for people.
+
+    Raises:
+        UsageError: there is no image, or no convolution of it.
+        CaptureError: the network cannot be captured.
+    """
+    graph = capture(model, inputs, keywords, name=name)
+    parameters = {
+        path: sum(each.numel() for each in module.parameters(recurse=False))
+        for path, module in model.named_modules()
+    }
+    return analyse(graph, windows=windows_of(model), modules=parameters), graph
+
+
+def optimize(
+    model: nn.Module,
+    inputs: tuple[Any, ...],
+    *,
+    machine: Machine,
+    limits: Callable[[Values], Budget],
+    keywords: Mapping[str, Any] | None = None,
+    level: Level = "both",
+    robust: bool = True,
+    latency: LatencyModel | None = None,
+    threads: int = 1,
+    seed: int = 0,
+    progress: Progress = lambda done, text: None,
+) -> Result:
+    """Return a network with a better score within limits; the given one stays.
+
+    Args:
+        model: in evaluation mode.
+        inputs: of one call.
+        machine: that latencies are predicted for.
+        limits: the budget, from the values of the network.
+        keywords: of the same call.
+        level: what may change: blocks of stages, kinds of convolutions, or both.
+        robust: whether a design must not lose at any exponent of the score, nor change
+            a stage by more than half.
+        latency: who predicts them; the roofline if None.
+        threads: of a call.
+        seed: of the weights that are drawn anew.
+        progress: told the share that is done.
+
+    Raises:
+        BudgetInfeasibleError: no edit meets a limit; the best found is with it.
+        UsageError: there is nothing that may change.
+    """
+    start = time.perf_counter()
+    analysis, graph = analysis_of(model, inputs, keywords)
+    judge = Judge(machine, latency or Roofline(), threads)
+    base = judge.values_of(analysis, judge.latency_s(_bare(model, graph)))
+    search = _Search(
+        inputs=inputs,
+        keywords=keywords,
+        judge=judge,
+        base=base,
+        budget=limits(base),
+        robust=robust,
+        seed=seed,
+    )
+    orders = _ORDERS[level]
+    designs = [Design(edits=(), values=base)]
+    for number, order in enumerate(orders):
+
+        def told(done: float, text: str, number: int = number) -> None:
+            progress((number + done) / len(orders), text)
+
+        designs += search.run(model, order, told)
+    allowed = [each for each in designs if within(search.budget, each.values)]
+    kept = [each for each in allowed if search.keeps(each.values)]
+    if not kept:
+        raise _infeasible(search, designs, allowed)
+    best = max(kept, key=lambda each: each.values.score)
+    made = replay(model, best.edits, seed=seed)
+    after = search.confirmed(made, best)
+    return Result(
+        model=made,
+        edits=best.edits,
+        before=base,
+        after=after,
+        verdicts=search.budget.judge(after.as_dict()),
+        steps=tuple(search.steps(model, best)),
+        pareto=pareto(kept),
+        judged=len(designs),
+        seconds=time.perf_counter() - start,
+    )
+
+
+def replay(model: nn.Module, edits: Sequence[Round], *, seed: int = 0) -> nn.Module:
+    """Return a copy of a network with rounds of edits made, in evaluation mode.
+
+    The paths of a round are those of the network that the rounds before have made.
+    """
+    made = model
+    for each in edits:
+        made = apply(made, each, seed=seed)
+    return made.eval()
+
+
+_ORDERS: Mapping[Level, tuple[tuple[str, ...], ...]] = {
+    "stage": (("stage",),),
+    "kernel": (("kernel",),),
+    "both": (("kernel", "stage"), ("stage", "kernel")),
+}
+# What cheaper kernels save the stages may spend, or the other way round.
+
+
+def _bare(model: nn.Module, graph: Graph) -> Variant:
+    return Variant(graph=graph, windows=FrozenDict(windows_of(model)))
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Search:
+    """A search within one budget."""
+
+    inputs: tuple[Any, ...]
+    keywords: Mapping[str, Any] | None
+    judge: Judge
+    base: Values
+    budget: Budget
+    robust: bool
+    seed: int
+
+    def keeps(self, values: Values) -> bool:
+        """Whether a design may have these scores."""
+        return not self.robust or all(
+            now >= was - _TOLERANCE
+            for now, was in zip(values.scores, self.base.scores, strict=True)
+        )
+
+    def run(
+        self, model: nn.Module, order: Sequence[str], progress: Progress
+    ) -> list[Design]:
+        """Return all designs of searches one behind the other, each from the best."""
+        rounds: tuple[Round, ...] = ()
+        found: list[Design] = []
+        for number, level in enumerate(order):
+            at = replay(model, rounds, seed=self.seed) if rounds else model
+            graph = capture(at, self.inputs, self.keywords)
+
+            def told(done: float, text: str, number: int = number) -> None:
+                progress((number + done) / len(order), text)
+
+            search = self._stages if level == "stage" else self._kernels
+            designs = [
+                Design(
+                    edits=(*rounds, *each.edits)
+                    if each.edits[0:1] != ((),)
+                    else rounds,
+                    values=each.values,
+                )
+                for each in search(at, graph, told)
+            ]
+            found += designs
+            # The next search goes on from what is nearest to the limits, then best.
+            best = min(
+                designs,
+                key=lambda each: (
+                    excess(self.budget, each.values),
+                    not self.keeps(each.values),
+                    -each.values.score,
+                ),
+                default=None,
+            )
+            if best is not None:
+                rounds = best.edits
+        return found
+
+    def _stages(
+        self, model: nn.Module, graph: Graph, progress: Progress
+    ) -> list[Design]:
+        groups = blocks_of(model, graph)
+        if not groups:
+            return []
+        fixed = {
+            number
+            for number, group in enumerate(groups)
+            if len(list(model.get_submodule(group.container).children()))
+            == sum(len(each.paths) for each in group.blocks)
+        }
+        bare = _bare(model, graph)
+        organizer = Organizer(
+            graph=graph,
+            windows=bare.windows,
+            groups=groups,
+            fixed=frozenset(fixed),
+            judge=self.judge,
+            base=self.judge.values(bare),
+            budget=self.budget,
+            robust=self.robust,
+        )
+        return organize(organizer, progress)
+
+    def _kernels(
+        self, model: nn.Module, graph: Graph, progress: Progress
+    ) -> list[Design]:
+        modules = _replaceable(model, graph)
+        if not modules:
+            return []
+        bare = _bare(model, graph)
+        kernels = Kernels(
+            graph=graph,
+            windows=bare.windows,
+            modules=modules,
+            judge=self.judge,
+            base=self.judge.values(bare),
+            budget=self.budget,
+            robust=self.robust,
+        )
+        return choose(kernels, progress)
+
+    def confirmed(self, made: nn.Module, design: Design) -> Values:
+        """Return the values of a network that was made, captured again.
+
+        Raises:
+            GraphError: they are not those that it was chosen for.
+        """
+        analysis, graph = analysis_of(made, self.inputs, self.keywords)
+        values = self.judge.values_of(
+            analysis, self.judge.latency_s(_bare(made, graph))
+        )
+        wanted = design.values
+        if (
+            values.parameters != wanted.parameters
+            or values.multiply_adds != wanted.multiply_adds
+            or abs(values.score - wanted.score) > _TOLERANCE
+        ):
+            raise GraphError(
+                f"a rewritten network with {values}",
+                rule=f"it was chosen for {wanted}",
+                where="trimtab.design.optimize",
+                remedy="report it with the network; `--level stage` may do without",
+            )
+        return values
+
+    def steps(self, model: nn.Module, design: Design) -> Iterator[Step]:
+        """Yield what each edit bought, in their order."""
+        before = self.base
+        for number, edits in enumerate(design.edits):
+            at = replay(model, design.edits[:number], seed=self.seed)
+            graph = capture(at, self.inputs, self.keywords)
+            bare = _bare(at, graph)
+            nodes = {
+                path: each.nodes
+                for group in blocks_of(at, graph)
+                for each in group.blocks
+                for path in each.paths
+            }
+            for count in range(1, len(edits) + 1):
+                now = self.judge.values(variant_of(bare, edits[:count], nodes))
+                yield Step(edit=edits[count - 1], values=now, before=before)
+                before = now
+
+
+def variant_of(
+    bare: Variant, edits: Round, nodes: Mapping[str, tuple[str, ...]]
+) -> Variant:
+    """Return a graph with a round of edits.
+
+    Args:
+        bare: without them.
+        edits: of modules of its network.
+        nodes: of each module of a block, by path: those of the whole block.
+    """
+    times: dict[tuple[str, ...], int] = {}
+    for edit in edits:
+        if isinstance(edit, Remove):
+            times[nodes[edit.modules[0]]] = 0
+        elif isinstance(edit, Repeat):
+            times[nodes[edit.modules[0]]] = 1 + edit.times
+    graph = with_blocks(bare.graph, times)
+    kernels = [each for each in edits if isinstance(each, Replace)]
+    made = with_kernels(graph, kernels)
+    return Variant(graph=made.graph, windows={**bare.windows, **made.windows})
+
+
+def _replaceable(model: nn.Module, graph: Graph) -> dict[str, nn.Conv2d]:
+    """Return the convolutions that may be replaced: not the first, none with hooks."""
+    called = [node.module for node in graph.nodes if node.op.startswith("aten.conv2d")]
+    found: dict[str, nn.Conv2d] = {}
+    for path in dict.fromkeys(called[1:]):
+        module = model.get_submodule(path)
+        hooked = module._forward_hooks or module._forward_pre_hooks
+        if isinstance(module, nn.Conv2d) and not hooked and path != called[0]:
+            found[path] = module
+    return found
+
+
+def _infeasible(
+    search: _Search, designs: Sequence[Design], allowed: Sequence[Design]
+) -> BudgetInfeasibleError:
+    """Return the error that names the binding limit and the nearest design."""
+    best = min(designs, key=lambda each: excess(search.budget, each.values))
+    verdicts = search.budget.judge(best.values.as_dict())
+    worst = max(verdicts, key=lambda each: each.value / each.limit)
+    if allowed:
+        best = max(allowed, key=lambda each: each.values.score)
+        return BudgetInfeasibleError(
+            "a design that loses at no exponent of the score",
+            rule=f"{len(allowed)} of {len(designs)} keep the limits, the best of them "
+            f"with a score of {best.values.score:.3f} in place of "
+            f"{search.base.score:.3f}",
+            where="trimtab.design, robust mode",
+            remedy="loosen a limit, or give --free",
+            best=best,
+            binding="score",
+        )
+    return BudgetInfeasibleError(
+        "a design within the limits",
+        rule=str(worst),
+        where=f"the nearest of {len(designs)} designs",
+        remedy="loosen that limit, or let both levels change",
+        best=best,
+        binding=worst.name,
+    )
