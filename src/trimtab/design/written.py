@@ -1,0 +1,199 @@
+"""A rewritten network on disk: Python that can be imported, edits, weights.
+
+The folder holds ``network.py`` with a factory ``build``, ``edits.json`` with what was
+done to which network, and ``weights.safetensors``. Whoever imports it gets the original
+network, the edits replayed and the weights loaded: ordinary modules, to be trained,
+captured or compiled.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, final
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from trimtab.design.edits import edits_from_json, edits_to_json
+from trimtab.design.optimize import Round, replay
+from trimtab.errors import UsageError
+from trimtab.zoo.resolve import resolve
+
+__all__ = ["Written", "read", "rebuild", "rebuilt", "require_free", "write"]
+
+_FORMAT = 1
+_MAX_BYTES = 1 << 24  # of edits.json
+_SOURCE = '''"""{title}
+
+Made by `trimtab design optimize`. Importing it builds the network that it came from,
+replays the edits beside it and loads the weights.
+"""
+
+from pathlib import Path
+
+from trimtab.design.written import rebuilt
+
+
+def build():
+    """Return the network in evaluation mode."""
+    return rebuilt(Path(__file__).parent)
+
+
+def example_inputs():
+    """Return inputs of the shape that it was designed for."""
+    import torch
+
+    return tuple(torch.zeros(shape) for shape in {shapes!r})
+'''
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Written:
+    """A rewritten network, and how it came to be.
+
+    Attributes:
+        network: the specification of the network that was edited.
+        rounds: of edits.
+        seed: of the weights that were drawn anew.
+        shapes: of the inputs that it was designed for.
+    """
+
+    network: str
+    rounds: tuple[Round, ...]
+    seed: int
+    shapes: tuple[tuple[int, ...], ...]
+
+
+def write(
+    folder: Path, model: nn.Module, written: Written, *, overwrite: bool = False
+) -> Path:
+    """Write a rewritten network and return its folder; whole or not at all.
+
+    Args:
+        folder: to make.
+        model: rewritten.
+        written: how it came to be.
+        overwrite: whether a design that stands there may be replaced.
+
+    Raises:
+        UsageError: something stands there.
+    """
+    require_free(folder, overwrite=overwrite)
+    draft = folder.with_name(f".{folder.name}.{os.getpid()}")
+    draft.mkdir(parents=True)
+    try:
+        record = {
+            "format": _FORMAT,
+            "network": written.network,
+            "seed": written.seed,
+            "shapes": [list(each) for each in written.shapes],
+            "rounds": [edits_to_json(each) for each in written.rounds],
+        }
+        (draft / "edits.json").write_text(json.dumps(record, indent=1) + "\n", "utf-8")
+        count = sum(map(len, written.rounds))
+        title = f"{written.network}, rewritten by {count} edits."
+        source = _SOURCE.format(title=title.replace('"', "'"), shapes=written.shapes)
+        (draft / "network.py").write_text(source, "utf-8")
+        save_file(_state(model), draft / "weights.safetensors")
+        if folder.exists():
+            shutil.rmtree(folder)
+        draft.replace(folder)
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+    return folder
+
+
+def require_free(folder: Path, *, overwrite: bool) -> None:
+    """Refuse a folder where something else than a design stands, or one stands.
+
+    Raises:
+        UsageError: it does.
+    """
+    if not folder.exists() or (overwrite and (folder / "edits.json").is_file()):
+        return
+    raise UsageError(
+        f"folder {str(folder)!r} for a design",
+        rule="what stands there is no design"
+        if overwrite
+        else "something stands there",
+        where="--output",
+        remedy="name another, or give --overwrite for a design",
+    )
+
+
+def _state(model: nn.Module) -> dict[str, torch.Tensor]:
+    """Return the state, each tensor with memory of its own."""
+    return {
+        name: tensor.detach().clone().contiguous()
+        for name, tensor in model.state_dict().items()
+    }
+
+
+def rebuilt(folder: Path) -> nn.Module:
+    """Return the network of a folder that `write` made, in evaluation mode.
+
+    Raises:
+        UsageError: its edits or its weights are damaged, or of another network.
+    """
+    made = rebuild(read(folder))
+    path = folder / "weights.safetensors"
+    try:
+        made.load_state_dict(load_file(path))
+    except Exception as error:
+        raise _damaged(path, str(error).splitlines()[0]) from error
+    return made.eval()
+
+
+def rebuild(written: Written) -> nn.Module:
+    """Return the network with its edits replayed, without its weights."""
+    model = resolve(written.network).module
+    return replay(model, written.rounds, seed=written.seed)
+
+
+def read(folder: Path) -> Written:
+    """Return how the network of a folder came to be.
+
+    Raises:
+        UsageError: the file is not there or damaged.
+    """
+    path = folder / "edits.json"
+    try:
+        if path.stat().st_size > _MAX_BYTES:
+            raise ValueError(f"it has more than {_MAX_BYTES} bytes")
+        record: Any = json.loads(path.read_text("utf-8"))
+        if record["format"] != _FORMAT:
+            raise ValueError(f"its format is {record['format']}, not {_FORMAT}")
+        network, seed = record["network"], record["seed"]
+        if not isinstance(network, str) or type(seed) is not int:
+            raise ValueError("its network or its seed is none")
+        return Written(
+            network=network,
+            seed=seed,
+            shapes=_shapes(record["shapes"]),
+            rounds=tuple(edits_from_json(each) for each in record["rounds"]),
+        )
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        raise _damaged(path, str(error)) from error
+
+
+def _shapes(record: Sequence[Sequence[int]]) -> tuple[tuple[int, ...], ...]:
+    found = tuple(tuple(each) for each in record)
+    if not all(type(size) is int and size > 0 for each in found for size in each):
+        raise ValueError("a shape is none")
+    return found
+
+
+def _damaged(path: Path, reason: str) -> UsageError:
+    return UsageError(
+        f"design {str(path)!r}",
+        rule=f"it cannot be read: {reason}",
+        where="trimtab.design.written",
+        remedy="write it again with `trimtab design optimize`",
+    )
