@@ -93,18 +93,6 @@ class Axis:
             least=self.least,
         )
 
-    def scaled(self, ratio: Fraction) -> Axis:
-        """Return the same positions, said to stand `ratio` times as far apart."""
-        return Axis(
-            pixels=self.pixels,
-            low=self.low,
-            high=self.high,
-            first=self.first,
-            last=self.last,
-            jump=self.jump * ratio,
-            least=self.least,
-        )
-
     def window(
         self,
         count: int,
@@ -159,18 +147,6 @@ class Axis:
         # A path of the least width goes through one position for each output.
         grown = max(0, -(-((kernel - 1) * dilation) // stride))
         return self._seen(taps, self.jump / stride, grown)
-
-    def whole(self) -> Axis:
-        """Return one position that sees everything that any of these sees."""
-        return Axis(
-            pixels=self.pixels,
-            low=self.low.min(keepdims=True),
-            high=self.high.max(keepdims=True),
-            first=self.first.min(keepdims=True),
-            last=self.last.max(keepdims=True),
-            jump=Fraction(self.pixels),
-            least=self.size,
-        )
 
     def _seen(self, taps: Integers, jump: Fraction, grown: int) -> Axis:
         """Return what rows of positions see; some are beyond either end or nowhere."""

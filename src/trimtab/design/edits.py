@@ -217,11 +217,11 @@ def _note(
     if len(parents) != 1:
         raise _wrong(edit.modules[0], "its modules stand in several containers")
     (parent,) = parents
+    for path in edit.modules:
+        _module(model, path)
     container = _module(model, parent)
     if not isinstance(container, nn.Sequential | nn.ModuleList):
         raise _wrong(edit.modules[0], "it stands in no Sequential and no ModuleList")
-    for path in edit.modules:
-        _module(model, path)
     children = changed.setdefault(
         parent, {name: [child] for name, child in container.named_children()}
     )
