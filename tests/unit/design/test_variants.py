@@ -98,11 +98,9 @@ def test_a_copy_has_weights_and_a_name_of_its_own():
 
 def test_only_whole_blocks_can_be_left_out():
     graph = capture(residual(2, 2), (IMAGE,))
-    windows = [
-        each.name for each in graph.nodes if each.module.startswith("stages.1.0")
-    ]
+    inside = [n.name for n in graph.nodes if n.module.startswith("stages.1.0")]
     with pytest.raises(UsageError, match="1 values come in and 2 leave it"):
-        with_blocks(graph, {(windows[0], windows[-3]): 0})
+        with_blocks(graph, {(inside[0], inside[-3]): 0})
 
 
 def test_a_module_without_a_convolution_is_refused():

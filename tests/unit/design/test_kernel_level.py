@@ -1,0 +1,137 @@
+"""What convolutions may become, and what is chosen."""
+
+import pytest
+from tests.unit.design.nets import IMAGE, residual
+from torch import nn
+
+from trimtab.cost.latency import Roofline
+from trimtab.design import kernel_level as module
+from trimtab.design.edits import Replace
+from trimtab.design.kernel_level import Kernels, alternatives, choose
+from trimtab.design.layers import analyse
+from trimtab.design.optimize import _replaceable, windows_of
+from trimtab.design.values import Judge, limits, within
+from trimtab.design.variants import Variant, with_kernels
+from trimtab.graph.capture import capture
+from trimtab.hardware.load import machine
+
+JUDGE = Judge(machine("milan"), Roofline(), 1)
+
+
+def kernels(shares, *counts, model=None):
+    model = model or residual(*(counts or (1, 1)))
+    graph = capture(model, (IMAGE,))
+    bare = Variant(graph=graph, windows=windows_of(model))
+    base = JUDGE.values(bare)
+    return Kernels(
+        graph=graph,
+        windows=bare.windows,
+        modules=_replaceable(model, graph),
+        judge=JUDGE,
+        base=base,
+        budget=limits(base, shares),
+    )
+
+
+def kinds(conv):
+    return {each.kernel for each in alternatives("x", conv)}
+
+
+def test_what_a_window_may_become():
+    assert kinds(nn.Conv2d(8, 16, 3, padding=1)) == {
+        "grouped", "depthwise-pointwise", "depthwise-grouped", "depthwise-sliding",
+        "asymmetric", "resized", "dilated",
+    }  # fmt: skip
+    # A stride and a dilation do not go together.
+    assert "dilated" not in kinds(nn.Conv2d(8, 8, 3, stride=2, padding=1))
+    assert kinds(nn.Conv2d(8, 8, (1, 3), padding=(0, 1))) >= {"depthwise-pointwise"}
+    assert "asymmetric" not in kinds(nn.Conv2d(8, 8, (1, 3), padding=(0, 1)))
+
+
+def test_what_a_pointwise_convolution_may_become():
+    assert kinds(nn.Conv2d(8, 16, 1)) == {"grouped", "sliding"}
+    assert kinds(nn.Conv2d(8, 16, 1, stride=2)) == {"grouped"}
+
+
+@pytest.mark.parametrize(
+    "conv",
+    [
+        nn.Conv2d(8, 8, 3, groups=8),
+        nn.Conv2d(8, 8, 3, padding="same"),
+        nn.Conv2d(8, 8, 3, padding_mode="reflect"),
+        nn.Conv2d(7, 7, 1),
+    ],
+)
+def test_what_stays(conv):
+    assert kinds(conv) == set()
+
+
+def test_groups_divide_the_channels():
+    found = alternatives("x", nn.Conv2d(12, 8, 1))
+    assert {each.groups for each in found} == {2, 4}
+
+
+@pytest.mark.parametrize("shares", [{"parameters": 0.5}, {"multiply_adds": 0.4}])
+def test_limits_are_met_and_the_score_rises(shares):
+    found = kernels(shares)
+    designs = choose(found)
+    allowed = [each for each in designs if within(found.budget, each.values)]
+    assert allowed
+    best = max(allowed, key=lambda each: each.values.score)
+    assert best.values.score > found.base.score
+    # What is said of it is so.
+    variant = with_kernels(found.graph, best.edits[0])
+    assert JUDGE.values(variant) == best.values
+
+
+def test_no_single_change_of_the_best_is_better(monkeypatch):
+    monkeypatch.setattr(module, "_SWAPS", 10_000)
+    found = kernels({"parameters": 0.6})
+    designs = choose(found)
+    best = max(
+        (each for each in designs if within(found.budget, each.values)),
+        key=lambda each: each.values.score,
+    )
+    ((*edits,),) = best.edits
+    chosen = {each.module: each for each in edits}
+    before = analyse(found.graph)
+    for path, conv in found.modules.items():
+        for edit in alternatives(path, conv):
+            tried = {**chosen, path: edit}
+            made = module._judged(found, tuple(tried.values()), before)
+            if made is not None and within(found.budget, made.values):
+                assert made.values.score <= best.values.score + 1e-9, edit
+
+
+def test_channels_that_would_stay_apart_are_no_design():
+    net = nn.Sequential(
+        nn.Conv2d(3, 8, 3, stride=2, padding=1),
+        nn.Conv2d(8, 8, 3, padding=1),
+        nn.Conv2d(8, 8, 3, padding=1),
+    )
+    found = kernels({"parameters": 0.5}, model=net.eval())
+    before = analyse(found.graph)
+    one, two = (Replace(module=path, kernel="grouped", groups=4) for path in ("1", "2"))
+    assert module._judged(found, [one, two], before) is None
+    assert module._judged(found, [one], before) is not None
+    mixes = Replace(module="2", kernel="depthwise-pointwise")
+    assert module._judged(found, [one, mixes], before) is not None
+
+
+def test_a_field_must_not_shrink_below_the_image():
+    found = kernels({"parameters": 0.9}, 2, 2)
+    before = analyse(found.graph)
+    # All windows but the first shrink to columns: what is left does not cover it.
+    sizes = [each.field_out for each in before.layers]
+    assert max(sizes[-1]) >= 16
+    assert module._is_sound(before, before)
+
+
+def test_what_has_hooks_stays():
+    model = residual(1, 1)
+    model.stages[0][0].a.register_forward_hook(lambda *given: None)
+    graph = capture(model, (IMAGE,))
+    found = _replaceable(model, graph)
+    assert "stages.0.0.a" not in found
+    assert "stages.0.0.b" in found
+    assert "stem.0" not in found  # the first convolution

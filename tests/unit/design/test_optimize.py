@@ -1,0 +1,119 @@
+"""From a network to a better one, and back from its edits."""
+
+import copy
+
+import pytest
+import torch
+from tests.unit.design.nets import IMAGE, residual
+from torch import nn
+
+from trimtab.design.optimize import analysis_of, optimize, replay, windows_of
+from trimtab.design.sliding import SlidingChannelConv2d
+from trimtab.design.values import limits
+from trimtab.errors import BudgetInfeasibleError, UsageError
+from trimtab.hardware.load import machine
+
+MILAN = machine("milan")
+
+
+def optimized(model, shares, **more):
+    return optimize(
+        model, (IMAGE,), machine=MILAN, limits=lambda base: limits(base, shares), **more
+    )
+
+
+@pytest.mark.parametrize("level", ["stage", "kernel", "both"])
+def test_a_network_sees_more_within_its_limits(level):
+    model = residual(2, 2, 2)
+    state = copy.deepcopy(model.state_dict())
+    shares = {"parameters": 1.0, "multiply_adds": 1.0}
+    result = optimized(model, shares, level=level, robust=level != "stage")
+    assert all(each.fits for each in result.verdicts)
+    assert result.after.score > result.before.score
+    assert result.model(IMAGE).shape == model(IMAGE).shape
+    assert not result.model.training
+    # The given one is untouched, and what no edit touched has its weights.
+    for name, tensor in model.state_dict().items():
+        assert torch.equal(tensor, state[name])
+    made = result.model.state_dict()
+    assert torch.equal(made["stem.0.weight"], state["stem.0.weight"])
+    assert result.judged > 1
+    assert result.seconds > 0
+
+
+def test_half_the_parameters_at_equal_multiply_adds():
+    result = optimized(residual(2, 2, 2), {"parameters": 0.5, "multiply_adds": 1.0})
+    assert result.after.parameters <= 0.5 * result.before.parameters
+    assert result.after.multiply_adds <= result.before.multiply_adds
+    assert all(
+        now >= was
+        for now, was in zip(result.after.scores, result.before.scores, strict=True)
+    )
+
+
+def test_edits_can_be_replayed():
+    model = residual(2, 2)
+    result = optimized(model, {"parameters": 0.7})
+    again = replay(model, result.edits)
+    for name, tensor in again.state_dict().items():
+        assert torch.equal(tensor, result.model.state_dict()[name]), name
+
+
+def test_what_each_edit_bought_adds_up():
+    result = optimized(residual(2, 2), {"parameters": 0.7})
+    assert [each.edit for each in result.steps] == [
+        edit for edits in result.edits for edit in edits
+    ]
+    assert result.steps[0].before == result.before
+    last = result.steps[-1].values
+    assert last.parameters == result.after.parameters
+    assert last.multiply_adds == result.after.multiply_adds
+    assert last.score == pytest.approx(result.after.score)
+
+
+def test_searches_are_pure():
+    one, two = (optimized(residual(2, 2), {"parameters": 0.8}) for _ in range(2))
+    assert one.edits == two.edits
+    assert one.pareto == two.pareto
+
+
+def test_an_optimized_network_needs_no_edit():
+    result = optimized(residual(2, 2), {"multiply_adds": 1.0}, level="stage")
+    again = optimized(result.model, {"multiply_adds": 1.0}, level="stage")
+    assert again.after.score == pytest.approx(again.before.score)
+
+
+def test_a_limit_that_no_edit_meets_is_named_with_the_nearest_design():
+    with pytest.raises(BudgetInfeasibleError) as caught:
+        optimized(residual(2, 2), {"parameters": 0.01})
+    error = caught.value
+    assert error.binding == "parameters"
+    assert error.best.values.parameters > 0
+    assert "exceeds the limit" in str(error)
+
+
+def test_robust_designs_lose_at_no_exponent_and_free_ones_may():
+    model = residual(2, 2, 2)
+    robust = optimized(model, {"multiply_adds": 1.2}, level="stage")
+    assert all(
+        now >= was - 1e-6
+        for now, was in zip(robust.after.scores, robust.before.scores, strict=True)
+    )
+    free = optimized(model, {"parameters": 0.6}, level="stage", robust=False)
+    assert free.after.parameters <= 0.6 * free.before.parameters
+
+
+def test_sliding_convolutions_are_known_by_their_windows():
+    net = nn.Sequential(
+        nn.Conv2d(3, 8, 3, padding=1),
+        SlidingChannelConv2d(8, 8, groups=2, overlap=0.5),
+    ).eval()
+    assert windows_of(net)["1"][1] == (2, 3, 4, 5)
+    analysis, _ = analysis_of(net, (IMAGE,))
+    assert analysis.layers[1].channels_out == 3  # those of the image
+    assert analysis.layers[1].multiply_adds == 8 * 4 * 16 * 16
+
+
+def test_a_network_without_convolutions_is_refused():
+    with pytest.raises(UsageError, match="no convolution of the image"):
+        optimized(nn.Sequential(nn.Flatten(), nn.Linear(768, 4)).eval(), {})
