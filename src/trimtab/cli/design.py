@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -34,7 +33,6 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-_SHARE = re.compile(r"(\d+(?:\.\d+)?)x")
 _Network = Annotated[
     str,
     typer.Argument(
@@ -66,8 +64,7 @@ def explain_network(
     with progress_bar(quiet=as_json) as progress:
         progress("explain", 0.0, "starting")
         from trimtab.cost.latency import Roofline
-        from trimtab.design.blocks import blocks_of
-        from trimtab.design.explain import explain
+        from trimtab.design.explain import findings_of
         from trimtab.design.optimize import analysis_of
         from trimtab.design.score import score
         from trimtab.hardware.load import machine as find_machine
@@ -81,20 +78,7 @@ def explain_network(
         )
         progress("explain", 0.8, "fields")
         estimate = Roofline().estimate(graph, target, threads)
-        dead = {
-            path: sum(
-                each.numel()
-                for each in opened.module.get_submodule(path).parameters(recurse=False)
-            )
-            for path in analysis.dead
-        }
-        findings = explain(
-            analysis,
-            graph,
-            groups=blocks_of(opened.module, graph),
-            estimate=estimate,
-            dead=dead,
-        )
+        findings = findings_of(opened.module, analysis, graph, estimate=estimate)
         progress("explain", 1.0, f"{len(analysis.layers)} convolutions")
     found = score(analysis)
     totals = _totals(analysis, estimate.latency_s)
@@ -130,7 +114,7 @@ def explain_network(
             [
                 (
                     each.module or each.node,
-                    _size(each.kernel) + (f" /{each.groups}" if each.groups > 1 else ""),
+                    _window(each.kernel, each.groups),
                     _size((each.outputs, *each.size)),
                     _size(each.field_out),
                     _size(each.least_out),
@@ -267,8 +251,8 @@ def optimize_network(
     """Rewrite a network so that it sees more within limits; it keeps its weights."""
     with progress_bar(quiet=as_json) as progress:
         progress("optimize", 0.0, "starting")
-        from trimtab.cost.verdict import Budget
         from trimtab.design.optimize import optimize
+        from trimtab.design.values import limits
         from trimtab.design.written import Written, require_free, write
         from trimtab.hardware.load import machine as find_machine
         from trimtab.pipeline.network import open_network
@@ -278,19 +262,16 @@ def optimize_network(
         target = find_machine(machine)
         opened = open_network(network, inputs=inputs or (), weights=_text(weights))
 
-        def limits(values: Values) -> Budget:
-            have = values.as_dict()
-            return Budget(
-                parameters=_whole(max_params, have["parameters"], "--max-params"),
-                multiply_adds=_whole(max_macs, have["multiply_adds"], "--max-macs"),
-                latency_s=_limit(max_latency, have["latency_s"], "--max-latency", "s"),
-            )
-
+        asked = {
+            "parameters": max_params,
+            "multiply_adds": max_macs,
+            "latency_s": max_latency,
+        }
         result = optimize(
             opened.module,
             opened.args,
             machine=target,
-            limits=limits,
+            limits=lambda values: limits(values, asked),
             keywords=opened.kwargs,
             level=level,
             robust=not free,
@@ -313,6 +294,93 @@ def optimize_network(
         print_json(_record(opened.name, target.name, result, measured, output))
         return
     _show(opened.name, target.title, result, measured, output)
+
+
+@app.command("check")
+def check_networks(
+    first: Annotated[
+        str, typer.Argument(help="A network, or a folder of a design.", metavar="A")
+    ],
+    second: Annotated[str, typer.Argument(help="Another.", metavar="B")],
+    data: Annotated[
+        str,
+        typer.Option(help="digits, an .npz, an image folder, or package.module:factory."),
+    ],
+    seconds: Annotated[
+        float, typer.Option(min=1, help="All trainings together take about so long.")
+    ] = 300.0,
+    seeds: Annotated[int, typer.Option(min=2, help="Pairs of trainings.")] = 5,
+    epochs: Annotated[int, typer.Option(min=1, help="Of each training.")] = 5,
+    batch_size: Annotated[int, typer.Option(min=1, help="Examples of a step.")] = 64,
+    learning_rate: Annotated[
+        float, typer.Option(help="At the top of its cosine schedule.")
+    ] = 0.05,
+    weight_decay: Annotated[float, typer.Option(help="Of the optimizer.")] = 5e-4,
+    threads: Annotated[
+        int | None, typer.Option(min=1, help="Of PyTorch; its own choice if not given.")
+    ] = None,
+    as_json: _AsJson = False,
+) -> None:
+    """Train two networks alike, and show how their accuracies differ."""
+    with progress_bar(quiet=as_json) as progress:
+        progress("check", 0.0, "starting")
+        from trimtab.design.check import check, extent, maker
+        from trimtab.training.data import load
+        from trimtab.training.settings import Settings
+
+        settings = Settings(
+            epochs=epochs,
+            batch_size=batch_size,
+            learning_rate=learning_rate,
+            weight_decay=weight_decay,
+            warmup_frac=0.1,
+            threads=threads,
+        )
+        makers = maker(first), maker(second)
+        dataset = load(data)
+        progress("check", 0.0, "timing a few steps of both")
+        amount = extent(makers, dataset, settings, seconds=seconds, seeds=seeds)
+        found = check(
+            *makers,
+            dataset,
+            settings,
+            extent=amount,
+            seeds=range(seeds),
+            progress=lambda done, text: progress("check", done, text),
+        )
+    difference = found.difference
+    if as_json:
+        from dataclasses import asdict
+
+        print_json({"networks": [first, second], "data": dataset.name, **asdict(found)})
+        return
+    from trimtab.units import format_duration, format_percent
+
+    out = console()
+    out.print(
+        table(
+            f"{plain(dataset.name)}: {amount.train} examples, {epochs} epochs, "
+            f"tested on {amount.test}",
+            [("seed", ""), ("A", ""), ("B", ""), ("B - A, points", "")],
+            [
+                (
+                    seed, format_percent(one), format_percent(two),
+                    f"{100 * (two - one):+.2f}",
+                )
+                for seed, one, two in zip(
+                    found.seeds, found.first, found.second, strict=True
+                )
+            ],
+        )
+    )  # fmt: skip
+    mean = difference.mean
+    out.print(
+        f"B - A: {100 * mean.value:+.2f} points, {mean.confidence:.0%} interval "
+        f"{100 * mean.low:+.2f} to {100 * mean.high:+.2f}, p = "
+        f"{difference.permutation_p:.3f} (signs flipped)"
+    )
+    one, two = found.wall_s
+    out.print(f"training took {format_duration(one)} (A), {format_duration(two)} (B)")
 
 
 def _record(
@@ -359,6 +427,7 @@ def _show(
     measured: tuple[float, float] | None,
     output: Path | None,
 ) -> None:
+    from trimtab.design.sections import edit_text
     from trimtab.units import format_duration, format_value
 
     out = console()
@@ -371,7 +440,7 @@ def _show(
             ],
             [
                 (
-                    _said(each.edit),
+                    edit_text(each.edit),
                     each.edit.module
                     if each.edit.edit == "replace"
                     else " ".join(each.edit.modules),
@@ -409,23 +478,6 @@ def _show(
     )
     if output is not None:
         out.print(f"written to {plain(str(output))}: network.py, edits.json, weights")
-
-
-def _said(edit: Any) -> str:
-    if edit.edit == "remove":
-        return "leave out"
-    if edit.edit == "repeat":
-        return f"repeat {edit.times}x"
-    text = edit.kernel
-    if edit.groups > 1:
-        text += f", {edit.groups} groups"
-    if edit.overlap:
-        text += f", overlap {edit.overlap:g}"
-    if edit.size:
-        text += f", {edit.size} x {edit.size}"
-    if edit.dilation > 1:
-        text += f" {edit.dilation}"
-    return str(text)
 
 
 def _measured(
@@ -469,7 +521,7 @@ def _sentence(totals: Mapping[str, float]) -> str:
     from trimtab.units import format_count, format_duration
 
     return (
-        f"score {totals['score']:.3f} (compares networks for this image, is no accuracy); "
+        f"score {totals['score']:.3f} (compares networks for this image, no accuracy); "
         f"{format_count(totals['parameters'])} parameters, "
         f"{format_count(totals['multiply_adds'])} multiply-adds, "
         f"entropy {totals['entropy']:.1f}, "
@@ -489,30 +541,9 @@ def _size(sizes: Sequence[object]) -> str:
     return "x".join(map(str, sizes))
 
 
+def _window(kernel: Sequence[int], groups: int) -> str:
+    return _size(kernel) + (f" /{groups}" if groups > 1 else "")
+
+
 def _text(path: Path | None) -> str | None:
     return None if path is None else str(path)
-
-
-def _limit(text: str | None, have: float, option: str, unit: str) -> float | None:
-    """Return a limit that is given as a quantity, or as a share of what there is."""
-    if text is None:
-        return None
-    share = _SHARE.fullmatch(text.strip())
-    if share:
-        return float(share[1]) * have
-    from trimtab.units import parse_count, parse_duration
-
-    try:
-        return parse_duration(text) if unit == "s" else float(parse_count(text))
-    except UsageError as error:
-        raise UsageError(
-            f"{option} {text}",
-            rule="it is neither a number nor a share",
-            where=option,
-            remedy="write 3ms, 0.9x" if unit == "s" else "write 500k, 2M or 0.5x",
-        ) from error
-
-
-def _whole(text: str | None, have: float, option: str) -> int | None:
-    found = _limit(text, have, option, "count")
-    return None if found is None else round(found)

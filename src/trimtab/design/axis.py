@@ -8,6 +8,8 @@ the border the support is more than the field cut off only where strides skip pi
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import final
@@ -15,7 +17,7 @@ from typing import final
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["NOTHING", "Axis"]
+__all__ = ["NOTHING", "Axis", "mean_of"]
 
 Integers = NDArray[np.int64]
 
@@ -36,6 +38,8 @@ class Axis:
         last: the last one.
         jump: pixels from one position to the next.
         least: pixels that the narrowest path through the network sees.
+        mean: pixels that a path through the network sees on average.
+        paths: base-2 logarithm of how many there are.
     """
 
     pixels: int
@@ -45,6 +49,8 @@ class Axis:
     last: Integers
     jump: Fraction = Fraction(1)
     least: int = 1
+    mean: float = 1.0
+    paths: float = 0.0
 
     @staticmethod
     def of_image(pixels: int) -> Axis:
@@ -91,6 +97,8 @@ class Axis:
             last=self.last[places],
             jump=self.jump,
             least=self.least,
+            mean=self.mean,
+            paths=self.paths,
         )
 
     def window(
@@ -166,6 +174,8 @@ class Axis:
             last=np.where(real, self.last[inside], -NOTHING).max(1),
             jump=jump,
             least=self.least + round(grown * float(self.jump)),
+            mean=self.mean + grown * float(self.jump),
+            paths=self.paths,
         )
 
     def seen(self, taps: Integers, jump: Fraction) -> Axis:
@@ -185,6 +195,7 @@ class Axis:
             other: axis of the same image.
             others: of that axis, as many.
         """
+        mean, paths = mean_of((self, other))
         return Axis(
             pixels=self.pixels,
             low=np.minimum(self.low[places], other.low[others]),
@@ -193,6 +204,8 @@ class Axis:
             last=np.maximum(self.last[places], other.last[others]),
             jump=max(self.jump, other.jump),
             least=min(self.least, other.least),
+            mean=mean,
+            paths=paths,
         )
 
     def together(self, groups: Integers, count: int) -> Axis:
@@ -216,4 +229,22 @@ class Axis:
             last=-least(-self.last),
             jump=self.jump,
             least=self.least,
+            mean=self.mean,
+            paths=self.paths,
         )
+
+
+def mean_of(axes: Sequence[Axis]) -> tuple[float, float]:
+    """Return `Axis.mean` and `Axis.paths` of axes whose paths meet.
+
+    Example:
+        >>> wide = Axis.of_image(9).window(9, kernel=3)
+        >>> mean, paths = mean_of((Axis.of_image(9), wide, wide))
+        >>> round(mean, 3), round(2**paths)
+        (2.333, 3)
+    """
+    most = max(each.paths for each in axes)
+    shares = [2.0 ** (each.paths - most) for each in axes]
+    total = sum(shares)
+    mean = sum(each.mean * share for each, share in zip(axes, shares, strict=True))
+    return mean / total, most + math.log2(total)

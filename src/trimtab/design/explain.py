@@ -23,14 +23,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import final
 
+from torch import nn
+
 from trimtab.cost.estimate import NetworkEstimate
-from trimtab.design.blocks import Group
+from trimtab.design.blocks import Group, blocks_of
 from trimtab.design.layers import Analysis, Layer
 from trimtab.design.score import STAGE_EXPONENT, Score, productive, score
 from trimtab.frozen import FrozenDict
 from trimtab.graph.types import Graph
 
-__all__ = ["CODES", "Finding", "explain"]
+__all__ = ["CODES", "Finding", "explain", "findings_of"]
 
 CODES = FrozenDict(
     {
@@ -104,6 +106,31 @@ def explain(
         *teller.stages(),
         *teller.notes(),
     )
+
+
+def findings_of(
+    model: nn.Module,
+    analysis: Analysis,
+    graph: Graph,
+    *,
+    estimate: NetworkEstimate | None = None,
+) -> tuple[Finding, ...]:
+    """Return what the fields of a network tell, dead modules and fixed stages too.
+
+    Args:
+        model: that was analysed.
+        analysis: of it.
+        graph: of it.
+        estimate: of the graph, for the changes of latency.
+    """
+    dead = {
+        path: sum(
+            each.numel() for each in model.get_submodule(path).parameters(recurse=False)
+        )
+        for path in analysis.dead
+    }
+    groups = blocks_of(model, graph)
+    return explain(analysis, graph, groups=groups, estimate=estimate, dead=dead)
 
 
 @final

@@ -194,7 +194,10 @@ def _grown(made: Placed, placed: Placed, over: set[int], rank: int) -> Placed:
     batch_and_channels = {0, 1} if rank > 2 else {0}
     if not (set(placed.along()) & over) - batch_and_channels:
         return made
-    return Placed(made.labels, replace(axis, least=max(axis.least, axis.size)))
+    whole = replace(
+        axis, least=max(axis.least, axis.size), mean=max(axis.mean, axis.size)
+    )
+    return Placed(made.labels, whole)
 
 
 def without(field: Field, shape: tuple[int, ...], dims: Sequence[int]) -> Field:

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from trimtab.design.axis import Axis
+from trimtab.design.axis import Axis, mean_of
 from trimtab.design.channels import Rows
 
 __all__ = [
@@ -94,7 +94,16 @@ def _with_nothing(table: Axis | Rows) -> tuple[Axis | Rows, int]:
         return Rows((*table.bits, 0)), len(table)
     tables, offsets = stacked([table, Axis.of_nothing(table.pixels)])
     assert isinstance(tables, Axis)
-    return replace(tables, jump=table.jump, least=table.least), offsets[1]
+    return (
+        replace(
+            tables,
+            jump=table.jump,
+            least=table.least,
+            mean=table.mean,
+            paths=table.paths,
+        ),
+        offsets[1],
+    )
 
 
 def stacked(
@@ -112,6 +121,7 @@ def stacked(
     def joined(read: Callable[[Axis], Labels]) -> Labels:
         return np.concatenate([read(each) for each in axes])
 
+    mean, paths = mean_of(axes)
     return (
         Axis(
             pixels=axes[0].pixels,
@@ -121,6 +131,8 @@ def stacked(
             last=joined(lambda each: each.last),
             jump=max(each.jump for each in axes),
             least=min(each.least for each in axes),
+            mean=mean,
+            paths=paths,
         ),
         offsets,
     )

@@ -46,6 +46,8 @@ class Layer:
         field_out: after.
         least_in: rows and columns that the narrowest path sees before.
         least_out: after.
+        mean_in: rows and columns that a path sees on average before.
+        mean_out: after.
         channels_in: of its stage that a channel sees before, on average.
         channels_out: after, of the same stage.
         entries: channels of its stage that any of its channels sees after.
@@ -70,6 +72,8 @@ class Layer:
     field_out: tuple[int, ...]
     least_in: tuple[int, ...]
     least_out: tuple[int, ...]
+    mean_in: tuple[float, ...]
+    mean_out: tuple[float, ...]
     channels_in: float
     channels_out: float
     entries: int
@@ -271,6 +275,8 @@ def _layer(
         field_out=tuple(after.axis(each).size for each in numbers),
         least_in=tuple(before.axis(each).least for each in numbers),
         least_out=tuple(after.axis(each).least for each in numbers),
+        mean_in=tuple(before.axis(each).mean for each in numbers),
+        mean_out=tuple(after.axis(each).mean for each in numbers),
         channels_in=before.channel_count,
         channels_out=fields.before.get(Ref(node.name), after.channel_count),
         entries=after.rows.all_of(range(len(after.rows))).bit_count(),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import final
@@ -15,6 +16,7 @@ from trimtab.design.variants import Variant
 from trimtab.errors import UsageError
 from trimtab.graph.types import Constant, Graph, TensorType
 from trimtab.hardware.machine import Machine
+from trimtab.units import parse_count, parse_duration
 
 __all__ = [
     "EXPONENTS",
@@ -29,6 +31,8 @@ __all__ = [
 
 EXPONENTS = (0.0, STAGE_EXPONENT, 1.0)
 """Of the mean over stages: robust designs lose at none of them."""
+
+_SHARE = re.compile(r"(\d+(?:\.\d+)?)x")
 
 
 @final
@@ -174,18 +178,26 @@ def pareto(designs: Iterable[Design]) -> tuple[Design, ...]:
     return tuple(kept)
 
 
-def limits(base: Values, shares: Mapping[str, float | None]) -> Budget:
-    """Return a budget in shares of what a network has.
+def limits(base: Values, asked: Mapping[str, str | float | None]) -> Budget:
+    """Return a budget in shares of what a network has, or in quantities.
 
     Args:
         base: of the network.
-        shares: by name of the quantity: 0.5 is half of it; None leaves it free.
+        asked: by name of the quantity: ``"0.5x"`` or 0.5 is half of it, ``"2M"`` and
+            ``"3ms"`` are quantities; None leaves it free.
 
     Raises:
-        UsageError: a name is no quantity of `Values.as_dict`.
+        UsageError: a name is no quantity of `Values.as_dict`, or a text is neither.
+
+    Example:
+        >>> base = Values(
+        ...     scores=(1.0, 1.0, 1.0), parameters=10, multiply_adds=20, latency_s=1.0
+        ... )
+        >>> limits(base, {"parameters": "0.5x", "latency_s": "3ms"}).latency_s
+        0.003
     """
     have = base.as_dict()
-    unknown = [name for name in shares if name not in have]
+    unknown = [name for name in asked if name not in have]
     if unknown:
         raise UsageError(
             f"a limit of {unknown[0]!r}",
@@ -193,17 +205,35 @@ def limits(base: Values, shares: Mapping[str, float | None]) -> Budget:
             where="limits of a design",
             remedy="name one of these",
         )
+    found = {
+        name: _quantity(each, have[name], name)
+        for name, each in asked.items()
+        if each is not None
+    }
+    parameters, multiply_adds = (
+        None if found.get(name) is None else round(found[name])
+        for name in ("parameters", "multiply_adds")
+    )
     return Budget(
-        parameters=_whole(have, shares, "parameters"),
-        multiply_adds=_whole(have, shares, "multiply_adds"),
-        latency_s=None
-        if shares.get("latency_s") is None
-        else have["latency_s"] * float(shares["latency_s"] or 0.0),
+        parameters=parameters,
+        multiply_adds=multiply_adds,
+        latency_s=found.get("latency_s"),
     )
 
 
-def _whole(
-    have: Mapping[str, float], shares: Mapping[str, float | None], name: str
-) -> int | None:
-    share = shares.get(name)
-    return None if share is None else round(have[name] * share)
+def _quantity(asked: str | float, have: float, name: str) -> float:
+    if not isinstance(asked, str):
+        return asked * have
+    share = _SHARE.fullmatch(asked.strip())
+    if share:
+        return float(share[1]) * have
+    time = name == "latency_s"
+    try:
+        return parse_duration(asked) if time else float(parse_count(asked))
+    except UsageError as error:
+        raise UsageError(
+            f"a limit of {asked!r} on {name}",
+            rule="it is neither a quantity nor a share",
+            where="limits of a design",
+            remedy="write 3ms or 0.9x" if time else "write 500k, 2M or 0.5x",
+        ) from error

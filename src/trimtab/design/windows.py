@@ -141,8 +141,10 @@ def _adaptive(
             longest: int = longest,
         ) -> Axis:
             seen = axis.seen(taps, axis.jump * ratio)
-            grown = round((longest - 1) * float(axis.jump))
-            return replace(seen, least=axis.least + grown)
+            grown = (longest - 1) * float(axis.jump)
+            return replace(
+                seen, least=axis.least + round(grown), mean=axis.mean + grown
+            )
 
         found.append(by_lines(placed, dim, field.shape, made))
     return tuple(found)

@@ -1,0 +1,1 @@
+"""Receptive fields, rank correlation with published accuracies, and the headline."""

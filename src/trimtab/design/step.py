@@ -1,0 +1,135 @@
+"""Stage `design`: the network rewritten within limits, and what it sees."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Literal, final
+
+from trimtab.bundle.stage import Context, StageResult
+from trimtab.cost.verdict import Budget
+from trimtab.design.edits import edits_to_json
+from trimtab.design.explain import findings_of
+from trimtab.design.optimize import Level, analysis_of, optimize
+from trimtab.design.sections import field_section, result_section
+from trimtab.design.values import Values, limits
+from trimtab.errors import PlanError
+from trimtab.graph.module import GraphModule
+
+__all__ = ["STAGE", "Settings"]
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """Keys of the table `[design]`.
+
+    Attributes:
+        level: what may change: blocks of stages, kinds of kernels, both, or nothing:
+            ``none`` shows what the network sees.
+        parameters: a number or a share of what the network has, such as ``"0.5x"``.
+        multiply_adds: the same.
+        latency: such as ``"3ms"``, or a share.
+        free: whether designs may lose at some exponent of the score.
+    """
+
+    level: Level | Literal["none"] = "both"
+    parameters: str | None = "1x"
+    multiply_adds: str | None = "1x"
+    latency: str | None = None
+    free: bool = False
+
+
+@final
+class _Design:
+    settings = Settings
+    gives: tuple[str, ...] = ()
+
+    def run(self, context: Context, settings: Settings) -> StageResult:
+        """Rewrite a copy of the network, or show what it sees.
+
+        Raises:
+            BudgetInfeasibleError: no edit meets a limit.
+            PlanError: the network is a bundle.
+            UsageError: there is no convolution of an image.
+        """
+        level = settings.level
+        context.progress(0.02, "capturing")
+        analysis, graph = analysis_of(
+            context.network, context.inputs, context.keywords, name=context.name
+        )
+        estimate = context.latency.estimate(graph, context.machine, context.threads)
+        findings = findings_of(context.network, analysis, graph, estimate=estimate)
+        shown = field_section(analysis, findings)
+        if level == "none":
+            return StageResult(
+                network=context.network,
+                summary=f"{len(analysis.layers)} convolutions, {len(findings)} findings",
+                sections=(shown,),
+            )
+        if isinstance(context.network, GraphModule):
+            raise PlanError(
+                f"stage [design] of bundle {context.name!r}",
+                rule="edits are of modules, and a bundle is a graph",
+                where="key `network`",
+                remedy='give the network it came from, or level = "none"',
+            )
+
+        def budget(base: Values) -> Budget:
+            asked = limits(
+                base,
+                {
+                    "parameters": settings.parameters,
+                    "multiply_adds": settings.multiply_adds,
+                    "latency_s": settings.latency,
+                },
+            )
+            return _tighter(asked, context.budget)
+
+        result = optimize(
+            context.network,
+            context.inputs,
+            machine=context.machine,
+            limits=budget,
+            keywords=context.keywords,
+            level=level,
+            robust=not settings.free,
+            latency=context.latency,
+            threads=context.threads,
+            seed=context.seed,
+            progress=lambda done, text: context.progress(0.05 + 0.95 * done, text),
+        )
+        before, after = result.before, result.after
+        record = {
+            "seed": context.seed,
+            "rounds": [edits_to_json(each) for each in result.edits],
+        }
+        return StageResult(
+            network=result.model,
+            summary=f"{sum(map(len, result.edits))} edits, "
+            f"{after.parameters / before.parameters:.2f}x the parameters, "
+            f"{after.multiply_adds / before.multiply_adds:.2f}x the multiply-adds, "
+            f"score {before.score:.3f} to {after.score:.3f}",
+            sections=(shown, result_section(result)),
+            observed={"design": {"wall_s": result.seconds}},
+            files={"design.json": (json.dumps(record, indent=1) + "\n").encode()},
+        )
+
+
+def _tighter(one: Budget, other: Budget) -> Budget:
+    """Return the smaller of two limits, for the quantities that a design can change."""
+    found = {
+        name: min(given)
+        for name in ("parameters", "multiply_adds", "latency_s")
+        if (
+            given := [
+                limit
+                for each in (one, other)
+                if (limit := getattr(each, name)) is not None
+            ]
+        )
+    }
+    return Budget(**found)
+
+
+STAGE = _Design()
