@@ -8,7 +8,6 @@ import os
 os.environ.setdefault("OMP_NUM_THREADS", "2")
 
 import gc
-import importlib
 import logging
 import sys
 from collections.abc import Callable, Iterator
@@ -18,6 +17,8 @@ from types import ModuleType
 
 import pytest
 import torch
+
+from benchmarks import vision
 
 ROOT = Path(__file__).parent.parent
 
@@ -72,26 +73,11 @@ def data_folder() -> Callable[[str], Path]:
 
 @pytest.fixture(scope="session")
 def torchvision() -> ModuleType:
-    """Return torchvision, whose compiled part does not fit a CPU build of torch.
-
-    Only its network definitions are wanted: the two operators that its import looks
-    for are declared, not implemented.
-    """
+    """Return torchvision; tests that need it are skipped where it is not installed."""
     try:
-        return importlib.import_module("torchvision")
+        return vision.torchvision()
     except ModuleNotFoundError:
         pytest.skip("torchvision is missing: make install tries to install it")
-    except RuntimeError:  # operator torchvision::nms does not exist
-        for name in [name for name in sys.modules if name.startswith("torchvision")]:
-            del sys.modules[name]
-        signature = "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
-        _LIBRARY.append(torch.library.Library("torchvision", "DEF"))
-        for operator in ("nms", "qnms"):
-            _LIBRARY[0].define(operator + signature)
-        return importlib.import_module("torchvision")
-
-
-_LIBRARY: list[torch.library.Library] = []  # its operators end with the object
 
 
 @dataclass(frozen=True)

@@ -21,8 +21,8 @@ import typer
 from benchmarks.compile import cost, endtoend, rank, report, tuning
 from benchmarks.compile.adapter import TARGETS
 from benchmarks.compile.engines import ENGINES
-from benchmarks.compile.jobs import NOT_MEASURED, Job, Store, run
-from benchmarks.compile.networks import NETWORKS, cache_folder
+from benchmarks.jobs import NOT_MEASURED, Job, Store, cache_folder, run
+from benchmarks.compile.networks import NETWORKS
 from benchmarks.compile.workloads import WORKLOADS
 from benchmarks.results import write
 
@@ -98,7 +98,7 @@ def main(
     again: Annotated[bool, typer.Option(help="Measure what is stored anew.")] = False,
 ) -> None:
     """Measure what is not stored yet, then write results and tables."""
-    store = Store(cache_folder() / "quick" if quick else HERE / "samples")
+    store = Store(cache_folder("compile") / "quick" if quick else HERE / "samples")
     if quick:
         chosen = quick_jobs()
     else:

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, final
 
-from benchmarks.compile.jobs import environment
+from benchmarks.jobs import environment
 
 __all__ = ["Worker", "alternate"]
 

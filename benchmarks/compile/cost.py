@@ -19,7 +19,7 @@ from pathlib import Path
 from shutil import copytree
 from typing import Any
 
-from benchmarks.compile.jobs import NOT_MEASURED, Job, environment
+from benchmarks.jobs import NOT_MEASURED, Job, environment
 from benchmarks.results import Row
 
 __all__ = ["import_everything", "jobs", "rows"]

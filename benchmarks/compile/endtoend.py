@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.compile.alternate import alternate
-from benchmarks.compile.jobs import NOT_MEASURED, Job
+from benchmarks.jobs import NOT_MEASURED, Job
 from benchmarks.compile.networks import NETWORKS, prepared
 from benchmarks.compile.peak import peak_flops_per_s
 from benchmarks.results import Row

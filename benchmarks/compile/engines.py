@@ -15,7 +15,8 @@ from typing import Any, final
 
 import torch
 
-from benchmarks.compile.networks import Prepared, cache_folder, flat
+from benchmarks.compile.networks import Prepared, flat
+from benchmarks.jobs import cache_folder
 
 __all__ = ["ENGINES", "Engine", "Variant"]
 
@@ -74,7 +75,7 @@ def inductor(network: Prepared, threads: int) -> Engine:
     import torch._inductor.config as config
 
     torch.set_num_threads(threads)
-    folder = cache_folder() / "inductor" / f"{network.name}-{threads}"
+    folder = cache_folder("compile") / "inductor" / f"{network.name}-{threads}"
     fresh = not folder.exists()
     os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(folder)
     config.freezing = True

@@ -8,53 +8,26 @@ in the cache, beside the output in float64 and the ONNX file.
 
 from __future__ import annotations
 
-import functools
 import hashlib
-import importlib
 import itertools
 import json
-import os
-import sys
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
 from typing import Any, final
 
 import torch
-from platformdirs import user_cache_path
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+from benchmarks.jobs import cache_folder
+from benchmarks.vision import torchvision
 from trimtab.zoo.registry import network as zoo_network
 
-__all__ = ["NETWORKS", "Prepared", "cache_folder", "flat", "prepared", "torchvision"]
+__all__ = ["NETWORKS", "Prepared", "flat", "prepared"]
 
 _SEED = 0
-
-
-@functools.cache
-def torchvision() -> ModuleType:
-    """Return torchvision, whose compiled part does not fit a CPU build of torch.
-
-    Only its network definitions are wanted: the two operators that its import looks for
-    are declared, not implemented.
-    """
-    try:
-        return importlib.import_module("torchvision")
-    except RuntimeError:  # operator torchvision::nms does not exist
-        for name in [name for name in sys.modules if name.startswith("torchvision")]:
-            del sys.modules[name]
-        signature = "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
-        library: Any = torch.library
-        _LIBRARY.append(library.Library("torchvision", "DEF"))
-        for operator in ("nms", "qnms"):
-            _LIBRARY[0].define(operator + signature)
-        return importlib.import_module("torchvision")
-
-
-_LIBRARY: list[Any] = []  # its operators end with the object
 
 
 class _EncoderLayer(nn.Module):
@@ -182,13 +155,6 @@ class Prepared:
     flops: float
 
 
-def cache_folder() -> Path:
-    """Return where prepared networks are kept."""
-    folder = os.environ.get("TRIMTAB_CACHE")
-    root = Path(folder) if folder else user_cache_path("trimtab")
-    return root / "benchmarks" / "compile"
-
-
 def prepared(name: str, *, files: bool = True) -> Prepared:
     """Return a network with all that belongs to it, made on the first call.
 
@@ -196,7 +162,7 @@ def prepared(name: str, *, files: bool = True) -> Prepared:
         name: a key of `NETWORKS`.
         files: whether what is missing is made; if not, nothing is written.
     """
-    folder = cache_folder() / f"{name}-{_digest()}"
+    folder = cache_folder("compile") / f"{name}-{_digest()}"
     if not (folder / "network.json").exists():
         if not files:
             raise FileNotFoundError(folder)

@@ -19,7 +19,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from benchmarks.compile.jobs import NOT_MEASURED, Job
+from benchmarks.jobs import NOT_MEASURED, Job
 from benchmarks.compile.workloads import WORKLOADS
 from benchmarks.results import Row
 from trimtab import stats

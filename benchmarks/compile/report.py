@@ -10,7 +10,7 @@ from typing import Any
 
 from benchmarks.compile import cost, endtoend, rank, tuning
 from benchmarks.compile.adapter import TARGETS
-from benchmarks.compile.jobs import NOT_MEASURED, Store
+from benchmarks.jobs import NOT_MEASURED, Store
 from benchmarks.compile.networks import NETWORKS
 from benchmarks.results import Row, met
 from trimtab.units import format_value

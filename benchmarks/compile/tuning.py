@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from benchmarks.compile.jobs import NOT_MEASURED, Job
+from benchmarks.jobs import NOT_MEASURED, Job
 from benchmarks.compile.workloads import WORKLOADS
 from benchmarks.results import Row
 

@@ -22,7 +22,7 @@ from trimtab.errors import UsageError
 
 if TYPE_CHECKING:
     from trimtab.design.layers import Analysis
-    from trimtab.design.optimize import Result
+    from trimtab.design.search import Result
     from trimtab.design.values import Values
 
 __all__ = ["app"]
@@ -65,7 +65,7 @@ def explain_network(
         progress("explain", 0.0, "starting")
         from trimtab.cost.latency import Roofline
         from trimtab.design.explain import findings_of
-        from trimtab.design.optimize import analysis_of
+        from trimtab.design.search import analysis_of
         from trimtab.design.score import score
         from trimtab.hardware.load import machine as find_machine
         from trimtab.pipeline.network import open_network
@@ -161,7 +161,7 @@ def compare(
     with progress_bar(quiet=as_json) as progress:
         progress("compare", 0.0, "starting")
         from trimtab.cost.latency import Roofline
-        from trimtab.design.optimize import analysis_of
+        from trimtab.design.search import analysis_of
         from trimtab.hardware.load import machine as find_machine
         from trimtab.pipeline.network import open_network
 
@@ -251,8 +251,7 @@ def optimize_network(
     """Rewrite a network so that it sees more within limits; it keeps its weights."""
     with progress_bar(quiet=as_json) as progress:
         progress("optimize", 0.0, "starting")
-        from trimtab.design.optimize import optimize
-        from trimtab.design.values import limits
+        from trimtab.design.search import Problem, optimize
         from trimtab.design.written import Written, require_free, write
         from trimtab.hardware.load import machine as find_machine
         from trimtab.pipeline.network import open_network
@@ -262,22 +261,23 @@ def optimize_network(
         target = find_machine(machine)
         opened = open_network(network, inputs=inputs or (), weights=_text(weights))
 
-        asked = {
-            "parameters": max_params,
-            "multiply_adds": max_macs,
-            "latency_s": max_latency,
-        }
         result = optimize(
-            opened.module,
-            opened.args,
-            machine=target,
-            limits=lambda values: limits(values, asked),
-            keywords=opened.kwargs,
-            level=level,
-            robust=not free,
-            threads=threads,
-            seed=seed,
-            progress=lambda done, text: progress("optimize", done, text),
+            Problem(
+                model=opened.module,
+                inputs=opened.args,
+                keywords=opened.kwargs,
+                machine=target,
+                limits={
+                    "parameters": max_params,
+                    "multiply_adds": max_macs,
+                    "latency_s": max_latency,
+                },
+                level=level,
+                robust=not free,
+                threads=threads,
+                seed=seed,
+            ),
+            lambda done, text: progress("optimize", done, text),
         )
         measured = (
             _measured(opened.module, result.model, opened.args, opened.kwargs, threads)

@@ -9,20 +9,81 @@ the border the support is more than the field cut off only where strides skip pi
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import final
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["NOTHING", "Axis", "mean_of"]
+__all__ = ["NOTHING", "Axis", "Paths"]
 
 Integers = NDArray[np.int64]
 
 NOTHING = 1 << 40
 """The first pixel of a support that is empty; its last is minus this."""
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Paths:
+    """Where the paths through a network come from, as if each window weighed evenly.
+
+    Attributes:
+        logarithm: base 2, of how many there are.
+        variance: of the places that a path comes from, in pixels squared, on average
+            over the paths.
+        even: the same, with each branch counted alike where branches meet.
+        mean: pixels that a path sees on average.
+        blur: of the variance what windows without weights add.
+        convolved: of the mean what windows with weights add.
+    """
+
+    logarithm: float = 0.0
+    variance: float = 0.0
+    even: float = 0.0
+    mean: float = 1.0
+    blur: float = 0.0
+    convolved: float = 1.0
+
+    def through(self, taps: int, step: float, *, weights: bool = True) -> Paths:
+        """Return the paths behind a window.
+
+        Args:
+            taps: positions in the window.
+            step: pixels from one to the next.
+            weights: whether the window has some.
+        """
+        more = (taps**2 - 1) / 12 * step**2
+        return Paths(
+            logarithm=self.logarithm,
+            variance=self.variance + more,
+            even=self.even + more,
+            mean=self.mean + (taps - 1) * step,
+            blur=self.blur + (0 if weights else more),
+            convolved=self.convolved + ((taps - 1) * step if weights else 0),
+        )
+
+    @staticmethod
+    def met(several: Sequence[Paths]) -> Paths:
+        """Return the paths of branches that meet."""
+        most = max(each.logarithm for each in several)
+        shares = [2.0 ** (each.logarithm - most) for each in several]
+        total = sum(shares)
+
+        def average(values: Sequence[float]) -> float:
+            return sum(map(operator.mul, values, shares)) / total
+
+        return Paths(
+            logarithm=most + math.log2(total),
+            variance=average([each.variance for each in several]),
+            even=sum(each.even for each in several) / len(several),
+            mean=average([each.mean for each in several]),
+            blur=average([each.blur for each in several]),
+            convolved=average([each.convolved for each in several]),
+        )
 
 
 @final
@@ -38,8 +99,7 @@ class Axis:
         last: the last one.
         jump: pixels from one position to the next.
         least: pixels that the narrowest path through the network sees.
-        mean: pixels that a path through the network sees on average.
-        paths: base-2 logarithm of how many there are.
+        paths: through the network.
     """
 
     pixels: int
@@ -49,8 +109,7 @@ class Axis:
     last: Integers
     jump: Fraction = Fraction(1)
     least: int = 1
-    mean: float = 1.0
-    paths: float = 0.0
+    paths: Paths = Paths()
 
     @staticmethod
     def of_image(pixels: int) -> Axis:
@@ -97,7 +156,6 @@ class Axis:
             last=self.last[places],
             jump=self.jump,
             least=self.least,
-            mean=self.mean,
             paths=self.paths,
         )
 
@@ -109,6 +167,7 @@ class Axis:
         stride: int = 1,
         before: int = 0,
         dilation: int = 1,
+        weights: bool = True,
     ) -> Axis:
         """Return what windows over the positions see.
 
@@ -118,6 +177,7 @@ class Axis:
             stride: positions from one to the next.
             before: positions of padding before the first.
             dilation: positions from one of a window to the next.
+            weights: whether a window has some.
 
         Example:
             >>> halves = Axis.of_image(8).window(4, kernel=3, stride=2, before=1)
@@ -126,7 +186,12 @@ class Axis:
         """
         start = np.arange(count, dtype=np.int64) * stride - before
         taps = start[:, None] + np.arange(kernel, dtype=np.int64)[None] * dilation
-        return self._seen(taps, self.jump * stride, (kernel - 1) * dilation)
+        return replace(
+            self._seen(taps, self.jump * stride, (kernel - 1) * dilation),
+            paths=self.paths.through(
+                kernel, float(self.jump) * dilation, weights=weights
+            ),
+        )
 
     def spread(
         self,
@@ -154,7 +219,10 @@ class Axis:
         taps = np.where(reached % stride == 0, reached // stride, NOTHING)
         # A path of the least width goes through one position for each output.
         grown = max(0, -(-((kernel - 1) * dilation) // stride))
-        return self._seen(taps, self.jump / stride, grown)
+        return replace(
+            self._seen(taps, self.jump / stride, grown),
+            paths=self.paths.through(-(-kernel // stride), float(self.jump) * dilation),
+        )
 
     def _seen(self, taps: Integers, jump: Fraction, grown: int) -> Axis:
         """Return what rows of positions see; some are beyond either end or nowhere."""
@@ -174,7 +242,6 @@ class Axis:
             last=np.where(real, self.last[inside], -NOTHING).max(1),
             jump=jump,
             least=self.least + round(grown * float(self.jump)),
-            mean=self.mean + grown * float(self.jump),
             paths=self.paths,
         )
 
@@ -195,7 +262,6 @@ class Axis:
             other: axis of the same image.
             others: of that axis, as many.
         """
-        mean, paths = mean_of((self, other))
         return Axis(
             pixels=self.pixels,
             low=np.minimum(self.low[places], other.low[others]),
@@ -204,8 +270,7 @@ class Axis:
             last=np.maximum(self.last[places], other.last[others]),
             jump=max(self.jump, other.jump),
             least=min(self.least, other.least),
-            mean=mean,
-            paths=paths,
+            paths=Paths.met((self.paths, other.paths)),
         )
 
     def together(self, groups: Integers, count: int) -> Axis:
@@ -229,22 +294,6 @@ class Axis:
             last=-least(-self.last),
             jump=self.jump,
             least=self.least,
-            mean=self.mean,
             paths=self.paths,
         )
 
-
-def mean_of(axes: Sequence[Axis]) -> tuple[float, float]:
-    """Return `Axis.mean` and `Axis.paths` of axes whose paths meet.
-
-    Example:
-        >>> wide = Axis.of_image(9).window(9, kernel=3)
-        >>> mean, paths = mean_of((Axis.of_image(9), wide, wide))
-        >>> round(mean, 3), round(2**paths)
-        (2.333, 3)
-    """
-    most = max(each.paths for each in axes)
-    shares = [2.0 ** (each.paths - most) for each in axes]
-    total = sum(shares)
-    mean = sum(each.mean * share for each, share in zip(axes, shares, strict=True))
-    return mean / total, most + math.log2(total)

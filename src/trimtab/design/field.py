@@ -194,10 +194,17 @@ def _grown(made: Placed, placed: Placed, over: set[int], rank: int) -> Placed:
     batch_and_channels = {0, 1} if rank > 2 else {0}
     if not (set(placed.along()) & over) - batch_and_channels:
         return made
-    whole = replace(
-        axis, least=max(axis.least, axis.size), mean=max(axis.mean, axis.size)
+    whole = axis_of(placed)
+    return Placed(
+        made.labels,
+        replace(
+            axis,
+            least=max(axis.least, axis.size),
+            paths=whole.paths.through(
+                len(whole), float(whole.jump), weights=False
+            ),
+        ),
     )
-    return Placed(made.labels, whole)
 
 
 def without(field: Field, shape: tuple[int, ...], dims: Sequence[int]) -> Field:

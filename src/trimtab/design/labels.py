@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from trimtab.design.axis import Axis, mean_of
+from trimtab.design.axis import Axis, Paths
 from trimtab.design.channels import Rows
 
 __all__ = [
@@ -99,7 +99,6 @@ def _with_nothing(table: Axis | Rows) -> tuple[Axis | Rows, int]:
             tables,
             jump=table.jump,
             least=table.least,
-            mean=table.mean,
             paths=table.paths,
         ),
         offsets[1],
@@ -121,7 +120,6 @@ def stacked(
     def joined(read: Callable[[Axis], Labels]) -> Labels:
         return np.concatenate([read(each) for each in axes])
 
-    mean, paths = mean_of(axes)
     return (
         Axis(
             pixels=axes[0].pixels,
@@ -131,8 +129,7 @@ def stacked(
             last=joined(lambda each: each.last),
             jump=max(each.jump for each in axes),
             least=min(each.least for each in axes),
-            mean=mean,
-            paths=paths,
+            paths=Paths.met([each.paths for each in axes]),
         ),
         offsets,
     )

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import final
 
 import torch
 
 from trimtab.cost import rules as _rules  # fills the table of rules
 from trimtab.cost.work import work_of
+from trimtab.design.axis import Paths
 from trimtab.design.elements import is_nothing
 from trimtab.design.field import Field, Fields
 from trimtab.design.propagate import fields_of
@@ -46,8 +47,8 @@ class Layer:
         field_out: after.
         least_in: rows and columns that the narrowest path sees before.
         least_out: after.
-        mean_in: rows and columns that a path sees on average before.
-        mean_out: after.
+        paths_in: by axis, the paths before.
+        paths_out: after.
         channels_in: of its stage that a channel sees before, on average.
         channels_out: after, of the same stage.
         entries: channels of its stage that any of its channels sees after.
@@ -58,6 +59,8 @@ class Layer:
             stage is disjoint still.
         gated: whether the result was scaled by what sees the whole image.
         local: whether the result has places of the image; squeezed ones have not.
+        into: node of the convolution that goes on from it with nothing but a linear
+            map between, and reads nothing else of it; empty where there is none.
     """
 
     node: str
@@ -72,8 +75,8 @@ class Layer:
     field_out: tuple[int, ...]
     least_in: tuple[int, ...]
     least_out: tuple[int, ...]
-    mean_in: tuple[float, ...]
-    mean_out: tuple[float, ...]
+    paths_in: tuple[Paths, ...]
+    paths_out: tuple[Paths, ...]
     channels_in: float
     channels_out: float
     entries: int
@@ -83,6 +86,7 @@ class Layer:
     apart: bool
     gated: bool
     local: bool
+    into: str = ""
 
     @property
     def spatial(self) -> bool:
@@ -153,12 +157,14 @@ def analyse(
     fields = fields_of(graph, known=known, windows=windows)
     live = _live(graph)
     layers, counted = [], set[str]()
+    readers = _readers(graph, live)
     for node in graph.nodes:
         if OPERATORS[node.op].family is not Family.CONVOLUTION:
             continue
         if node.name not in live or Ref(node.name) not in fields.values:
             continue
-        layers.append(_layer(graph, node, fields, counted, windows or {}))
+        layer = _layer(graph, node, fields, counted, windows or {})
+        layers.append(replace(layer, into=_into(graph, node, readers)))
     if not layers:
         raise UsageError(
             f"receptive fields of network {graph.name!r}",
@@ -186,6 +192,32 @@ def analyse(
         unknown=tuple(each for each in fields.unknown if each in live),
         misaligned=tuple(each for each in fields.misaligned if each in live),
     )
+
+
+def _readers(graph: Graph, live: set[str]) -> dict[str, list[Node]]:
+    """Return the live nodes that read each node; an output counts as one without."""
+    found: dict[str, list[Node]] = {}
+    for node in graph.nodes:
+        if node.name in live:
+            for name in {ref.name for ref in node.inputs}:
+                found.setdefault(name, []).append(node)
+    return found
+
+
+def _into(graph: Graph, node: Node, readers: Mapping[str, list[Node]]) -> str:
+    """Return the convolution that a convolution runs into without an activation."""
+    outputs = {each.name for each in graph.outputs if isinstance(each, Ref)}
+    while node.name not in outputs:
+        following = readers.get(node.name, [])
+        if len(following) != 1:
+            return ""
+        (node,) = following
+        family = OPERATORS[node.op].family
+        if family is Family.CONVOLUTION:
+            return node.name
+        if family is not Family.NORM or "batch_norm" not in node.op:
+            return ""
+    return ""
 
 
 def _live(graph: Graph) -> set[str]:
@@ -275,8 +307,8 @@ def _layer(
         field_out=tuple(after.axis(each).size for each in numbers),
         least_in=tuple(before.axis(each).least for each in numbers),
         least_out=tuple(after.axis(each).least for each in numbers),
-        mean_in=tuple(before.axis(each).mean for each in numbers),
-        mean_out=tuple(after.axis(each).mean for each in numbers),
+        paths_in=tuple(before.axis(each).paths for each in numbers),
+        paths_out=tuple(after.axis(each).paths for each in numbers),
         channels_in=before.channel_count,
         channels_out=fields.before.get(Ref(node.name), after.channel_count),
         entries=after.rows.all_of(range(len(after.rows))).bit_count(),

@@ -8,7 +8,7 @@ from trimtab.bundle.section import Bars, Line, Section, Series, Table
 from trimtab.design.edits import Remove, Repeat, Replace
 from trimtab.design.explain import Finding
 from trimtab.design.layers import Analysis
-from trimtab.design.optimize import Result
+from trimtab.design.search import Result
 from trimtab.design.score import STAGE_EXPONENT, score
 from trimtab.design.values import Design
 

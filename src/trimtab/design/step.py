@@ -7,12 +7,10 @@ from dataclasses import dataclass
 from typing import Literal, final
 
 from trimtab.bundle.stage import Context, StageResult
-from trimtab.cost.verdict import Budget
 from trimtab.design.edits import edits_to_json
 from trimtab.design.explain import findings_of
-from trimtab.design.optimize import Level, analysis_of, optimize
+from trimtab.design.search import Level, Problem, analysis_of, optimize
 from trimtab.design.sections import field_section, result_section
-from trimtab.design.values import Values, limits
 from trimtab.errors import PlanError
 from trimtab.graph.module import GraphModule
 
@@ -75,29 +73,25 @@ class _Design:
                 remedy='give the network it came from, or level = "none"',
             )
 
-        def budget(base: Values) -> Budget:
-            asked = limits(
-                base,
-                {
+        result = optimize(
+            Problem(
+                model=context.network,
+                inputs=context.inputs,
+                keywords=context.keywords,
+                machine=context.machine,
+                limits={
                     "parameters": settings.parameters,
                     "multiply_adds": settings.multiply_adds,
                     "latency_s": settings.latency,
                 },
-            )
-            return _tighter(asked, context.budget)
-
-        result = optimize(
-            context.network,
-            context.inputs,
-            machine=context.machine,
-            limits=budget,
-            keywords=context.keywords,
-            level=level,
-            robust=not settings.free,
-            latency=context.latency,
-            threads=context.threads,
-            seed=context.seed,
-            progress=lambda done, text: context.progress(0.05 + 0.95 * done, text),
+                budget=context.budget,
+                level=level,
+                robust=not settings.free,
+                latency=context.latency,
+                threads=context.threads,
+                seed=context.seed,
+            ),
+            lambda done, text: context.progress(0.05 + 0.95 * done, text),
         )
         before, after = result.before, result.after
         record = {
@@ -114,22 +108,6 @@ class _Design:
             observed={"design": {"wall_s": result.seconds}},
             files={"design.json": (json.dumps(record, indent=1) + "\n").encode()},
         )
-
-
-def _tighter(one: Budget, other: Budget) -> Budget:
-    """Return the smaller of two limits, for the quantities that a design can change."""
-    found = {
-        name: min(given)
-        for name in ("parameters", "multiply_adds", "latency_s")
-        if (
-            given := [
-                limit
-                for each in (one, other)
-                if (limit := getattr(each, name)) is not None
-            ]
-        )
-    }
-    return Budget(**found)
 
 
 STAGE = _Design()

@@ -2,7 +2,7 @@
 
 A variant has the nodes that a capture of the edited network would have, up to names, so
 that fields, work and estimates of it are exact. What is chosen in the end is captured
-again and compared all the same (`trimtab.design.optimize`).
+again and compared all the same (`trimtab.design.search`).
 """
 
 from __future__ import annotations

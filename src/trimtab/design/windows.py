@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from dataclasses import replace
 from fractions import Fraction
@@ -68,7 +69,7 @@ def pooled(context: Context, node: Node) -> Field | list[Field | None]:
         stride = _each(node, "stride", rank, 1) if given not in (None, ()) else kernel
         axes = _windowed(
             field, shape, kernel, stride, _each(node, "padding", rank, 0),
-            _each(node, "dilation", rank, 1),
+            _each(node, "dilation", rank, 1), weights=False,
         )  # fmt: skip
     if axes is None:
         return context.everything(node)
@@ -85,6 +86,7 @@ def _windowed(
     dilation: Sequence[int],
     *,
     transposed: bool = False,
+    weights: bool = True,
 ) -> tuple[Placed, ...] | None:
     """Return the axes after windows over the last dimensions; None: they cannot be."""
     first = len(shape) - len(kernel)
@@ -99,7 +101,11 @@ def _windowed(
             continue
 
         def made(axis: Axis, number: int = number) -> Axis:
-            window = axis.spread if transposed else axis.window
+            window = (
+                axis.spread
+                if transposed
+                else functools.partial(axis.window, weights=weights)
+            )
             return window(
                 shape[first + number],
                 kernel=kernel[number],
@@ -143,7 +149,11 @@ def _adaptive(
             seen = axis.seen(taps, axis.jump * ratio)
             grown = (longest - 1) * float(axis.jump)
             return replace(
-                seen, least=axis.least + round(grown), mean=axis.mean + grown
+                seen,
+                least=axis.least + round(grown),
+                paths=axis.paths.through(
+                    longest, float(axis.jump), weights=False
+                ),
             )
 
         found.append(by_lines(placed, dim, field.shape, made))

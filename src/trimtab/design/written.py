@@ -21,7 +21,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from trimtab.design.edits import edits_from_json, edits_to_json
-from trimtab.design.optimize import Round, replay
+from trimtab.design.search import Round, replay
 from trimtab.errors import UsageError
 from trimtab.zoo.resolve import resolve
 

@@ -1,7 +1,7 @@
 import json
 
 import pytest
-from benchmarks.compile.jobs import Job, Store, environment, run
+from benchmarks.jobs import Job, Store, environment, run
 
 
 @pytest.fixture

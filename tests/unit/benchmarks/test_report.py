@@ -1,7 +1,7 @@
 import json
 
 from benchmarks.compile.cost import rows as cost_rows
-from benchmarks.compile.jobs import Store
+from benchmarks.jobs import Store
 from benchmarks.compile.networks import NETWORKS
 from benchmarks.compile.report import all_rows, fill, origins, tables
 from benchmarks.results import write

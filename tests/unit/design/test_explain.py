@@ -8,7 +8,7 @@ from torch import nn
 from trimtab.cost.latency import Roofline
 from trimtab.design.blocks import blocks_of
 from trimtab.design.explain import CODES, explain
-from trimtab.design.optimize import analysis_of
+from trimtab.design.search import analysis_of
 from trimtab.hardware.load import machine
 
 

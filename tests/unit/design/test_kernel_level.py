@@ -9,7 +9,7 @@ from trimtab.design import kernel_level as module
 from trimtab.design.edits import Replace
 from trimtab.design.kernel_level import Kernels, alternatives, choose
 from trimtab.design.layers import analyse
-from trimtab.design.optimize import _replaceable, windows_of
+from trimtab.design.search import _replaceable, windows_of
 from trimtab.design.values import Judge, limits, within
 from trimtab.design.variants import Variant, with_kernels
 from trimtab.graph.capture import capture

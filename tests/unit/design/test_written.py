@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from trimtab.design.edits import Repeat, Replace
-from trimtab.design.optimize import replay
+from trimtab.design.search import replay
 from trimtab.design.written import Written, read, rebuild, rebuilt, write
 from trimtab.errors import UsageError
 from trimtab.zoo.resolve import resolve

@@ -15,15 +15,24 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, final
 
+from platformdirs import user_cache_path
+
 from benchmarks.results import _commit
 from trimtab.hardware.load import machine
 
-__all__ = ["NOT_MEASURED", "Job", "Store", "environment", "run"]
+__all__ = ["NOT_MEASURED", "Job", "Store", "cache_folder", "environment", "run"]
 
-_ROOT = Path(__file__).parents[2]
+_ROOT = Path(__file__).parents[1]
 
 NOT_MEASURED = "not measured"
 """The note of a row whose job has no result yet."""
+
+
+def cache_folder(benchmark: str) -> Path:
+    """Return where a benchmark keeps what it prepares."""
+    folder = os.environ.get("TRIMTAB_CACHE")
+    root = Path(folder) if folder else user_cache_path("trimtab")
+    return root / "benchmarks" / benchmark
 
 
 @final

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, final
 
 from torch import nn
@@ -22,7 +22,7 @@ from trimtab.design.kernel_level import Kernels, choose
 from trimtab.design.layers import Analysis, analyse
 from trimtab.design.sliding import SlidingChannelConv2d
 from trimtab.design.stage_level import Organizer, organize
-from trimtab.design.values import Design, Judge, Values, excess, pareto, within
+from trimtab.design.values import Design, Judge, Values, excess, limits, pareto, within
 from trimtab.design.variants import Variant, with_blocks, with_kernels
 from trimtab.errors import BudgetInfeasibleError, GraphError
 from trimtab.frozen import FrozenDict
@@ -30,7 +30,17 @@ from trimtab.graph.capture import capture
 from trimtab.graph.types import Graph
 from trimtab.hardware.machine import Machine
 
-__all__ = ["Level", "Result", "Round", "Step", "analysis_of", "optimize", "replay"]
+__all__ = [
+    "Level",
+    "Problem",
+    "Result",
+    "Round",
+    "Step",
+    "analysis_of",
+    "analyze",
+    "optimize",
+    "replay",
+]
 
 Round = tuple[Remove | Repeat | Replace, ...]
 """Edits of one network; those of the next round are of what they make."""
@@ -38,6 +48,41 @@ Round = tuple[Remove | Repeat | Replace, ...]
 Level = Literal["stage", "kernel", "both"]
 Progress = Callable[[float, str], None]
 _TOLERANCE = 1e-6
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Problem:
+    """A network, and the limits that a better one must keep.
+
+    Attributes:
+        model: in evaluation mode; it is not changed.
+        inputs: of one call.
+        machine: that latencies are predicted for.
+        limits: by quantity, a share of what the network has or a number, as
+            `trimtab.design.values.limits` takes them.
+        budget: limits in absolute numbers besides; of other quantities they are left
+            to whom they concern.
+        keywords: of the same call.
+        level: what may change: blocks of stages, kinds of convolutions, or both.
+        robust: whether a design must not lose at any exponent of the score, nor change
+            a stage by more than half.
+        latency: who predicts them.
+        threads: of a call.
+        seed: of the weights that are drawn anew.
+    """
+
+    model: nn.Module
+    inputs: tuple[Any, ...]
+    machine: Machine
+    limits: Mapping[str, str | float | None] = field(default_factory=dict)
+    budget: Budget = field(default_factory=Budget)
+    keywords: Mapping[str, Any] | None = None
+    level: Level = "both"
+    robust: bool = True
+    latency: LatencyModel = field(default_factory=Roofline)
+    threads: int = 1
+    seed: int = 0
 
 
 @final
@@ -120,67 +165,89 @@ def analysis_of(
     return analyse(graph, windows=windows_of(model), modules=parameters), graph
 
 
-def optimize(
+def analyze(
     model: nn.Module,
     inputs: tuple[Any, ...],
-    *,
-    machine: Machine,
-    limits: Callable[[Values], Budget],
     keywords: Mapping[str, Any] | None = None,
-    level: Level = "both",
-    robust: bool = True,
-    latency: LatencyModel | None = None,
-    threads: int = 1,
-    seed: int = 0,
-    progress: Progress = lambda done, text: None,
+    *,
+    name: str = "",
+) -> Analysis:
+    """Return what the receptive fields of a network are.
+
+    Args:
+        model: in evaluation mode; it is not changed.
+        inputs: of one call.
+        keywords: of the same call.
+        name: for people.
+
+    Raises:
+        UsageError: there is no image, or no convolution of it.
+        CaptureError: the network cannot be captured.
+
+    Example:
+        >>> import torch
+        >>> net = nn.Sequential(nn.Conv2d(3, 8, 3), nn.Conv2d(8, 8, 3)).eval()
+        >>> analyze(net, (torch.zeros(1, 3, 9, 9),)).layers[1].field_out
+        (5, 5)
+    """
+    return analysis_of(model, inputs, keywords, name=name)[0]
+
+
+def optimize(
+    problem: Problem, progress: Progress = lambda done, text: None
 ) -> Result:
     """Return a network with a better score within limits; the given one stays.
 
     Args:
-        model: in evaluation mode.
-        inputs: of one call.
-        machine: that latencies are predicted for.
-        limits: the budget, from the values of the network.
-        keywords: of the same call.
-        level: what may change: blocks of stages, kinds of convolutions, or both.
-        robust: whether a design must not lose at any exponent of the score, nor change
-            a stage by more than half.
-        latency: who predicts them; the roofline if None.
-        threads: of a call.
-        seed: of the weights that are drawn anew.
+        problem: the network and the limits.
         progress: told the share that is done.
 
     Raises:
         BudgetInfeasibleError: no edit meets a limit; the best found is with it.
         UsageError: there is nothing that may change.
+
+    Example:
+        >>> import torch
+        >>> from trimtab.hardware.load import machine
+        >>> def block():
+        ...     return nn.Sequential(nn.Conv2d(8, 8, 3, padding=1), nn.ReLU())
+        >>> net = nn.Sequential(nn.Conv2d(3, 8, 3), block(), block(), block()).eval()
+        >>> found = optimize(
+        ...     Problem(
+        ...         model=net,
+        ...         inputs=(torch.zeros(1, 3, 16, 16),),
+        ...         machine=machine("milan"),
+        ...         limits={"parameters": "0.5x"},
+        ...     )
+        ... )
+        >>> found.after.parameters <= 0.5 * found.before.parameters
+        True
     """
     start = time.perf_counter()
+    model, inputs, keywords = problem.model, problem.inputs, problem.keywords
     analysis, graph = analysis_of(model, inputs, keywords)
-    judge = Judge(machine, latency or Roofline(), threads)
+    judge = Judge(problem.machine, problem.latency, problem.threads)
     base = judge.values_of(analysis, judge.latency_s(_bare(model, graph)))
     search = _Search(
-        inputs=inputs,
-        keywords=keywords,
+        problem=problem,
         judge=judge,
         base=base,
-        budget=limits(base),
-        robust=robust,
-        seed=seed,
+        budget=_tighter(limits(base, problem.limits), problem.budget),
     )
-    orders = _ORDERS[level]
+    orders = _ORDERS[problem.level]
     designs = [Design(edits=(), values=base)]
     for number, order in enumerate(orders):
 
         def told(done: float, text: str, number: int = number) -> None:
             progress((number + done) / len(orders), text)
 
-        designs += search.run(model, order, told)
+        designs += search.run(order, told)
     allowed = [each for each in designs if within(search.budget, each.values)]
     kept = [each for each in allowed if search.keeps(each.values)]
     if not kept:
         raise _infeasible(search, designs, allowed)
     best = max(kept, key=lambda each: each.values.score)
-    made = replay(model, best.edits, seed=seed)
+    made = replay(model, best.edits, seed=problem.seed)
     after = search.confirmed(made, best)
     return Result(
         model=made,
@@ -188,11 +255,22 @@ def optimize(
         before=base,
         after=after,
         verdicts=search.budget.judge(after.as_dict()),
-        steps=tuple(search.steps(model, best)),
+        steps=tuple(search.steps(best)),
         pareto=pareto(kept),
         judged=len(designs),
         seconds=time.perf_counter() - start,
     )
+
+
+def _tighter(one: Budget, other: Budget) -> Budget:
+    """Return the smaller of two limits, for the quantities that a design can change."""
+    found: dict[str, Any] = {}
+    for name in ("parameters", "multiply_adds", "latency_s"):
+        both = (getattr(one, name), getattr(other, name))
+        given = [each for each in both if each is not None]
+        if given:
+            found[name] = min(given)
+    return Budget(**found)
 
 
 def replay(model: nn.Module, edits: Sequence[Round], *, seed: int = 0) -> nn.Module:
@@ -223,30 +301,29 @@ def _bare(model: nn.Module, graph: Graph) -> Variant:
 class _Search:
     """A search within one budget."""
 
-    inputs: tuple[Any, ...]
-    keywords: Mapping[str, Any] | None
+    problem: Problem
     judge: Judge
     base: Values
     budget: Budget
-    robust: bool
-    seed: int
+
+    def graph_of(self, model: nn.Module) -> Graph:
+        """Return the graph of a network that takes the inputs of the problem."""
+        return capture(model, self.problem.inputs, self.problem.keywords)
 
     def keeps(self, values: Values) -> bool:
         """Whether a design may have these scores."""
-        return not self.robust or all(
+        return not self.problem.robust or all(
             now >= was - _TOLERANCE
             for now, was in zip(values.scores, self.base.scores, strict=True)
         )
 
-    def run(
-        self, model: nn.Module, order: Sequence[str], progress: Progress
-    ) -> list[Design]:
+    def run(self, order: Sequence[str], progress: Progress) -> list[Design]:
         """Return all designs of searches one behind the other, each from the best."""
         rounds: tuple[Round, ...] = ()
         found: list[Design] = []
         for number, level in enumerate(order):
-            at = replay(model, rounds, seed=self.seed) if rounds else model
-            graph = capture(at, self.inputs, self.keywords)
+            at = self._edited(rounds)
+            graph = self.graph_of(at)
 
             def told(done: float, text: str, number: int = number) -> None:
                 progress((number + done) / len(order), text)
@@ -276,6 +353,10 @@ class _Search:
                 rounds = best.edits
         return found
 
+    def _edited(self, rounds: Sequence[Round]) -> nn.Module:
+        model = self.problem.model
+        return replay(model, rounds, seed=self.problem.seed) if rounds else model
+
     def _stages(
         self, model: nn.Module, graph: Graph, progress: Progress
     ) -> list[Design]:
@@ -297,7 +378,7 @@ class _Search:
             judge=self.judge,
             base=self.judge.values(bare),
             budget=self.budget,
-            robust=self.robust,
+            robust=self.problem.robust,
         )
         return organize(organizer, progress)
 
@@ -315,7 +396,7 @@ class _Search:
             judge=self.judge,
             base=self.judge.values(bare),
             budget=self.budget,
-            robust=self.robust,
+            robust=self.problem.robust,
         )
         return choose(kernels, progress)
 
@@ -325,7 +406,7 @@ class _Search:
         Raises:
             GraphError: they are not those that it was chosen for.
         """
-        analysis, graph = analysis_of(made, self.inputs, self.keywords)
+        analysis, graph = analysis_of(made, self.problem.inputs, self.problem.keywords)
         values = self.judge.values_of(
             analysis, self.judge.latency_s(_bare(made, graph))
         )
@@ -338,17 +419,17 @@ class _Search:
             raise GraphError(
                 f"a rewritten network with {values}",
                 rule=f"it was chosen for {wanted}",
-                where="trimtab.design.optimize",
+                where="trimtab.design.search",
                 remedy="report it with the network; `--level stage` may do without",
             )
         return values
 
-    def steps(self, model: nn.Module, design: Design) -> Iterator[Step]:
+    def steps(self, design: Design) -> Iterator[Step]:
         """Yield what each edit bought, in their order."""
         before = self.base
         for number, edits in enumerate(design.edits):
-            at = replay(model, design.edits[:number], seed=self.seed)
-            graph = capture(at, self.inputs, self.keywords)
+            at = self._edited(design.edits[:number])
+            graph = self.graph_of(at)
             bare = _bare(at, graph)
             nodes = {
                 path: each.nodes

@@ -7,9 +7,8 @@ import torch
 from tests.unit.design.nets import IMAGE, residual
 from torch import nn
 
-from trimtab.design.optimize import analysis_of, optimize, replay, windows_of
+from trimtab.design.search import Problem, analysis_of, optimize, replay, windows_of
 from trimtab.design.sliding import SlidingChannelConv2d
-from trimtab.design.values import limits
 from trimtab.errors import BudgetInfeasibleError, UsageError
 from trimtab.hardware.load import machine
 
@@ -18,7 +17,7 @@ MILAN = machine("milan")
 
 def optimized(model, shares, **more):
     return optimize(
-        model, (IMAGE,), machine=MILAN, limits=lambda base: limits(base, shares), **more
+        Problem(model=model, inputs=(IMAGE,), machine=MILAN, limits=shares, **more)
     )
 
 

@@ -1,0 +1,101 @@
+import json
+
+import pytest
+from tests.unit.design.test_step import NET
+
+
+@pytest.fixture
+def net(tmp_path):
+    (tmp_path / "net.py").write_text(NET)
+    return "net.py"
+
+
+MILAN = ("--machine", "milan")
+
+
+def test_explain_shows_fields_findings_and_costs(trimtab, net):
+    done = trimtab("design", "explain", net, *MILAN)
+    assert done.returncode == 0, done.stderr
+    for said in ("16x16", "narrowest", "Findings", "no accuracy", "parameters"):
+        assert said in done.stdout, said
+    record = json.loads(trimtab("design", "explain", net, *MILAN, "--json").stdout)
+    assert record["layers"][0]["field_out"] == [3, 3]
+    assert record["image"] == [16, 16]
+    codes = {each["code"] for each in record["findings"]}
+    assert codes
+    for each in record["findings"]:
+        assert each["sentence"]
+        assert each["code"][:2] in ("RF", "CH", "ST", "SE", "AL", "OP")
+
+
+def test_compare_shows_both(trimtab, net):
+    arguments = ("design", "compare", net, "zoo:lenet5", *MILAN)
+    done = trimtab(*arguments)
+    assert done.returncode == 1  # LeNet-5 takes other images
+    assert "the same --input" in done.stderr or "images of" in done.stderr
+    done = trimtab("design", "compare", net, net, *MILAN, "--json")
+    assert done.returncode == 0, done.stderr
+    one, two = json.loads(done.stdout)["networks"]
+    assert one == two
+    assert "1.00" in trimtab("design", "compare", net, net, *MILAN).stdout
+
+
+def test_optimize_writes_what_can_be_imported(trimtab, net, tmp_path):
+    arguments = ("design", "optimize", net, "--max-params", "0.6x", "--max-macs", "1x",
+                 *MILAN)  # fmt: skip
+    done = trimtab(*arguments, "--level", "stage", "-o", "better", "--measure")
+    assert done.returncode == 0, done.stderr
+    for said in ("what each edit bought", "parameters:", "measured:", "written to",
+                 "no accuracy"):  # fmt: skip
+        assert said in done.stdout, said
+    explained = trimtab("design", "explain", "better/network.py", *MILAN, "--json")
+    assert explained.returncode == 0, explained.stderr
+    record = json.loads(trimtab(*arguments, "--level", "stage", "--json").stdout)
+    assert json.loads(explained.stdout)["totals"]["parameters"] == (
+        record["after"]["parameters"]
+    )
+    assert record["after"]["parameters"] <= 0.6 * record["before"]["parameters"]
+    again = trimtab(*arguments, "-o", "better")
+    assert again.returncode == 1
+    assert "--overwrite" in again.stderr
+
+
+def test_check_trains_both_alike(trimtab, net, tmp_path):
+    import numpy as np
+
+    draws = np.random.default_rng(0)
+    y = np.arange(160) % 4
+    x = draws.integers(0, 255, (160, 16, 16, 3)).astype(np.uint8)
+    np.savez(tmp_path / "small.npz", x=x, y=y)
+    done = trimtab(
+        "design", "check", net, net, "--data", "small.npz", "--seconds", "60",
+        "--seeds", "2", "--epochs", "1", "--json",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    record = json.loads(done.stdout)
+    assert record["difference"]["mean"]["value"] == 0
+    shown = trimtab(
+        "design", "check", net, net, "--data", "small.npz", "--seeds", "2",
+        "--epochs", "1", "--seconds", "60",
+    )  # fmt: skip
+    assert shown.returncode == 0, shown.stderr
+    assert "points" in shown.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("explain", "zoo:nosuch"), "nosuch"),
+        (("explain", "net.py", "--input", "1,3,2"), ""),
+        (("optimize", "net.py", "--max-params", "0.001x"), "exceeds the limit"),
+        (("optimize", "net.py", "--max-params", "half"), "nor a share"),
+        (("check", "net.py", "net.py", "--data", "nosuch.npz"), "nosuch.npz"),
+        (("compare", "net.py", "net.py", "--machine", "mialn"), "milan"),
+    ],
+)
+def test_bad_input_is_one_message(trimtab, net, arguments, said):
+    more = () if "--machine" in arguments or arguments[0] == "check" else MILAN
+    done = trimtab("design", *arguments, *more)
+    assert done.returncode in (1, 2), (done.stdout, done.stderr)
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
