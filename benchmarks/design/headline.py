@@ -84,8 +84,10 @@ def _search(base: str) -> dict[str, Any]:
     for control in CONTROLS:
         drawn = []
         for seed in range(SEEDS):
-            edits, costs = _random(model, before, seed, both=control.endswith("both"))
-            drawn.append({"rounds": [edits_to_json(edits)], **costs})
+            rounds, costs = _random(
+                model, before, seed, both=control.endswith("both")
+            )
+            drawn.append({"rounds": [edits_to_json(each) for each in rounds], **costs})
         designs[control] = drawn
     return {"designs": designs}
 
@@ -96,7 +98,7 @@ def _costs(values: Values) -> dict[str, float]:
 
 def _random(
     model: nn.Module, before: Values, seed: int, *, both: bool
-) -> tuple[Edits, dict[str, float]]:
+) -> tuple[list[Edits], dict[str, float]]:
     """Return random edits within the limits, and what the network with them costs."""
     generator = random.Random(seed)
     _, graph = analysis_of(model, example_inputs())
@@ -118,7 +120,8 @@ def _random(
                 for path in each.modules}  # fmt: skip
         kernels = list(_random_kernels(model, generator, gone)) if both else []
         # First the kernels, so that what is repeated has them.
-        made = _made(model, [tuple(kernels + edits)])
+        rounds = [each for each in (tuple(kernels), tuple(edits)) if each]
+        made = _made(model, rounds)
         if made is None:
             continue
         parameters = sum(each.numel() for each in made.parameters())
@@ -130,7 +133,7 @@ def _random(
             analysis.parameters <= budget.parameters
             and _LEAST * budget.multiply_adds <= adds <= budget.multiply_adds
         ):
-            return tuple(kernels + edits), {
+            return rounds, {
                 "parameters": analysis.parameters,
                 "multiply_adds": adds,
             }

@@ -23,7 +23,6 @@ import torch
 from torch import nn
 
 from benchmarks.design.cells import NasBench101, NasBench201, cell_201, coded_201
-from benchmarks.design.readings import readings
 from benchmarks.vision import torchvision
 from trimtab.design.search import analysis_of
 from trimtab.design.score import score
@@ -137,10 +136,16 @@ def _torchvision(version: str) -> Iterator[Listed]:
         yield Listed(
             name=name,
             make=lambda name=name, options=options: models.get_model(name, **options),
-            image=299 if name == "inception_v3" else 224,
+            image=_crop(models.get_model_weights(name)[f"IMAGENET1K_{version}"]),
             accuracy={"imagenet": float(row["acc@1"])},
             proxies={},
         )
+
+
+def _crop(weights: Any) -> int:
+    """Return the size of the images that the published accuracy is of."""
+    size: int = weights.transforms.keywords["crop_size"]
+    return size
 
 
 TABLES: dict[str, Callable[[], Iterator[Listed]]] = {
@@ -183,7 +188,6 @@ def record(each: Listed) -> dict[str, Any]:
         "parameters": analysis.parameters,
         "multiply_adds": analysis.multiply_adds,
         "entropy": analysis.entropy,
-        "readings": readings(analysis),
         "seconds": seconds,
     }
 

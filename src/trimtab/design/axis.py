@@ -29,60 +29,62 @@ NOTHING = 1 << 40
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Paths:
-    """Where the paths through a network come from, as if each window weighed evenly.
+    """What the paths through a network see on average, each counting alike.
 
     Attributes:
         logarithm: base 2, of how many there are.
-        variance: of the places that a path comes from, in pixels squared, on average
-            over the paths.
-        even: the same, with each branch counted alike where branches meet.
-        mean: pixels that a path sees on average.
-        blur: of the variance what windows without weights add.
-        convolved: of the mean what windows with weights add.
+        mean: pixels that a path sees.
+        blur: variance that windows without weights (pools) give to the place that a
+            path comes from, as if they weighed evenly; in pixels squared.
     """
 
     logarithm: float = 0.0
-    variance: float = 0.0
-    even: float = 0.0
     mean: float = 1.0
     blur: float = 0.0
-    convolved: float = 1.0
 
-    def through(self, taps: int, step: float, *, weights: bool = True) -> Paths:
+    @property
+    def grain(self) -> float:
+        """Pixels of the even window that would blur as much; 1 where nothing does.
+
+        Example:
+            >>> Paths().through(3, 1.0, weights=False).grain
+            3.0
+        """
+        return math.sqrt(12 * self.blur + 1)
+
+    def through(self, taps: int, step: float, *, weights: bool) -> Paths:
         """Return the paths behind a window.
 
         Args:
             taps: positions in the window.
             step: pixels from one to the next.
-            weights: whether the window has some.
+            weights: whether the window has some: others tell no place apart.
         """
-        more = (taps**2 - 1) / 12 * step**2
         return Paths(
             logarithm=self.logarithm,
-            variance=self.variance + more,
-            even=self.even + more,
             mean=self.mean + (taps - 1) * step,
-            blur=self.blur + (0 if weights else more),
-            convolved=self.convolved + ((taps - 1) * step if weights else 0),
+            blur=self.blur + (0.0 if weights else (taps**2 - 1) / 12 * step**2),
         )
 
     @staticmethod
     def met(several: Sequence[Paths]) -> Paths:
-        """Return the paths of branches that meet."""
+        """Return the paths of branches that meet.
+
+        Example:
+            >>> one, wide = Paths(), Paths(mean=3.0, logarithm=1.0)
+            >>> found = Paths.met([one, wide])
+            >>> round(found.mean, 3), round(2**found.logarithm)
+            (2.333, 3)
+        """
         most = max(each.logarithm for each in several)
         shares = [2.0 ** (each.logarithm - most) for each in several]
         total = sum(shares)
-
-        def average(values: Sequence[float]) -> float:
-            return sum(map(operator.mul, values, shares)) / total
-
         return Paths(
             logarithm=most + math.log2(total),
-            variance=average([each.variance for each in several]),
-            even=sum(each.even for each in several) / len(several),
-            mean=average([each.mean for each in several]),
-            blur=average([each.blur for each in several]),
-            convolved=average([each.convolved for each in several]),
+            mean=sum(map(operator.mul, shares, (each.mean for each in several)))
+            / total,
+            blur=sum(map(operator.mul, shares, (each.blur for each in several)))
+            / total,
         )
 
 
@@ -221,7 +223,9 @@ class Axis:
         grown = max(0, -(-((kernel - 1) * dilation) // stride))
         return replace(
             self._seen(taps, self.jump / stride, grown),
-            paths=self.paths.through(-(-kernel // stride), float(self.jump) * dilation),
+            paths=self.paths.through(
+                -(-kernel // stride), float(self.jump) * dilation, weights=True
+            ),
         )
 
     def _seen(self, taps: Integers, jump: Fraction, grown: int) -> Axis:

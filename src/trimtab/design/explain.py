@@ -173,7 +173,7 @@ class _Teller:
             if layer.spatial and not self._covers(layer.field_out):
                 continue
             if layer.spatial and not self._covers(layer.field_in):
-                share = productive(layer, self.image)
+                share = productive(layer.field_in, layer.field_out, self.image)
                 yield Finding(
                     code="RF02",
                     modules=(layer.module,),

@@ -25,7 +25,6 @@ from trimtab.design.edits import Replace
 from trimtab.design.layers import Analysis, analyse
 from trimtab.design.values import EXPONENTS, Design, Judge, Values, excess
 from trimtab.design.variants import Variant, with_kernels
-from trimtab.graph.types import Graph
 
 __all__ = ["Kernels", "alternatives", "choose"]
 
@@ -91,8 +90,7 @@ class Kernels:
     """What is chosen from.
 
     Attributes:
-        graph: of the network.
-        windows: of its sliding-channel convolutions.
+        bare: the graph of the network.
         modules: convolutions that may be replaced, by path, in the order of calls.
         judge: of graphs.
         base: of the network.
@@ -100,8 +98,7 @@ class Kernels:
         robust: whether a design must not lose at any exponent.
     """
 
-    graph: Graph
-    windows: Mapping[str, tuple[tuple[int, ...], ...]]
+    bare: Variant
     modules: Mapping[str, nn.Conv2d]
     judge: Judge
     base: Values
@@ -118,7 +115,7 @@ def choose(
         kernels: what is chosen from.
         progress: told the share that is done.
     """
-    before = analyse(kernels.graph, windows=kernels.windows)
+    before = analyse(kernels.bare.graph, windows=kernels.bare.windows)
     alone: dict[str, list[Design]] = {}
     some = [
         each for path, conv in kernels.modules.items()
@@ -170,8 +167,7 @@ def _judged(
     kernels: Kernels, edits: Sequence[Replace], before: Analysis
 ) -> Design | None:
     """Return a design; None where it keeps channels apart or sees too little."""
-    made = with_kernels(kernels.graph, edits)
-    variant = Variant(graph=made.graph, windows={**kernels.windows, **made.windows})
+    variant = with_kernels(kernels.bare, edits)
     analysis = analyse(variant.graph, windows=variant.windows)
     if not _is_sound(analysis, before):
         return None

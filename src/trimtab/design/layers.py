@@ -9,14 +9,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import final
 
 import torch
 
 from trimtab.cost import rules as _rules  # fills the table of rules
 from trimtab.cost.work import work_of
-from trimtab.design.axis import Paths
 from trimtab.design.elements import is_nothing
 from trimtab.design.field import Field, Fields
 from trimtab.design.propagate import fields_of
@@ -47,8 +46,9 @@ class Layer:
         field_out: after.
         least_in: rows and columns that the narrowest path sees before.
         least_out: after.
-        paths_in: by axis, the paths before.
-        paths_out: after.
+        mean_in: rows and columns that a path sees on average before.
+        mean_out: after.
+        grain: rows and columns of the detail that pools before have left.
         channels_in: of its stage that a channel sees before, on average.
         channels_out: after, of the same stage.
         entries: channels of its stage that any of its channels sees after.
@@ -59,8 +59,8 @@ class Layer:
             stage is disjoint still.
         gated: whether the result was scaled by what sees the whole image.
         local: whether the result has places of the image; squeezed ones have not.
-        into: node of the convolution that goes on from it with nothing but a linear
-            map between, and reads nothing else of it; empty where there is none.
+        into: node of the convolution that alone reads its result, with nothing or a
+            normalisation between; empty where there is none.
     """
 
     node: str
@@ -75,8 +75,9 @@ class Layer:
     field_out: tuple[int, ...]
     least_in: tuple[int, ...]
     least_out: tuple[int, ...]
-    paths_in: tuple[Paths, ...]
-    paths_out: tuple[Paths, ...]
+    mean_in: tuple[float, ...]
+    mean_out: tuple[float, ...]
+    grain: tuple[float, ...]
     channels_in: float
     channels_out: float
     entries: int
@@ -86,7 +87,7 @@ class Layer:
     apart: bool
     gated: bool
     local: bool
-    into: str = ""
+    into: str
 
     @property
     def spatial(self) -> bool:
@@ -163,8 +164,8 @@ def analyse(
             continue
         if node.name not in live or Ref(node.name) not in fields.values:
             continue
-        layer = _layer(graph, node, fields, counted, windows or {})
-        layers.append(replace(layer, into=_into(graph, node, readers)))
+        into = _into(graph, node, readers)
+        layers.append(_layer(graph, node, fields, counted, windows or {}, into))
     if not layers:
         raise UsageError(
             f"receptive fields of network {graph.name!r}",
@@ -276,6 +277,7 @@ def _layer(
     fields: Fields,
     counted: set[str],
     windows: Mapping[str, Sequence[Sequence[int]]],
+    into: str,
 ) -> Layer:
     weight, given = node.arguments["weight"], node.arguments["input"]
     assert isinstance(weight, Ref)
@@ -307,8 +309,9 @@ def _layer(
         field_out=tuple(after.axis(each).size for each in numbers),
         least_in=tuple(before.axis(each).least for each in numbers),
         least_out=tuple(after.axis(each).least for each in numbers),
-        paths_in=tuple(before.axis(each).paths for each in numbers),
-        paths_out=tuple(after.axis(each).paths for each in numbers),
+        mean_in=tuple(before.axis(each).paths.mean for each in numbers),
+        mean_out=tuple(after.axis(each).paths.mean for each in numbers),
+        grain=tuple(before.axis(each).paths.grain for each in numbers),
         channels_in=before.channel_count,
         channels_out=fields.before.get(Ref(node.name), after.channel_count),
         entries=after.rows.all_of(range(len(after.rows))).bit_count(),
@@ -320,6 +323,7 @@ def _layer(
         and _disjoint(after),
         gated=after.gated,
         local=_is_local(after, fields.image),
+        into=into,
     )
 
 

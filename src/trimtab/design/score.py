@@ -8,13 +8,18 @@ receptive field*. The formula is ours.
 * The 3D receptive field of a convolution is the share of the image that an output sees,
   times the channels of its stage that it sees, ``V = r_h r_w / (H W) * c`` with r at
   most the image.
-* Its *mass* is V times the outputs it has, in units of the image, ``U = C_out h w / (H
-  W)``.
+* Its *mass* is V times the outputs it has that tell different places apart, in units of
+  the image, ``U = C_out min(h/H, 1/g_h) min(w/W, 1/g_w)``. The *grain* g is the detail
+  that pools have left: a 3 x 3 pool of stride 1 sees more, and of what it sees it tells
+  nothing apart. Where paths meet it is that of their average.
+* Convolutions with no activation between are one linear map: they count once, with the
+  field of the last.
 * A stage is a resolution; its mass is the sum over its convolutions.
 * The *productive depth* adds up how much of each spatial convolution still widens the
-  field, ``D = sum(0.3 + 0.7 q)``: q is 1 while the field fits the image, 0 once it did
-  before, and the geometric mean over rows and columns. After Richter et al., "Should
-  You Go Deeper?" (arXiv 2106.12307), who call such layers unproductive.
+  field that a path sees on average, ``D = sum(0.3 + 0.7 q)``: q is 1 while that field
+  fits the image, 0 once it did before, and the geometric mean over rows and columns.
+  After Richter et al., "Should You Go Deeper?" (arXiv 2106.12307), who call layers
+  unproductive that widen no path within the image.
 * The score is ``S = log(power mean of the masses of stages) + lambda log(1 + D)`` with
   the exponent p of the mean.
 
@@ -25,7 +30,7 @@ is not an accuracy and predicts none.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import final
 
@@ -82,21 +87,30 @@ def field_volume(layer: Layer, image: Sequence[int]) -> float:
     return share * layer.channels_out
 
 
-def productive(layer: Layer, image: Sequence[int]) -> float:
-    """Return the share of a convolution that widens the field within the image.
+def productive(
+    before: Sequence[float], after: Sequence[float], image: Sequence[int]
+) -> float:
+    """Return the share of a convolution that widens a field within the image.
 
     It is 1 while the field behind it fits the image, 0 where the one before did not.
+
+    Args:
+        before: rows and columns of the field before it.
+        after: behind it.
+        image: rows and columns.
+
+    Example:
+        >>> productive((7, 7), (9, 9), (8, 8))
+        0.5
     """
     shares = []
-    for before, after, pixels in zip(
-        layer.field_in, layer.field_out, image, strict=True
-    ):
-        if after <= pixels:
+    for one, two, pixels in zip(before, after, image, strict=True):
+        if two <= pixels:
             shares.append(1.0)
-        elif before >= pixels:
+        elif one >= pixels:
             shares.append(0.0)
         else:
-            shares.append((pixels - before) / (after - before))
+            shares.append((pixels - one) / (two - one))
     return float(math.prod(shares) ** (1.0 / len(shares)))
 
 
@@ -115,18 +129,36 @@ def score(analysis: Analysis) -> Score:
     image = analysis.image
     masses: dict[tuple[int, ...], float] = {}
     depth = 0.0
-    for layer in analysis.layers:
+    for run in _runs(analysis.layers):
+        first, layer = run[0], run[-1]
         if not layer.local:
             continue  # of what was squeezed: it sees everything and no place of it
-        units = layer.outputs * math.prod(layer.size) / math.prod(image)
-        mass = field_volume(layer, image) * units
+        places = math.prod(
+            min(size / pixels, 1 / grain)
+            for size, pixels, grain in zip(
+                layer.size, image, layer.grain, strict=True
+            )
+        )
+        mass = field_volume(layer, image) * layer.outputs * places
         masses[layer.size] = masses.get(layer.size, 0.0) + mass
-        if layer.spatial:
-            depth += _KEPT + (1.0 - _KEPT) * productive(layer, image)
+        if any(each.spatial for each in run):
+            share = productive(first.mean_in, layer.mean_out, image)
+            depth += _KEPT + (1.0 - _KEPT) * share
     made = Score(value=0.0, masses=FrozenDict(masses), depth=depth)
     return Score(
         value=made.with_exponent(STAGE_EXPONENT), masses=made.masses, depth=depth
     )
+
+
+def _runs(layers: Sequence[Layer]) -> Iterator[list[Layer]]:
+    """Yield the convolutions that follow each other without an activation between."""
+    begun: dict[str, list[Layer]] = {}
+    for each in layers:
+        run = [*begun.pop(each.node, []), each]
+        if each.into:
+            begun[each.into] = run
+        else:
+            yield run
 
 
 def _power_mean(masses: Sequence[float], exponent: float) -> float:

@@ -371,8 +371,7 @@ class _Search:
         }
         bare = _bare(model, graph)
         organizer = Organizer(
-            graph=graph,
-            windows=bare.windows,
+            bare=bare,
             groups=groups,
             fixed=frozenset(fixed),
             judge=self.judge,
@@ -390,8 +389,7 @@ class _Search:
             return []
         bare = _bare(model, graph)
         kernels = Kernels(
-            graph=graph,
-            windows=bare.windows,
+            bare=bare,
             modules=modules,
             judge=self.judge,
             base=self.judge.values(bare),
@@ -459,10 +457,8 @@ def variant_of(
             times[nodes[edit.modules[0]]] = 0
         elif isinstance(edit, Repeat):
             times[nodes[edit.modules[0]]] = 1 + edit.times
-    graph = with_blocks(bare.graph, times)
     kernels = [each for each in edits if isinstance(each, Replace)]
-    made = with_kernels(graph, kernels)
-    return Variant(graph=made.graph, windows={**bare.windows, **made.windows})
+    return with_kernels(with_blocks(bare, times), kernels)
 
 
 def _replaceable(model: nn.Module, graph: Graph) -> dict[str, nn.Conv2d]:

@@ -23,7 +23,6 @@ from trimtab.design.blocks import Group
 from trimtab.design.edits import Remove, Repeat
 from trimtab.design.values import Design, Judge, Values, excess
 from trimtab.design.variants import Variant, with_blocks
-from trimtab.graph.types import Graph
 
 __all__ = ["Organizer", "organize"]
 
@@ -42,8 +41,7 @@ class Organizer:
     """What is organized.
 
     Attributes:
-        graph: of the network.
-        windows: of its sliding-channel convolutions.
+        bare: the graph of the network.
         groups: its movable blocks.
         fixed: groups whose container has nothing else: one block stays.
         judge: of graphs.
@@ -52,8 +50,7 @@ class Organizer:
         robust: whether the guard rails hold.
     """
 
-    graph: Graph
-    windows: Mapping[str, tuple[tuple[int, ...], ...]]
+    bare: Variant
     groups: tuple[Group, ...]
     fixed: frozenset[int]
     judge: Judge
@@ -86,11 +83,7 @@ class Organizer:
                 times[each.nodes] = 0
             if count > have:
                 times[group.blocks[-1].nodes] = 1 + count - have
-        windows = dict(self.windows)
-        for path, window in self.windows.items():
-            for number in range(1, max([0, *times.values()])):
-                windows[f"{path}__{number}"] = window
-        return Variant(graph=with_blocks(self.graph, times), windows=windows)
+        return with_blocks(self.bare, times)
 
     def ranges(self) -> list[range]:
         """Return the counts that each group may have."""

@@ -42,14 +42,15 @@ class Variant:
     windows: Mapping[str, tuple[tuple[int, ...], ...]]
 
 
-def with_blocks(graph: Graph, counts: Mapping[tuple[str, ...], int]) -> Graph:
+def with_blocks(bare: Variant, counts: Mapping[tuple[str, ...], int]) -> Variant:
     """Return a graph with blocks left out or repeated.
 
     Args:
-        graph: of the network.
+        bare: without that.
         counts: how often a block is there, by the names of its nodes, in their order; a
             block takes one value and gives one of the same type.
     """
+    graph, windows = bare.graph, dict(bare.windows)
     nodes = list(graph.nodes)
     outputs = list(graph.outputs)
     constants = list(graph.constants)
@@ -71,11 +72,15 @@ def with_blocks(graph: Graph, counts: Mapping[tuple[str, ...], int]) -> Graph:
             copied, constants_made, last = _copy(block, given, last, left, own, number)
             before += copied
             constants += constants_made
+            for was, now in zip(block, copied, strict=True):
+                if was.module in windows:
+                    windows[now.module] = windows[was.module]
         after, outputs = _renamed(after, outputs, left, last)
         nodes = before + after
-    return replace(
+    made = replace(
         graph, nodes=tuple(nodes), outputs=tuple(outputs), constants=tuple(constants)
     )
+    return Variant(graph=made, windows=FrozenDict(windows))
 
 
 def _ends(
@@ -192,20 +197,20 @@ def _as_ref(value: Argument) -> Ref:
 # ---------------------------------------------------------------- kernels
 
 
-def with_kernels(graph: Graph, edits: Sequence[Replace]) -> Variant:
+def with_kernels(bare: Variant, edits: Sequence[Replace]) -> Variant:
     """Return a graph with convolutions replaced.
 
     Args:
-        graph: of the network.
+        bare: without that.
         edits: of convolutions that are called once or more.
 
     Raises:
         UsageError: a module has no call of a convolution, or cannot become that.
     """
+    graph, windows = bare.graph, dict(bare.windows)
     by_module = {each.module: each for each in edits}
     nodes: list[Node] = []
     constants = {each.name: each for each in graph.constants}
-    windows: dict[str, tuple[tuple[int, ...], ...]] = {}
     made_of: dict[str, list[Constant]] = {}
     seen = set[str]()
     for node in graph.nodes:

@@ -43,14 +43,14 @@ def test_compare_shows_both(trimtab, net):
 def test_optimize_writes_what_can_be_imported(trimtab, net, tmp_path):
     arguments = ("design", "optimize", net, "--max-params", "0.6x", "--max-macs", "1x",
                  *MILAN)  # fmt: skip
-    done = trimtab(*arguments, "--level", "stage", "-o", "better", "--measure")
+    done = trimtab(*arguments, "--level", "kernel", "-o", "better", "--measure")
     assert done.returncode == 0, done.stderr
     for said in ("what each edit bought", "parameters:", "measured:", "written to",
                  "no accuracy"):  # fmt: skip
         assert said in done.stdout, said
     explained = trimtab("design", "explain", "better/network.py", *MILAN, "--json")
     assert explained.returncode == 0, explained.stderr
-    record = json.loads(trimtab(*arguments, "--level", "stage", "--json").stdout)
+    record = json.loads(trimtab(*arguments, "--level", "kernel", "--json").stdout)
     assert json.loads(explained.stdout)["totals"]["parameters"] == (
         record["after"]["parameters"]
     )

@@ -105,8 +105,8 @@ def test_stages_without_weight_or_blocks():
     assert {each.modules for each in of("ST02", net)} == set()
     assert {each.modules for each in of("ST02", row(1))} == {("0",)}
     thin = nn.Sequential(
-        nn.Conv2d(3, 1, 1), nn.Conv2d(1, 64, 3, 2, 1), nn.Conv2d(64, 64, 3, 1, 1),
-        nn.Conv2d(64, 64, 3, 1, 1),
+        nn.Conv2d(3, 1, 1), nn.ReLU(), nn.Conv2d(1, 64, 3, 2, 1), nn.ReLU(),
+        nn.Conv2d(64, 64, 3, 1, 1), nn.ReLU(), nn.Conv2d(64, 64, 3, 1, 1),
     )  # fmt: skip
     assert len(of("ST01", thin)) == 2  # one with too little, one with too much
 

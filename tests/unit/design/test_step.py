@@ -42,7 +42,7 @@ def plan(tmp_path):
 
 
 def test_a_run_rewrites_within_the_shares(trimtab, plan):
-    out = plan("[design]", 'parameters = "0.6x"', 'level = "stage"')
+    out = plan("[design]", 'parameters = "0.6x"', 'level = "kernel"')
     done = trimtab("run", "plan.toml")
     assert done.returncode == 0, done.stderr
     assert "x the parameters" in done.stdout

@@ -88,10 +88,30 @@ def test_kernels_of_a_graph_are_those_of_modules(path):
             assert variant == made, edit
 
 
+def bare(graph):
+    return Variant(graph=graph, windows={})
+
+
+def test_what_slides_slides_in_copies_too():
+    graph = capture(residual(2, 2), (IMAGE,))
+    group = blocks_of(residual(2, 2), graph)[0]
+    edit = Replace(
+        module="stages.0.1.a", kernel="depthwise-sliding", groups=2, overlap=0.5
+    )
+    slides = with_kernels(bare(graph), [edit])
+    nodes = tuple(
+        each.name for each in slides.graph.nodes
+        if each.module.startswith("stages.0.1") or each.name in group.blocks[1].nodes
+    )  # fmt: skip
+    made = with_blocks(slides, {nodes: 3})
+    assert len(made.windows) == 3
+    assert len(set(made.windows.values())) == 1
+
+
 def test_a_copy_has_weights_and_a_name_of_its_own():
     graph = capture(residual(2, 2), (IMAGE,))
     group = blocks_of(residual(2, 2), graph)[0]
-    made = with_blocks(graph, {group.blocks[1].nodes: 2})
+    made = with_blocks(bare(graph), {group.blocks[1].nodes: 2}).graph
     assert len(made.nodes) == len(graph.nodes) + len(group.blocks[1].nodes)
     assert made.parameters > graph.parameters
 
@@ -100,7 +120,7 @@ def test_only_whole_blocks_can_be_left_out():
     graph = capture(residual(2, 2), (IMAGE,))
     inside = [n.name for n in graph.nodes if n.module.startswith("stages.1.0")]
     with pytest.raises(UsageError, match="1 values come in and 2 leave it"):
-        with_blocks(graph, {(inside[0], inside[-3]): 0})
+        with_blocks(bare(graph), {(inside[0], inside[-3]): 0})
 
 
 def test_a_module_without_a_convolution_is_refused():
@@ -108,4 +128,4 @@ def test_a_module_without_a_convolution_is_refused():
         nn.Sequential(nn.Conv2d(3, 3, 1)).eval(), (torch.zeros(1, 3, 4, 4),)
     )
     with pytest.raises(UsageError, match="no call of a convolution"):
-        with_kernels(graph, [Replace(module="7", kernel="grouped")])
+        with_kernels(bare(graph), [Replace(module="7", kernel="grouped")])
