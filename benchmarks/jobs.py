@@ -20,7 +20,15 @@ from platformdirs import user_cache_path
 from benchmarks.results import _commit
 from trimtab.hardware.load import machine
 
-__all__ = ["NOT_MEASURED", "Job", "Store", "cache_folder", "environment", "run"]
+__all__ = [
+    "NOT_MEASURED",
+    "Job",
+    "Store",
+    "cache_folder",
+    "environment",
+    "origins",
+    "run",
+]
 
 _ROOT = Path(__file__).parents[1]
 
@@ -104,6 +112,20 @@ class Store:
             if str(result["key"]).startswith(prefix):
                 found[str(result["key"])] = result
         return found
+
+
+def origins(store: Store) -> str:
+    """Return the sentence that says where samples were taken, and from what commit."""
+    taken: dict[tuple[str, str], list[str]] = {}
+    for key, each in store.all("").items():
+        where = str(each.get("machine", "an unknown machine")), str(each["commit"])
+        taken.setdefault(where, []).append(key.split("/")[0])
+    parts = [
+        f"{', '.join(dict.fromkeys(sorted(jobs)))} on {machine} at commit {commit} "
+        f"({len(jobs)})"
+        for (machine, commit), jobs in sorted(taken.items())
+    ]
+    return f"Samples: {'; '.join(parts) or 'none'}."
 
 
 def environment(threads: int) -> dict[str, str]:

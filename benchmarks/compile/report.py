@@ -10,12 +10,12 @@ from typing import Any
 
 from benchmarks.compile import cost, endtoend, rank, tuning
 from benchmarks.compile.adapter import TARGETS
-from benchmarks.jobs import NOT_MEASURED, Store
+from benchmarks.jobs import NOT_MEASURED, Store, origins
 from benchmarks.compile.networks import NETWORKS
 from benchmarks.results import Row, met
 from trimtab.units import format_value
 
-__all__ = ["all_rows", "fill", "origins", "tables"]
+__all__ = ["all_rows", "fill", "tables"]
 
 Record = dict[str, Any]
 
@@ -40,20 +40,6 @@ def fill(readme: Path, results: Path, store: Store) -> None:
     pattern = re.compile(re.escape(_BEGIN) + ".*?" + re.escape(_END), re.DOTALL)
     body = f"{_BEGIN}\n\n{origins(store)}\n\n{tables(results)}\n{_END}"
     readme.write_text(pattern.sub(lambda _: body, text), "utf-8")
-
-
-def origins(store: Store) -> str:
-    """Return the sentence that says where samples were taken, and from what commit."""
-    taken: dict[tuple[str, str], list[str]] = {}
-    for key, each in store.all("").items():
-        where = str(each.get("machine", "an unknown machine")), str(each["commit"])
-        taken.setdefault(where, []).append(key.split("/")[0])
-    parts = [
-        f"{', '.join(dict.fromkeys(sorted(jobs)))} on {machine} at commit {commit} "
-        f"({len(jobs)})"
-        for (machine, commit), jobs in sorted(taken.items())
-    ]
-    return f"Samples: {'; '.join(parts) or 'none'}."
 
 
 def tables(results: Path) -> str:

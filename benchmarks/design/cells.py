@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-__all__ = ["OPERATIONS_201", "NasBench101", "NasBench201", "cell_201", "coded_201"]
+__all__ = ["OPERATIONS_201", "NasBench101", "NasBench201", "cell_201", "coded_201", "same_cell"]
 
 OPERATIONS_201 = ("skip_connect", "none", "nor_conv_3x3", "nor_conv_1x1", "avg_pool_3x3")
 """Operations of NAS-Bench-201 in the order of the codes of NASLib's tables."""
@@ -43,6 +43,43 @@ def cell_201(text: str) -> dict[tuple[int, int], str]:
             operation, source = each.split("~")
             found[int(source), node + 1] = operation
     return found
+
+
+def same_cell(operations: Mapping[tuple[int, int], str]) -> tuple[str, int, int]:
+    """Return what cells have in common that make the same network.
+
+    Edges on no way from input to output count for nothing, a skip is its source, and
+    what is added up is so in any order; the numbers of convolutions tell a node that is
+    read twice from two that are alike.
+
+    Example:
+        >>> one = cell_201("|nor_conv_1x1~0|+|none~0|none~1|+|none~0|nor_conv_3x3~1|none~2|")
+        >>> two = cell_201("|none~0|+|nor_conv_1x1~0|none~1|+|none~0|none~1|nor_conv_3x3~2|")
+        >>> same_cell(one) == same_cell(two)
+        True
+    """
+    used = {edge: name for edge, name in operations.items() if name != "none"}
+    ahead, behind = {0}, {3}
+    for node in (1, 2, 3):
+        if any((source, node) in used for source in ahead):
+            ahead.add(node)
+    for node in (2, 1, 0):
+        if any((node, target) in used for target in behind):
+            behind.add(node)
+    live = {
+        edge: name for edge, name in used.items()
+        if edge[0] in ahead and edge[1] in behind
+    }  # fmt: skip
+    texts = {0: "x"}
+    for node in (1, 2, 3):
+        parts = sorted(
+            texts[source] if name == "skip_connect" else f"{name}({texts[source]})"
+            for (source, target), name in live.items()
+            if target == node
+        )
+        texts[node] = parts[0] if len(parts) == 1 else f"[{'+'.join(parts)}]"
+    names = list(live.values())
+    return texts[3], names.count("nor_conv_3x3"), names.count("nor_conv_1x1")
 
 
 def _normalised(

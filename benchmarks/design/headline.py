@@ -20,6 +20,7 @@ import statistics
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,7 @@ from trimtab.design.edits import Remove, Repeat, Replace, edits_from_json, edits
 from trimtab.design.kernel_level import alternatives
 from trimtab.design.search import Level, Problem, analysis_of, optimize, replay
 from trimtab.design.values import Values, limits
+from trimtab.errors import BudgetInfeasibleError, TrimtabError
 from trimtab.hardware.load import machine
 
 __all__ = ["CONTROLS", "LEVELS", "SEEDS", "SETTINGS", "jobs"]
@@ -64,18 +66,21 @@ def _search(base: str) -> dict[str, Any]:
     designs: dict[str, Any] = {}
     for level in LEVELS:
         start = time.process_time()
-        found = optimize(
-            Problem(
-                model=model,
-                inputs=example_inputs(),
-                machine=target,
-                limits=LIMITS,
-                level=level,
-            )
+        problem = Problem(
+            model=model,
+            inputs=example_inputs(),
+            machine=target,
+            limits=LIMITS,
+            level=level,
         )
+        try:
+            found, robust = optimize(problem), True
+        except BudgetInfeasibleError:
+            found, robust = optimize(replace(problem, robust=False)), False
         designs[level] = {
             "rounds": [edits_to_json(each) for each in found.edits],
             **_costs(found.after),
+            "robust": robust,
             "judged": found.judged,
             "cpu_s": time.process_time() - start,
         }
@@ -110,7 +115,7 @@ def _random(
         edits: list[Remove | Repeat | Replace] = []
         for group in groups:
             have = len(group.blocks)
-            step = max(2, have // 2)
+            step = max(3, have)
             count = generator.randint(max(0, have - step), have + step)
             edits += [Remove(modules=each.paths) for each in group.blocks[count:]]
             if count > have:
@@ -157,8 +162,6 @@ def _random_kernels(
 
 
 def _made(model: nn.Module, rounds: Sequence[Edits]) -> nn.Module | None:
-    from trimtab.errors import TrimtabError
-
     try:
         return replay(model, rounds)
     except TrimtabError:

@@ -1,6 +1,6 @@
 """Networks of published accuracy, and what analysis makes of each.
 
-    python -m benchmarks.design.tables nasbench201
+    python -m benchmarks.design.tables nasbench201 0 1
 
 prints the networks of a table with their published figures, their costs and scores.
 """
@@ -22,12 +22,19 @@ from typing import Any, final
 import torch
 from torch import nn
 
-from benchmarks.design.cells import NasBench101, NasBench201, cell_201, coded_201
+from benchmarks.design.cells import (
+    NasBench101,
+    NasBench201,
+    cell_201,
+    coded_201,
+    same_cell,
+)
+from benchmarks.jobs import Job
 from benchmarks.vision import torchvision
 from trimtab.design.search import analysis_of
 from trimtab.design.score import score
 
-__all__ = ["TABLES", "Listed", "listed", "record"]
+__all__ = ["TABLES", "Listed", "image_of", "listed", "record"]
 
 # Transformers, and networks that came with a newer recipe than the V1 of the others.
 _OTHER_KIND = ("vit", "swin", "maxvit", "convnext", "efficientnet_v2")
@@ -99,6 +106,15 @@ def _nasbench201() -> Iterator[Listed]:
 
 
 def _all_201() -> Iterator[Listed]:
+    """Yield all cells; those that make the same network behind each other."""
+    cells: dict[tuple[str, int, int], list[Listed]] = {}
+    for each in _every_201():
+        cells.setdefault(same_cell(cell_201(each.name)), []).append(each)
+    for several in cells.values():
+        yield from several
+
+
+def _every_201() -> Iterator[Listed]:
     with gzip.open(_data("nas/nas_bench_201.csv.gz"), "rt", encoding="utf-8") as file:
         for row in csv.DictReader(file):
             text = row["cellstr"]
@@ -136,15 +152,18 @@ def _torchvision(version: str) -> Iterator[Listed]:
         yield Listed(
             name=name,
             make=lambda name=name, options=options: models.get_model(name, **options),
-            image=_crop(models.get_model_weights(name)[f"IMAGENET1K_{version}"]),
+            image=image_of(name, f"IMAGENET1K_{version}"),
             accuracy={"imagenet": float(row["acc@1"])},
             proxies={},
         )
 
 
-def _crop(weights: Any) -> int:
-    """Return the size of the images that the published accuracy is of."""
-    size: int = weights.transforms.keywords["crop_size"]
+def image_of(name: str, weights: str = "DEFAULT") -> int:
+    """Return the rows of the images that a published accuracy of torchvision is of."""
+    size: int = (
+        torchvision().models.get_model_weights(name)[weights]
+        .transforms.keywords["crop_size"]
+    )  # fmt: skip
     return size
 
 
@@ -183,26 +202,71 @@ def record(each: Listed) -> dict[str, Any]:
         "name": each.name,
         "accuracy": each.accuracy,
         "proxies": each.proxies,
-        "score": found.value,
-        "depth": found.depth,
+        "score": round(found.value, 6),
         "parameters": analysis.parameters,
         "multiply_adds": analysis.multiply_adds,
-        "entropy": analysis.entropy,
-        "seconds": seconds,
+        "entropy": round(analysis.entropy, 4),
+        "seconds": round(seconds, 4),
     }
+
+
+_PARTS = {"nasbench201_all": 12}
+# Of tables that take long.
+
+
+def jobs() -> list[Job]:
+    """Return one job a table, several for large ones."""
+    return [
+        Job(
+            key=f"table/{table}/{part}",
+            module="benchmarks.design.tables",
+            arguments=(table, str(part), str(_PARTS.get(table, 1))),
+            cap_s=3600.0,
+        )
+        for table in TABLES
+        for part in range(_PARTS.get(table, 1))
+    ]
+
+
+def quick_job() -> Job:
+    """Return a job of every fifth network of a table."""
+    return Job(
+        key="table/nasbench101/0",
+        module="benchmarks.design.tables",
+        arguments=("nasbench101", "0", "5"),
+    )
 
 
 def main() -> None:
     """Print the records of a table, or of a part of it: every n-th network from one."""
-    table, *rest = sys.argv[1:]
-    begin, step = map(int, rest) if rest else (0, 1)
-    networks = listed(table)[begin::step]
-    records = []
-    for number, each in enumerate(networks):
-        records.append(record(each))
-        if number % 20 == 0:
-            print(f"  {table}: {number + 1} of {len(networks)}", file=sys.stderr)
+    table, begin, step = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+    networks = listed(table)
+    if table == "nasbench201_all":
+        size = -(-len(networks) // step)
+        networks = networks[begin * size : (begin + 1) * size]
+        records = _without_repeats(networks)
+    else:
+        networks = networks[begin::step]
+        records = [_told(number, each, networks) for number, each in enumerate(networks)]
     print(json.dumps({"table": table, "networks": records}))
+
+
+def _told(number: int, each: Listed, networks: list[Listed]) -> dict[str, Any]:
+    if number % 20 == 0:
+        print(f"  {number + 1} of {len(networks)}", file=sys.stderr, flush=True)
+    return record(each)
+
+
+def _without_repeats(networks: list[Listed]) -> list[dict[str, Any]]:
+    """Return short records; cells that make the same network are analysed once."""
+    found: list[dict[str, Any]] = []
+    last, known = None, {}
+    for number, each in enumerate(networks):
+        kind = same_cell(cell_201(each.name))
+        if kind != last:
+            last, known = kind, _told(number, each, networks)
+        found.append({**known, "accuracy": each.accuracy, "name": ""})
+    return found
 
 
 if __name__ == "__main__":

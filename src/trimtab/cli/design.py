@@ -21,6 +21,7 @@ from trimtab.cli.output import (
 from trimtab.errors import UsageError
 
 if TYPE_CHECKING:
+    from trimtab.cost.latency import LatencyModel
     from trimtab.design.layers import Analysis
     from trimtab.design.search import Result
     from trimtab.design.values import Values
@@ -48,6 +49,10 @@ _MachineName = Annotated[
     str, typer.Option(help="Name in the catalogue, `this`, or a .toml file.")
 ]
 _Threads = Annotated[int, typer.Option(min=1, help="One call may use.")]
+_Engine = Annotated[
+    Literal["pytorch", "compiled"],
+    typer.Option(help="Whose latency counts: PyTorch's, or that of `trimtab compile`."),
+]
 _AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
@@ -58,12 +63,12 @@ def explain_network(
     weights: _Weights = None,
     machine: _MachineName = "this",
     threads: _Threads = 1,
+    engine: _Engine = "pytorch",
     as_json: _AsJson = False,
 ) -> None:
     """Show receptive fields after every convolution, and what they tell."""
     with progress_bar(quiet=as_json) as progress:
         progress("explain", 0.0, "starting")
-        from trimtab.cost.latency import Roofline
         from trimtab.design.explain import findings_of
         from trimtab.design.search import analysis_of
         from trimtab.design.score import score
@@ -77,7 +82,7 @@ def explain_network(
             opened.module, opened.args, opened.kwargs, name=opened.name
         )
         progress("explain", 0.8, "fields")
-        estimate = Roofline().estimate(graph, target, threads)
+        estimate = _latency(engine).estimate(graph, target, threads)
         findings = findings_of(opened.module, analysis, graph, estimate=estimate)
         progress("explain", 1.0, f"{len(analysis.layers)} convolutions")
     found = score(analysis)
@@ -155,12 +160,12 @@ def compare(
     inputs: _Inputs = None,
     machine: _MachineName = "this",
     threads: _Threads = 1,
+    engine: _Engine = "pytorch",
     as_json: _AsJson = False,
 ) -> None:
     """Show the scores and the costs of two networks side by side."""
     with progress_bar(quiet=as_json) as progress:
         progress("compare", 0.0, "starting")
-        from trimtab.cost.latency import Roofline
         from trimtab.design.search import analysis_of
         from trimtab.hardware.load import machine as find_machine
         from trimtab.pipeline.network import open_network
@@ -172,7 +177,7 @@ def compare(
             analysis, graph = analysis_of(
                 opened.module, opened.args, opened.kwargs, name=opened.name
             )
-            latency_s = Roofline().estimate(graph, target, threads).latency_s
+            latency_s = _latency(engine).estimate(graph, target, threads).latency_s
             both.append((spec, analysis, _totals(analysis, latency_s)))
             progress("compare", (number + 1) / 2, opened.name)
     if both[0][1].image != both[1][1].image:
@@ -236,6 +241,7 @@ def optimize_network(
     ] = False,
     machine: _MachineName = "this",
     threads: _Threads = 1,
+    engine: _Engine = "pytorch",
     seed: Annotated[int, typer.Option(help="Of weights that are drawn anew.")] = 0,
     measure: Annotated[
         bool, typer.Option("--measure", help="Time both networks on this host.")
@@ -274,6 +280,7 @@ def optimize_network(
                 },
                 level=level,
                 robust=not free,
+                latency=_latency(engine),
                 threads=threads,
                 seed=seed,
             ),
@@ -478,6 +485,17 @@ def _show(
     )
     if output is not None:
         out.print(f"written to {plain(str(output))}: network.py, edits.json, weights")
+
+
+def _latency(engine: str) -> LatencyModel:
+    """Return who predicts latencies."""
+    if engine == "compiled":
+        from trimtab.compiler.latency import ClosedForm
+
+        return ClosedForm()
+    from trimtab.cost.latency import Roofline
+
+    return Roofline()
 
 
 def _measured(

@@ -72,8 +72,9 @@ def blocks_of(model: nn.Module, graph: Graph) -> tuple[Group, ...]:
     found: list[Group] = []
     for path, container in _containers("", model):
         alike: dict[str, list[Block]] = {}
+        inner = dict(_inner(path, container))
         for unit in _units(path, container):
-            if isinstance(unit[0][1], _CONTAINERS) and _convolutions(unit[0][1]) > 1:
+            if unit[0][0] in inner:
                 continue  # its own children are the blocks
             block = _block(graph, [name for name, _ in unit], called)
             if block is not None and any(_convolutions(each) for _, each in unit):
@@ -90,29 +91,46 @@ _CONTAINERS = (nn.Sequential, nn.ModuleList)
 
 def _containers(path: str, module: nn.Module) -> Iterator[tuple[str, nn.Module]]:
     """Yield the containers whose children are parts of the network, not of a block."""
-    children = [
-        (f"{path}.{name}" if path else name, child)
-        for name, child in module.named_children()
-        if _convolutions(child)
-    ]
-    if not isinstance(module, _CONTAINERS):
-        for inner, child in children:
-            yield from _containers(inner, child)
+    if not _is_list(module):
+        for name, child in module.named_children():
+            if _convolutions(child):
+                yield from _containers(_joined(path, name), child)
         return
     yield path, module
-    for inner, child in children:
-        # What is in a block among others stays there; lists of blocks are gone through.
-        if len(children) == 1 or (
-            isinstance(child, _CONTAINERS) and _convolutions(child) > 1
-        ):
-            yield from _containers(inner, child)
+    for inner, child in _inner(path, module):
+        yield from _containers(inner, child)
+
+
+def _inner(path: str, container: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+    """Yield the children of a list that are lists of blocks themselves.
+
+    A child that is one among several built alike is a block, and so is what has a class
+    of its own: what is in it stays there.
+    """
+    children = [
+        (name, each) for name, each in container.named_children() if _convolutions(each)
+    ]
+    built = [_built(each) for _, each in children]
+    for (name, child), kind in zip(children, built, strict=True):
+        lists = _is_list(child) and _convolutions(child) > 1 and built.count(kind) == 1
+        if len(children) == 1 or lists:
+            yield _joined(path, name), child
+
+
+def _is_list(module: nn.Module) -> bool:
+    """Whether a module is a bare list of others."""
+    return type(module) in _CONTAINERS
+
+
+def _joined(path: str, name: str) -> str:
+    return f"{path}.{name}" if path else name
 
 
 def _units(path: str, container: nn.Module) -> list[list[tuple[str, nn.Module]]]:
     """Return children of a container, those together that are of one convolution."""
     found: list[list[tuple[str, nn.Module]]] = []
     for name, child in container.named_children():
-        inner = f"{path}.{name}" if path else name
+        inner = _joined(path, name)
         follows = (
             isinstance(container, nn.Sequential)
             and bool(found)

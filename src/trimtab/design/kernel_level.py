@@ -8,7 +8,7 @@ swaps, each judged on the whole graph.
 
 Alternatives after DSXplore (arXiv 2101.00745) and the kernel level of arXiv 2009.05236:
 the first convolution stays, and so do depthwise ones; what is pointwise behind a
-depthwise one may slide or be grouped.
+depthwise one may slide or be grouped. Robust designs take none that only widens fields.
 """
 
 from __future__ import annotations
@@ -95,7 +95,8 @@ class Kernels:
         judge: of graphs.
         base: of the network.
         budget: limits in absolute numbers.
-        robust: whether a design must not lose at any exponent.
+        robust: whether a design must not lose at any exponent, and each edit must save
+            parameters or multiply-adds.
     """
 
     bare: Variant
@@ -123,7 +124,7 @@ def choose(
     ]  # fmt: skip
     for number, edit in enumerate(some):
         found = _judged(kernels, (edit,), before)
-        if found is not None:
+        if found is not None and _may(kernels, found.values):
             alone.setdefault(edit.module, []).append(found)
         progress(0.6 * (number + 1) / len(some), "kernels")
     designs = [Design(edits=(), values=kernels.base)]
@@ -173,6 +174,18 @@ def _judged(
         return None
     values = kernels.judge.values_of(analysis, kernels.judge.latency_s(variant))
     return Design(edits=(tuple(edits),), values=values)
+
+
+def _may(kernels: Kernels, values: Values) -> bool:
+    """Whether a single edit may be made: a robust one saves weights or work.
+
+    What only widens fields (larger windows, dilation) is as good as the score is right.
+    """
+    base = kernels.base
+    return not kernels.robust or (
+        values.parameters < base.parameters
+        or values.multiply_adds < base.multiply_adds
+    )
 
 
 def _is_sound(analysis: Analysis, before: Analysis) -> bool:

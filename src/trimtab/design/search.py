@@ -65,8 +65,8 @@ class Problem:
             to whom they concern.
         keywords: of the same call.
         level: what may change: blocks of stages, kinds of convolutions, or both.
-        robust: whether a design must not lose at any exponent of the score, nor change
-            a stage by more than half.
+        robust: whether a design must not lose at any exponent of the score, change no
+            stage by more than half, and replace kernels only to save.
         latency: who predicts them.
         threads: of a call.
         seed: of the weights that are drawn anew.

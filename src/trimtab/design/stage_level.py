@@ -26,9 +26,10 @@ from trimtab.design.variants import Variant, with_blocks
 
 __all__ = ["Organizer", "organize"]
 
-_WHOLE = 600  # vectors that are judged one by one
-_BEAM = 24  # of larger spaces so many are followed
+_WHOLE = 400  # vectors that are judged one by one
+_BEAM = 12  # of larger spaces so many are followed
 _STEPS = 12  # at most, from the network as it is
+_JUDGED = 32  # a step, of those that single moves promise most for
 _MOST_TIMES = 4  # blocks that a group may have at most, in times of what it has
 
 Progress = Callable[[float, str], None]
@@ -142,6 +143,7 @@ def organize(
             judge(counts)
             progress((number + 1) / len(every), "stages")
         return list(seen.values())
+    gains = _gains(organizer, judge)
     beam = [organizer.counts]
     for step in range(_STEPS):
         near = {
@@ -157,9 +159,13 @@ def organize(
         }
         if not near:
             break
-        for number, counts in enumerate(sorted(near)):
+        promising = sorted(near, key=lambda each: (
+            max(0.0, _over(organizer, each, costs)), -_promised(organizer, each, gains),
+            each,
+        ))[:_JUDGED]  # fmt: skip
+        for number, counts in enumerate(promising):
             judge(counts)
-            progress((step + (number + 1) / len(near)) / _STEPS, "stages")
+            progress((step + (number + 1) / len(promising)) / _STEPS, "stages")
 
         def rank(counts: Counts) -> tuple[float, float]:
             values = seen[counts].values
@@ -184,6 +190,35 @@ def _costs(organizer: Organizer) -> list[Mapping[str, float]]:
         more = organizer.judge.values(organizer.variant(counts)).as_dict()
         found.append({name: more[name] - base[name] for name in base})
     return found
+
+
+def _gains(
+    organizer: Organizer, judge: Callable[[Counts], Design]
+) -> list[tuple[float, float]]:
+    """Return what one block less and one more of each group change of the score."""
+    found = []
+    for number, allowed in enumerate(organizer.ranges()):
+        change = [-math.inf, -math.inf]
+        for side, step in enumerate((-1, 1)):
+            counts = tuple(
+                each + step * (index == number)
+                for index, each in enumerate(organizer.counts)
+            )
+            if counts[number] in allowed:
+                change[side] = judge(counts).values.score - organizer.base.score
+        found.append((change[0], change[1]))
+    return found
+
+
+def _promised(
+    organizer: Organizer, counts: Counts, gains: Sequence[tuple[float, float]]
+) -> float:
+    """Return the change of the score if that of single blocks added up."""
+    return sum(
+        abs(now - was) * gain[now > was]
+        for now, was, gain in zip(counts, organizer.counts, gains, strict=True)
+        if now != was
+    )
 
 
 def _over(

@@ -107,7 +107,8 @@ def run(
     Args:
         plan: from `trimtab.pipeline.plan`.
         overwrite: whether an existing bundle may be replaced.
-        latency: predicts times; the roofline by default.
+        latency: predicts times; by default the roofline, for stages that decide ahead
+            of ``[compile]`` the compiler's own model.
         progress: told the stage, the share of it that is done, and a short text.
 
     Raises:
@@ -153,7 +154,8 @@ def run(
         folder=plan.folder,
         progress=lambda done, text: None,
     )
-    results, context = _carry_out(stages, context, progress)
+    decides = latency or _of_code(plan)
+    results, context = _carry_out(stages, context, decides, progress)
     progress("bundle", 0.0, "capturing the result")
     graph = capture(
         context.network, context.inputs, context.keywords, name=context.name
@@ -251,8 +253,24 @@ def _require_writable(folder: Path, report: Path, *, overwrite: bool) -> None:
         )
 
 
+_DECIDE = ("design", "partition")
+# Stages whose decisions rest on the latency of what later runs.
+
+
+def _of_code(plan: Plan) -> LatencyModel | None:
+    """Return the compiler's model of latency where the run makes machine code."""
+    if "compile" not in plan.stages or not set(_DECIDE) & set(plan.stages):
+        return None
+    from trimtab.compiler.latency import ClosedForm  # needs TVM
+
+    return ClosedForm(seed=plan.seed)
+
+
 def _carry_out(
-    stages: list[tuple[str, Stage[Any], Any]], context: Context, progress: Progress
+    stages: list[tuple[str, Stage[Any], Any]],
+    context: Context,
+    decides: LatencyModel | None,
+    progress: Progress,
 ) -> tuple[list[tuple[str, StageResult]], Context]:
     results: list[tuple[str, StageResult]] = []
     for name, stage, settings in stages:
@@ -262,7 +280,10 @@ def _carry_out(
 
         tell(0.0, "")
         context = replace(context, progress=tell)
-        result = stage.run(context, settings)
+        given = context
+        if decides is not None and name in _DECIDE:
+            given = replace(context, latency=decides)
+        result = stage.run(given, settings)
         context = replace(context, network=result.network)
         results.append((name, result))
         tell(1.0, _sentence(result))

@@ -82,6 +82,17 @@ def test_check_trains_both_alike(trimtab, net, tmp_path):
     assert "points" in shown.stdout
 
 
+def test_latencies_may_be_those_of_compiled_code(trimtab, net):
+    pytest.importorskip("tvm", reason="apache-tvm makes the machine code")
+    found = [
+        json.loads(
+            trimtab("design", "explain", net, *MILAN, "--engine", each, "--json").stdout
+        )["totals"]["latency_s"]
+        for each in ("pytorch", "compiled")
+    ]
+    assert found[1] < found[0]
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [

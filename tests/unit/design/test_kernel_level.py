@@ -1,5 +1,7 @@
 """What convolutions may become, and what is chosen."""
 
+from dataclasses import replace
+
 import pytest
 from tests.unit.design.nets import IMAGE, residual
 from torch import nn
@@ -97,10 +99,24 @@ def test_no_single_change_of_the_best_is_better(monkeypatch):
     before = analyse(found.bare.graph)
     for path, conv in found.modules.items():
         for edit in alternatives(path, conv):
+            alone = module._judged(found, (edit,), before)
+            if alone is None or not module._may(found, alone.values):
+                continue
             tried = {**chosen, path: edit}
             made = module._judged(found, tuple(tried.values()), before)
             if made is not None and within(found.budget, made.values):
                 assert made.values.score <= best.values.score + 1e-9, edit
+
+
+def test_robust_edits_save_and_free_ones_may_widen():
+    found = kernels({"parameters": 1.0, "multiply_adds": 1.0})
+    for design in choose(found)[1:]:
+        assert design.values.parameters <= found.base.parameters
+    free = replace(found, robust=False)
+    best = max(choose(free), key=lambda each: each.values.score)
+    kinds = {edit.kernel for edits in best.edits for edit in edits}
+    assert kinds & {"dilated", "resized", "asymmetric"}
+    assert best.values.score > found.base.score
 
 
 def test_channels_that_would_stay_apart_are_no_design():
