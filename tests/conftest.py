@@ -17,7 +17,6 @@ from types import ModuleType
 
 import pytest
 import torch
-
 from benchmarks import vision
 
 ROOT = Path(__file__).parent.parent

@@ -21,9 +21,9 @@ import typer
 from benchmarks.compile import cost, endtoend, rank, report, tuning
 from benchmarks.compile.adapter import TARGETS
 from benchmarks.compile.engines import ENGINES
-from benchmarks.jobs import NOT_MEASURED, Job, Store, cache_folder, run
 from benchmarks.compile.networks import NETWORKS
 from benchmarks.compile.workloads import WORKLOADS
+from benchmarks.jobs import NOT_MEASURED, Job, Store, cache_folder, run
 from benchmarks.results import write
 
 HERE = Path(__file__).parent

@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 
 from benchmarks.compile.alternate import alternate
-from benchmarks.jobs import NOT_MEASURED, Job
 from benchmarks.compile.networks import NETWORKS, prepared
 from benchmarks.compile.peak import peak_flops_per_s
+from benchmarks.jobs import NOT_MEASURED, Job
 from benchmarks.results import Row
 from trimtab import stats
 

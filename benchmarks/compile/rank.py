@@ -19,8 +19,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from benchmarks.jobs import NOT_MEASURED, Job
 from benchmarks.compile.workloads import WORKLOADS
+from benchmarks.jobs import NOT_MEASURED, Job
 from benchmarks.results import Row
 from trimtab import stats
 from trimtab.hardware.load import machine

@@ -10,8 +10,8 @@ from typing import Any
 
 from benchmarks.compile import cost, endtoend, rank, tuning
 from benchmarks.compile.adapter import TARGETS
-from benchmarks.jobs import NOT_MEASURED, Store, origins
 from benchmarks.compile.networks import NETWORKS
+from benchmarks.jobs import NOT_MEASURED, Store, origins
 from benchmarks.results import Row, met
 from trimtab.units import format_value
 

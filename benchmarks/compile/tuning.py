@@ -16,8 +16,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from benchmarks.jobs import NOT_MEASURED, Job
 from benchmarks.compile.workloads import WORKLOADS
+from benchmarks.jobs import NOT_MEASURED, Job
 from benchmarks.results import Row
 
 __all__ = ["FACTORS", "REACHED", "best_at", "jobs", "network_jobs", "reached", "rows"]

@@ -1,7 +1,8 @@
 """The networks of NAS-Bench-101 and NAS-Bench-201, built from their cells.
 
 From the descriptions in the papers: NAS-Bench-101 (Ying et al., arXiv 1902.09635,
-section 2 and appendix A) and NAS-Bench-201 (Dong and Yang, arXiv 2001.00326, section 2).
+section 2 and appendix A) and NAS-Bench-201 (Dong and Yang, arXiv 2001.00326, section
+2).
 An operation that is none leaves its edge out.
 """
 
@@ -12,9 +13,22 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-__all__ = ["OPERATIONS_201", "NasBench101", "NasBench201", "cell_201", "coded_201", "same_cell"]
+__all__ = [
+    "OPERATIONS_201",
+    "NasBench101",
+    "NasBench201",
+    "cell_201",
+    "coded_201",
+    "same_cell",
+]
 
-OPERATIONS_201 = ("skip_connect", "none", "nor_conv_3x3", "nor_conv_1x1", "avg_pool_3x3")
+OPERATIONS_201 = (
+    "skip_connect",
+    "none",
+    "nor_conv_3x3",
+    "nor_conv_1x1",
+    "avg_pool_3x3",
+)
 """Operations of NAS-Bench-201 in the order of the codes of NASLib's tables."""
 
 _EDGES_201 = ((0, 1), (0, 2), (0, 3), (1, 2), (1, 3), (2, 3))
@@ -25,8 +39,7 @@ _WIDTH_201, _WIDTH_101, _MODULES_101 = 16, 128, 3
 def coded_201(code: Sequence[int]) -> dict[tuple[int, int], str]:
     """Return the operations of a cell by edge, from a key of NASLib's tables."""
     return {
-        edge: OPERATIONS_201[each]
-        for edge, each in zip(_EDGES_201, code, strict=True)
+        edge: OPERATIONS_201[each] for edge, each in zip(_EDGES_201, code, strict=True)
     }
 
 
@@ -53,8 +66,8 @@ def same_cell(operations: Mapping[tuple[int, int], str]) -> tuple[str, int, int]
     read twice from two that are alike.
 
     Example:
-        >>> one = cell_201("|nor_conv_1x1~0|+|none~0|none~1|+|none~0|nor_conv_3x3~1|none~2|")
-        >>> two = cell_201("|none~0|+|nor_conv_1x1~0|none~1|+|none~0|none~1|nor_conv_3x3~2|")
+        >>> one = {(0, 1): "nor_conv_1x1", (1, 3): "nor_conv_3x3"}
+        >>> two = {(0, 2): "nor_conv_1x1", (2, 3): "nor_conv_3x3", (0, 1): "none"}
         >>> same_cell(one) == same_cell(two)
         True
     """
@@ -105,9 +118,7 @@ class _Cell201(nn.Module):
                 "skip_connect": nn.Identity,
                 "nor_conv_1x1": lambda: _normalised(width, width, 1),
                 "nor_conv_3x3": lambda: _normalised(width, width, 3),
-                "avg_pool_3x3": lambda: nn.AvgPool2d(
-                    3, 1, 1, count_include_pad=False
-                ),
+                "avg_pool_3x3": lambda: nn.AvgPool2d(3, 1, 1, count_include_pad=False),
             }[name]()
         self.operations = nn.ModuleDict(made)
 
@@ -199,7 +210,7 @@ def _pruned(matrix: list[list[int]], operations: list[int]) -> tuple[
 
 
 def _widths(inputs: int, outputs: int, matrix: list[list[int]]) -> list[int]:
-    """Return the channels of each vertex; those before the output share its channels."""
+    """Return the channels of each vertex; those before the output share its."""
     count = len(matrix)
     if count == 2:
         return [inputs, outputs]
@@ -232,7 +243,9 @@ class _Module101(nn.Module):
             width = self.widths[vertex]
             kind = operations[vertex]
             self.operations[str(vertex)] = (
-                nn.MaxPool2d(3, 1, 1) if kind == 2 else _unit(width, width, 2 * kind - 5)
+                nn.MaxPool2d(3, 1, 1)
+                if kind == 2
+                else _unit(width, width, 2 * kind - 5)
             )
             if matrix[0][vertex]:
                 self.projections[str(vertex)] = _unit(inputs, width, 1)

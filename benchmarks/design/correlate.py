@@ -12,10 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.results import Row
 from trimtab import stats
 
-__all__ = ["COLUMNS", "correlated", "rows"]
+__all__ = ["COLUMNS", "correlated", "figures"]
 
 Records = Sequence[Mapping[str, Any]]
 
@@ -24,7 +23,7 @@ COLUMNS = {
     "torchvision_v2": ("imagenet",),
     "nasbench101": ("cifar10",),
     "nasbench201": ("cifar10", "cifar100", "ImageNet16-120"),
-    "nasbench201_all": (
+    "nasbench201_others": (
         "cifar10-test-200ep-mean", "cifar10-test", "cifar100-test", "imagenet-test",
     ),
 }  # fmt: skip
@@ -36,7 +35,7 @@ _FLOOR = -1e9
 
 
 def _finite(value: float) -> float:
-    return value if math.isfinite(value) else _FLOOR
+    return _FLOOR if value == -math.inf else value
 
 
 def figures(record: Mapping[str, Any], column: str) -> dict[str, float]:
@@ -82,9 +81,7 @@ def correlated(records: Records, column: str) -> dict[str, Any]:
         )
         ahead = stats.bootstrap_interval(
             rows,
-            lambda at, values=values: (
-                spearman(columns["S"], at) - spearman(values, at)
-            ),
+            lambda at, values=values: spearman(columns["S"], at) - spearman(values, at),
             resamples=_RESAMPLES,
             seed=0,
             method="percentile",

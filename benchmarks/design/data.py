@@ -23,7 +23,7 @@ _MEAN, _STD = (0.491, 0.482, 0.447), (0.247, 0.243, 0.262)
 
 
 def cifar10() -> Dataset:
-    """Return 50,000 images to train on and 10,000 to test on, each channel normalised."""
+    """Return 50,000 images to train on and 10,000 to test on, normalised."""
     path = cache_folder("design") / "cifar10_jpeg.npz"
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)

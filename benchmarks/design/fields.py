@@ -32,8 +32,8 @@ KNOWN = {
 }  # fmt: skip
 """Rows of pixels that an output of the last convolution sees at most.
 
-VGG-16, Inception-v3: the table of google-research/receptive_field; the others agree with
-rfa-toolbox 1.7.0 where it runs.
+VGG-16, Inception-v3: the table of google-research/receptive_field; the others agree
+with rfa-toolbox 1.7.0 where it runs.
 """
 
 SUPPORTED = (

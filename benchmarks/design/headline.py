@@ -6,9 +6,9 @@
 
 For each base: what the optimizer makes of it by stages, by kernels and by both, within
 half of its parameters and all of its multiply-adds; and controls, random edits of the
-same kinds that keep the same limits and spend at least four fifths of the multiply-adds,
-others for each seed. All are trained alike: of each seed the same images in the same
-order for the same number of epochs, initial weights from the same seed.
+same kinds that keep the same limits and spend at least four fifths of the
+multiply-adds, others for each seed. All are trained alike: of each seed the same images
+in the same order for the same number of epochs, initial weights from the same seed.
 """
 
 from __future__ import annotations
@@ -90,9 +90,7 @@ def _search(base: str) -> dict[str, Any]:
     for control in CONTROLS:
         drawn = []
         for seed in range(SEEDS):
-            rounds, costs = _random(
-                model, before, seed, both=control.endswith("both")
-            )
+            rounds, costs = _random(model, before, seed, both=control.endswith("both"))
             drawn.append({"rounds": [edits_to_json(each) for each in rounds], **costs})
         designs[control] = drawn
     return {"designs": designs}

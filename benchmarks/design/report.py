@@ -132,7 +132,9 @@ def _correlation_rows(table: str, column: str, records: list[Record]) -> list[Ro
         ahead, ahead_low, ahead_high = each["ahead"]
         note = f"Kendall {tau:.3f} [{tau_low:.3f}, {tau_high:.3f}]"
         if name != "S":
-            note += f"; S is ahead by {ahead:+.3f} [{ahead_low:+.3f}, {ahead_high:+.3f}]"
+            note += (
+                f"; S is ahead by {ahead:+.3f} [{ahead_low:+.3f}, {ahead_high:+.3f}]"
+            )
         rows.append(
             Row(
                 id=f"{base}/{name}",
@@ -186,7 +188,8 @@ def _headline_rows(store: Store, base: str) -> list[Row]:
         if name in latency:
             was, now = latency["original"], latency[name]
             note += "".join(
-                f"; latency {now[engine] / was[engine]:.2f}x ({engine})" for engine in was
+                f"; latency {now[engine] / was[engine]:.2f}x ({engine})"
+                for engine in was
             )
         goal = name in LEVELS
         rows.append(

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from trimtab.design.layers import Analysis
     from trimtab.design.search import Result
     from trimtab.design.values import Values
+    from trimtab.graph.types import Graph
 
 __all__ = ["app"]
 
@@ -70,23 +71,36 @@ def explain_network(
     with progress_bar(quiet=as_json) as progress:
         progress("explain", 0.0, "starting")
         from trimtab.design.explain import findings_of
-        from trimtab.design.search import analysis_of
         from trimtab.design.score import score
+        from trimtab.design.search import analysis_of, windows_of
         from trimtab.hardware.load import machine as find_machine
         from trimtab.pipeline.network import open_network
 
         target = find_machine(machine)
-        opened = open_network(network, inputs=inputs or (), weights=_text(weights))
+        opened = open_network(
+            _design(network), inputs=inputs or (), weights=_text(weights)
+        )
         progress("explain", 0.3, "capturing")
         analysis, graph = analysis_of(
             opened.module, opened.args, opened.kwargs, name=opened.name
         )
         progress("explain", 0.8, "fields")
-        estimate = _latency(engine).estimate(graph, target, threads)
-        findings = findings_of(opened.module, analysis, graph, estimate=estimate)
+        model = _latency(engine)
+
+        def latency_of(graph: Graph) -> float:
+            return model.estimate(graph, target, threads).latency_s
+
+        findings = findings_of(
+            opened.module,
+            analysis,
+            graph,
+            windows=windows_of(opened.module),
+            latency_of=latency_of,
+        )
+        latency_s = latency_of(graph)
         progress("explain", 1.0, f"{len(analysis.layers)} convolutions")
     found = score(analysis)
-    totals = _totals(analysis, estimate.latency_s)
+    totals = _totals(analysis, latency_s)
     if as_json:
         from dataclasses import asdict
 
@@ -138,13 +152,13 @@ def explain_network(
                 "Findings",
                 [
                     ("code", ""), ("what", ""), ("edit", ""), ("parameters", "count"),
-                    ("multiply-adds", "count"), ("latency", "s"),
+                    ("multiply-adds", "count"), ("latency", "s"), ("score", ""),
                 ],
                 [
                     (
                         each.code, each.sentence, each.edit or None,
-                        each.parameters or None, each.multiply_adds or None,
-                        each.latency_s or None,
+                        each.parameters, each.multiply_adds, each.latency_s,
+                        None if each.score is None else f"{each.score:+.3f}",
                     )
                     for each in findings
                 ],
@@ -173,7 +187,7 @@ def compare(
         target = find_machine(machine)
         both = []
         for number, spec in enumerate((first, second)):
-            opened = open_network(spec, inputs=inputs or ())
+            opened = open_network(_design(spec), inputs=inputs or ())
             analysis, graph = analysis_of(
                 opened.module, opened.args, opened.kwargs, name=opened.name
             )
@@ -208,7 +222,7 @@ def compare(
             [("quantity", ""), (plain(first), ""), (plain(second), ""), ("ratio", "")],
             [
                 (
-                    name.replace("_", " "), shown(name, one[name]),
+                    _NAMES.get(name, name), shown(name, one[name]),
                     shown(name, two[name]),
                     f"{two[name] / one[name]:.2f}" if one[name] else "",
                 )
@@ -224,11 +238,11 @@ def optimize_network(
     inputs: _Inputs = None,
     weights: _Weights = None,
     max_params: Annotated[
-        str | None, typer.Option(help="A number, or a share such as 0.5x.")
-    ] = None,
+        str, typer.Option(help="A number, a share such as 0.5x, or `none`.")
+    ] = "1x",
     max_macs: Annotated[
-        str | None, typer.Option(help="Multiply-adds: a number, or a share.")
-    ] = None,
+        str, typer.Option(help="Multiply-adds: a number, a share, or `none`.")
+    ] = "1x",
     max_latency: Annotated[
         str | None, typer.Option(help="Such as 3ms, or a share.")
     ] = None,
@@ -263,9 +277,11 @@ def optimize_network(
         from trimtab.pipeline.network import open_network
 
         if output is not None:
-            require_free(output, overwrite=overwrite)
+            require_free(output, overwrite=overwrite, network=network)
         target = find_machine(machine)
-        opened = open_network(network, inputs=inputs or (), weights=_text(weights))
+        opened = open_network(
+            _design(network), inputs=inputs or (), weights=_text(weights)
+        )
 
         result = optimize(
             Problem(
@@ -274,9 +290,9 @@ def optimize_network(
                 keywords=opened.kwargs,
                 machine=target,
                 limits={
-                    "parameters": max_params,
-                    "multiply_adds": max_macs,
-                    "latency_s": max_latency,
+                    "parameters": _limit(max_params),
+                    "multiply_adds": _limit(max_macs),
+                    "latency_s": _limit(max_latency),
                 },
                 level=level,
                 robust=not free,
@@ -292,9 +308,12 @@ def optimize_network(
             else None
         )
         if output is not None:
-            shapes = tuple(tuple(each.shape) for each in opened.args)
+            given = tuple(
+                (str(each.dtype).removeprefix("torch."), tuple(each.shape))
+                for each in opened.args
+            )
             written = Written(
-                network=network, rounds=result.edits, seed=seed, shapes=shapes
+                network=network, rounds=result.edits, seed=seed, inputs=given
             )
             write(output, result.model, written, overwrite=overwrite)
     if as_json:
@@ -311,7 +330,9 @@ def check_networks(
     second: Annotated[str, typer.Argument(help="Another.", metavar="B")],
     data: Annotated[
         str,
-        typer.Option(help="digits, an .npz, an image folder, or package.module:factory."),
+        typer.Option(
+            help="digits, an .npz, an image folder, or package.module:factory."
+        ),
     ],
     seconds: Annotated[
         float, typer.Option(min=1, help="All trainings together take about so long.")
@@ -416,7 +437,13 @@ def _record(
             }
             for each in result.steps
         ],
-        "pareto": [_values(each.values) for each in result.pareto],
+        "pareto": [
+            {
+                **_values(each.values),
+                "rounds": [edits_to_json(edits) for edits in each.edits],
+            }
+            for each in result.pareto
+        ],
         "judged": result.judged,
         "seconds": result.seconds,
     }
@@ -466,9 +493,7 @@ def _show(
         now = after[quantity]
         if quantity in units:
             one, two = (format_value(each, units[quantity]) for each in (was, now))
-            out.print(
-                f"{quantity.replace('_', ' ')}: {one} to {two} ({now / was:.2f}x)"
-            )
+            out.print(f"{_NAMES[quantity]}: {one} to {two} ({now / was:.2f}x)")
         else:
             out.print(f"{quantity}: {was:.3f} to {now:.3f}")
     if measured is not None:
@@ -517,6 +542,21 @@ def _measured(
                 call = functools.partial(module, *args, **kwargs)
                 times[place].append(median_time_s(call, threads=threads))
     return sorted(times[0])[2], sorted(times[1])[2]
+
+
+_NAMES = {
+    "parameters": "parameters", "multiply_adds": "multiply-adds", "latency_s": "latency"
+}  # fmt: skip
+
+
+def _limit(asked: str | None) -> str | None:
+    return None if asked == "none" else asked
+
+
+def _design(spec: str) -> str:
+    """Return the specification of a network; of the folder of a design its module."""
+    inside = Path(spec) / "network.py"
+    return str(inside) if (Path(spec) / "edits.json").is_file() else spec
 
 
 def _values(values: Values) -> dict[str, float]:

@@ -119,11 +119,9 @@ class ClosedForm:
 
 
 def _together(several: list[Estimate]) -> Estimate:
-    """Return kernels one behind the other as one estimate, with the longest's limits."""
+    """Return kernels one behind the other as one, with the limits of the longest."""
     if not several:
         return Estimate(limits_s={}, overhead_s=0.0)
     longest = max(several, key=lambda each: each.latency_s)
     rest = sum(each.latency_s for each in several) - longest.latency_s
-    return Estimate(
-        limits_s=longest.limits_s, overhead_s=longest.overhead_s + rest
-    )
+    return Estimate(limits_s=longest.limits_s, overhead_s=longest.overhead_s + rest)

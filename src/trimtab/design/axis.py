@@ -300,4 +300,3 @@ class Axis:
             least=self.least,
             paths=self.paths,
         )
-

@@ -16,6 +16,7 @@ from typing import final
 
 from torch import nn
 
+from trimtab.design.edits import has_hooks, shared_modules
 from trimtab.graph.types import Graph, Node, Ref
 
 __all__ = ["Block", "Group", "blocks_of"]
@@ -68,14 +69,16 @@ def blocks_of(model: nn.Module, graph: Graph) -> tuple[Group, ...]:
         model: the network.
         graph: captured from it.
     """
-    called = _called(graph)
+    called, shared = _called(graph), shared_modules(model)
     found: list[Group] = []
     for path, container in _containers("", model):
         alike: dict[str, list[Block]] = {}
-        inner = dict(_inner(path, container))
+        inner = {name for name, each in _inner(path, container) if _is_list(each)}
         for unit in _units(path, container):
             if unit[0][0] in inner:
                 continue  # its own children are the blocks
+            if any(name in shared or has_hooks(each) for name, each in unit):
+                continue  # more depends on them than the graph shows
             block = _block(graph, [name for name, _ in unit], called)
             if block is not None and any(_convolutions(each) for _, each in unit):
                 built = "\n".join([str(block.shape), *(_built(e) for _, e in unit)])

@@ -29,8 +29,8 @@ from trimtab.zoo.resolve import resolve
 
 __all__ = ["Check", "Extent", "Maker", "check", "extent", "maker"]
 
-Maker = Callable[[], nn.Module]
-"""Returns a network with weights drawn from torch's global generator."""
+Maker = Callable[[int], nn.Module]
+"""Returns a network of its own with weights drawn from a seed."""
 
 _PROBES = 3
 _TEST_SHARE = 0.25
@@ -86,21 +86,32 @@ def maker(spec: str) -> Maker:
             design: the network it came from is drawn, and its edits replayed.
 
     Raises:
-        UsageError: it is a bundle, whose weights cannot be drawn anew.
+        UsageError: it is a bundle, or another network whose weights are not drawn when
+            it is made.
         NetworkNotFoundError: nothing stands under `spec`.
     """
     folder = Path(spec)
+    if folder.name == "network.py":
+        folder = folder.parent
     if (folder / "edits.json").is_file():
         written = read(folder)
-        return lambda: rebuild(written)
+        return lambda seed: rebuild(written, seed=seed)
     if folder.is_dir():
-        raise UsageError(
-            f"folder {spec!r} for a training check",
-            rule="both networks start from fresh weights, and a bundle has fixed ones",
-            where="trimtab design check",
-            remedy="give the network that it came from, or the folder of a design",
-        )
-    return lambda: resolve(spec).module
+        raise _fixed(spec)
+    made = [_drawn(lambda _: resolve(spec).module, seed) for seed in (0, 1)]
+    one, two = ([*each.parameters()] for each in made)
+    if made[0] is made[1] or (one and all(map(torch.equal, one, two))):
+        raise _fixed(spec)
+    return lambda seed: _drawn(lambda _: resolve(spec).module, seed)
+
+
+def _fixed(spec: str) -> UsageError:
+    return UsageError(
+        f"network {spec!r} for a training check",
+        rule="both networks start from fresh weights, and it has fixed ones",
+        where="trimtab design check",
+        remedy="give a factory that draws them, zoo:NAME, or the folder of a design",
+    )
 
 
 def extent(
@@ -122,8 +133,15 @@ def extent(
 
     Raises:
         DataError: a network does not take the examples.
-        UsageError: the time is too short for any training.
+        UsageError: the time is too short for any training, or no number.
     """
+    if not math.isfinite(seconds):
+        raise UsageError(
+            f"a training check of {seconds} s",
+            rule="its time is limited",
+            where="--seconds",
+            remedy="give 300",
+        )
     step_s, test_s = 0.0, 0.0
     for make in makers:
         step, test = _probe(make, dataset, settings)
@@ -143,9 +161,7 @@ def extent(
             remedy=f"give {math.ceil(needed)} s, fewer seeds, or fewer epochs",
         )
     taken_s = (trained * step_s + tested * test_s) * settings.epochs * seeds
-    return Extent(
-        train=trained, test=tested, epochs=settings.epochs, seconds=taken_s
-    )
+    return Extent(train=trained, test=tested, epochs=settings.epochs, seconds=taken_s)
 
 
 def check(
@@ -179,8 +195,8 @@ def check(
         >>> x, y = torch.eye(4).repeat(8, 1), torch.arange(4).repeat(8)
         >>> data = Dataset(name="eye", train=(x, y), test=(x, y), classes=4)
         >>> found = check(
-        ...     lambda: nn.Linear(4, 4),
-        ...     lambda: nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4)),
+        ...     lambda seed: nn.Linear(4, 4),
+        ...     lambda seed: nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4)),
         ...     data,
         ...     Settings(epochs=1),
         ...     extent=Extent(train=32, test=32, epochs=1, seconds=1.0),
@@ -209,7 +225,7 @@ def check(
                 _drawn(make, seed).train(),
                 part,
                 replace(settings, seed=seed, epochs=extent.epochs),
-                progress=lambda now, done=done: progress(  # type: ignore[misc]
+                progress=lambda now, done=done, seed=seed: progress(  # type: ignore[misc]
                     (done + now.step / now.steps) / total,
                     f"seed {seed}, loss {now.loss:.3f}",
                 ),
@@ -229,13 +245,15 @@ def check(
 def _drawn(make: Maker, seed: int) -> nn.Module:
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
-        return make()
+        return make(seed)
 
 
 def _part(dataset: Data, extent: Extent, seed: int) -> Dataset:
     """Return the examples of a seed, and those that all seeds are tested on."""
 
-    def some(pair: tuple[Tensor, Tensor], count: int, seed: int) -> tuple[Tensor, Tensor]:
+    def some(
+        pair: tuple[Tensor, Tensor], count: int, seed: int
+    ) -> tuple[Tensor, Tensor]:
         if count >= len(pair[0]):
             return pair
         drawn = torch.Generator().manual_seed(seed)
@@ -261,15 +279,25 @@ def _probe(make: Maker, dataset: Data, settings: Settings) -> tuple[float, float
         classes=int(dataset.train[1].max()) + 1,
     )
     network = _drawn(make, 0)
+    shape, classes = tuple(batch[0].shape[1:]), int(dataset.train[1].max()) + 1
     try:
-        evaluate(network, *batch)
+        with torch.no_grad():
+            scores = network.eval()(batch[0])
     except RuntimeError as error:  # what torch says of shapes that do not fit
         raise DataError(
-            f"data {dataset.name!r} with examples of {tuple(batch[0].shape[1:])}",
+            f"data {dataset.name!r} with examples of {shape}",
             rule=f"a network does not take them: {str(error).splitlines()[0]}",
             where="trimtab design check",
             remedy="give networks for images of this shape",
         ) from error
+    if not isinstance(scores, Tensor) or scores.ndim != 2 or scores.shape[1] < classes:
+        given = tuple(scores.shape) if isinstance(scores, Tensor) else type(scores)
+        raise DataError(
+            f"data {dataset.name!r} with {classes} classes",
+            rule=f"a network gives {given} for {size} examples",
+            where="trimtab design check",
+            remedy="give networks with a score for each class",
+        )
     begin = time.perf_counter()
     for _ in range(_PROBES):
         evaluate(network, *batch)

@@ -17,6 +17,7 @@ from typing import Annotated, Any, ClassVar, Literal, final
 import torch
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from torch import nn
+from torch.nn.utils import parametrize
 
 from trimtab.design.sliding import DepthwiseSliding, SlidingChannelConv2d
 from trimtab.errors import UsageError
@@ -30,10 +31,14 @@ __all__ = [
     "apply",
     "edits_from_json",
     "edits_to_json",
+    "has_hooks",
+    "is_plain",
     "module_for",
+    "shared_modules",
 ]
 
 _CLOSED = ConfigDict(extra="forbid")
+_MOST = 1000  # copies, rows of a window, dilation: what a file may ask for
 
 
 @final
@@ -53,7 +58,10 @@ class Remove:
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Repeat:
-    """Put copies of modules behind them, with weights drawn anew.
+    """Put copies of modules behind them.
+
+    Their weights are drawn anew where a module knows how (`reset_parameters`); other
+    parameters are those of what was copied.
 
     Attributes:
         modules: their paths, one behind the other.
@@ -62,7 +70,7 @@ class Repeat:
 
     __pydantic_config__: ClassVar[ConfigDict] = _CLOSED
     modules: tuple[str, ...]
-    times: int = 1
+    times: Annotated[int, Field(ge=1, le=_MOST)] = 1
     edit: Literal["repeat"] = "repeat"
 
 
@@ -91,10 +99,10 @@ class Replace:
     __pydantic_config__: ClassVar[ConfigDict] = _CLOSED
     module: str
     kernel: Kernel
-    groups: int = 1
-    overlap: float = 0.0
-    size: int = 0
-    dilation: int = 1
+    groups: Annotated[int, Field(ge=1, le=1 << 20)] = 1
+    overlap: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    size: Annotated[int, Field(ge=0, le=_MOST)] = 0
+    dilation: Annotated[int, Field(ge=1, le=_MOST)] = 1
     edit: Literal["replace"] = "replace"
 
 
@@ -159,15 +167,14 @@ def apply(
         UsageError: a path is not there, or stands in no container, or two edits are of
             one module, or a container would be left empty.
     """
-    made = copy.deepcopy(model)
     _require_apart(edits)
+    _require_alone(model, edits)
+    made = copy.deepcopy(model)
     with torch.random.fork_rng(devices=()):
         torch.manual_seed(seed)
         for edit in edits:
             if isinstance(edit, Replace):
                 old = _module(made, edit.module)
-                if not isinstance(old, nn.Conv2d):
-                    raise _wrong(edit.module, f"it is a {type(old).__name__}")
                 parent, _, name = edit.module.rpartition(".")
                 setattr(_module(made, parent), name, module_for(old, edit))
         changed: dict[str, dict[str, list[nn.Module]]] = {}
@@ -187,6 +194,57 @@ def _require_apart(edits: Sequence[Remove | Repeat | Replace]) -> None:
             if path in paths:
                 raise _wrong(path, "two edits are of it")
             paths.add(path)
+
+
+def _require_alone(
+    model: nn.Module, edits: Sequence[Remove | Repeat | Replace]
+) -> None:
+    """Refuse edits of what the network knows under several names."""
+    shared = shared_modules(model)
+    for edit in edits:
+        some = (edit.module,) if isinstance(edit, Replace) else edit.modules
+        for path in some:
+            if path in shared:
+                raise _wrong(path, "it, or a part of it, is used under several names")
+
+
+def shared_modules(model: nn.Module) -> frozenset[str]:
+    """Return the paths of modules that are, or hold, what has several names.
+
+    Modules that are used twice, and parameters that are tied.
+    """
+    names: dict[int, set[str]] = {}
+    for path, module in model.named_modules(remove_duplicate=False):
+        names.setdefault(id(module), set()).add(path)
+        for name, each in module.named_parameters(recurse=False):
+            names.setdefault(id(each), set()).add(f"{path}.{name}".lstrip("."))
+    found: set[str] = set()
+    for several in names.values():
+        if len(several) > 1:
+            for path in several:
+                parts = path.split(".")
+                found |= {".".join(parts[:end]) for end in range(1, len(parts) + 1)}
+    return frozenset(found)
+
+
+def is_plain(module: nn.Module) -> bool:
+    """Whether a convolution is just one: nothing is added to what its class does."""
+    return (
+        type(module) is nn.Conv2d
+        and not parametrize.is_parametrized(module)
+        and not has_hooks(module)
+    )
+
+
+def has_hooks(module: nn.Module) -> bool:
+    """Whether a module, or one in it, calls something else when it is called."""
+    return any(
+        each._forward_hooks
+        or each._forward_pre_hooks
+        or each._backward_hooks
+        or each._backward_pre_hooks
+        for each in module.modules()
+    )
 
 
 def _wrong(path: str, rule: str) -> UsageError:
@@ -223,7 +281,12 @@ def _note(
     if not isinstance(container, nn.Sequential | nn.ModuleList):
         raise _wrong(edit.modules[0], "it stands in no Sequential and no ModuleList")
     children = changed.setdefault(
-        parent, {name: [child] for name, child in container.named_children()}
+        parent,
+        {
+            name: [child]
+            for name, child in container._modules.items()
+            if child is not None
+        },
     )
     names = [path.rpartition(".")[2] for path in edit.modules]
     if isinstance(edit, Remove):
@@ -259,18 +322,37 @@ def _refill(
         for number, child in enumerate(some):
             # A list is asked for its children by number; others keep their names.
             new = f"{name}_{number}" if number else name
+            while number and new in children:
+                new = f"{new}_"
             container.add_module(str(len(container)) if indexed else new, child)
 
 
 # ---------------------------------------------------------------- kernels
 
 
-def module_for(conv: nn.Conv2d, edit: Replace) -> nn.Module:
+def module_for(conv: nn.Module, edit: Replace) -> nn.Module:
     """Return the module that takes the place of a convolution, weights drawn anew.
 
+    It has the type and the place of its weights, and learns where it does.
+
     Raises:
-        UsageError: the convolution cannot become that.
+        UsageError: it is no plain convolution, or cannot become that.
     """
+    if not is_plain(conv):
+        kind = type(conv).__name__
+        raise _wrong(edit.module, f"it is a {kind}, or has hooks or parametrizations")
+    assert isinstance(conv, nn.Conv2d)
+    try:
+        made = _built(conv, edit)
+    except (ValueError, RuntimeError) as error:  # what torch says of such numbers
+        reason = str(error).splitlines()[0]
+        raise _wrong(edit.module, f"it cannot become that: {reason}") from error
+    weight = conv.weight
+    made.to(device=weight.device, dtype=weight.dtype).train(conv.training)
+    return made.requires_grad_(weight.requires_grad)
+
+
+def _built(conv: nn.Conv2d, edit: Replace) -> nn.Module:
     if isinstance(conv.padding, str) or conv.padding_mode != "zeros":
         raise _wrong(edit.module, "its padding is not of zeros, in numbers")
     size, stride = _pair(conv.kernel_size), _pair(conv.stride)
@@ -325,6 +407,8 @@ def module_for(conv: nn.Conv2d, edit: Replace) -> nn.Module:
         return nn.Conv2d(
             inputs, outputs, grown, stride, _pair(room), dilation, conv.groups, bias
         )
+    if any(each % 2 == 0 for each in size):
+        raise _wrong(edit.module, "an even window has no middle to be dilated from")
     wide = tuple(
         pad + (each - 1) * (edit.dilation - apart) // 2
         for pad, each, apart in zip(padding, size, dilation, strict=True)

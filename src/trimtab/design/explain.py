@@ -18,19 +18,20 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import final
 
 from torch import nn
 
-from trimtab.cost.estimate import NetworkEstimate
-from trimtab.design.blocks import Group, blocks_of
-from trimtab.design.layers import Analysis, Layer
+from trimtab.design.blocks import Block, Group, blocks_of
+from trimtab.design.edits import Replace
+from trimtab.design.layers import Analysis, Layer, analyse
 from trimtab.design.score import STAGE_EXPONENT, Score, productive, score
+from trimtab.design.variants import Variant, with_blocks, with_kernels
+from trimtab.errors import UsageError
 from trimtab.frozen import FrozenDict
-from trimtab.graph.types import Graph
+from trimtab.graph.types import Graph, Ref
 
 __all__ = ["CODES", "Finding", "explain", "findings_of"]
 
@@ -62,9 +63,9 @@ class Finding:
         numbers: that it rests on, by name; pixels, channels or shares.
         sentence: what is so, for people.
         edit: what may be done about it; empty where nothing needs to be.
-        parameters: predicted change by that edit.
+        parameters: predicted change by that edit, None where it is not one edit.
         multiply_adds: predicted change.
-        latency_s: predicted change, None where no machine was asked.
+        latency_s: predicted change, None where no machine was asked, too.
         score: predicted change of S.
     """
 
@@ -73,10 +74,10 @@ class Finding:
     numbers: Mapping[str, float]
     sentence: str
     edit: str = ""
-    parameters: int = 0
-    multiply_adds: int = 0
+    parameters: int | None = None
+    multiply_adds: int | None = None
     latency_s: float | None = None
-    score: float = 0.0
+    score: float | None = None
 
 
 def explain(
@@ -84,7 +85,8 @@ def explain(
     graph: Graph,
     *,
     groups: Sequence[Group] = (),
-    estimate: NetworkEstimate | None = None,
+    windows: Mapping[str, tuple[tuple[int, ...], ...]] | None = None,
+    latency_of: Callable[[Graph], float] | None = None,
     dead: Mapping[str, int] | None = None,
 ) -> tuple[Finding, ...]:
     """Return what the fields of a network tell, in the order of the codes.
@@ -93,10 +95,11 @@ def explain(
         analysis: of the network.
         graph: of the same.
         groups: of movable blocks.
-        estimate: of the same graph, for the changes of latency.
+        windows: of convolutions that slide, by module.
+        latency_of: predicts the latency of a graph, in seconds.
         dead: parameters of dead modules, by path.
     """
-    teller = _Teller(analysis, graph, groups, estimate)
+    teller = _Teller(analysis, graph, groups, windows or {}, latency_of)
     return (
         *teller.unproductive(),
         *teller.critical(),
@@ -113,7 +116,8 @@ def findings_of(
     analysis: Analysis,
     graph: Graph,
     *,
-    estimate: NetworkEstimate | None = None,
+    windows: Mapping[str, tuple[tuple[int, ...], ...]] | None = None,
+    latency_of: Callable[[Graph], float] | None = None,
 ) -> tuple[Finding, ...]:
     """Return what the fields of a network tell, dead modules and fixed stages too.
 
@@ -121,7 +125,8 @@ def findings_of(
         model: that was analysed.
         analysis: of it.
         graph: of it.
-        estimate: of the graph, for the changes of latency.
+        windows: of convolutions that slide, by module.
+        latency_of: predicts the latency of a graph, in seconds.
     """
     dead = {
         path: sum(
@@ -130,7 +135,14 @@ def findings_of(
         for path in analysis.dead
     }
     groups = blocks_of(model, graph)
-    return explain(analysis, graph, groups=groups, estimate=estimate, dead=dead)
+    return explain(
+        analysis,
+        graph,
+        groups=groups,
+        windows=windows,
+        latency_of=latency_of,
+        dead=dead,
+    )
 
 
 @final
@@ -140,22 +152,29 @@ class _Teller:
         analysis: Analysis,
         graph: Graph,
         groups: Sequence[Group],
-        estimate: NetworkEstimate | None,
+        windows: Mapping[str, tuple[tuple[int, ...], ...]],
+        latency_of: Callable[[Graph], float] | None,
     ) -> None:
         self.analysis, self.graph, self.groups = analysis, graph, groups
-        self.image = analysis.image
+        self.image, self.begins = analysis.image, set(analysis.fields.before)
         self.local = [each for each in analysis.layers if each.local]
         self.before: Score = score(analysis)
-        self.times: Mapping[str, float] | None = None
-        if estimate is not None:
-            self.times = {each.name: each.estimate.latency_s for each in estimate.nodes}
+        self.windows = windows
+        self.latency_of = latency_of
+        self.latency_s = None if latency_of is None else latency_of(graph)
 
     # ------------------------------------------------------------ rows and columns
 
     def unproductive(self) -> Iterator[Finding]:
+        told = set[str]()
         for layer in self.local:
             if not layer.spatial or not self._covers(layer.least_in):
                 continue
+            block = self._block(layer)
+            name = layer.module if block is None else block.name
+            if name in told:
+                continue
+            told.add(name)
             finding = Finding(
                 code="RF01",
                 modules=(layer.module,),
@@ -166,13 +185,13 @@ class _Teller:
                 f"({_size(layer.least_in)} of {_size(self.image)} pixels), so its "
                 f"{_size(layer.kernel)} window adds no spatial context.",
             )
-            yield self._without(finding, layer)
+            yield self._changed(finding, layer, block)
 
     def critical(self) -> Iterator[Finding]:
         for layer in self.local:
-            if layer.spatial and not self._covers(layer.field_out):
+            if not layer.spatial or not self._covers(layer.field_out):
                 continue
-            if layer.spatial and not self._covers(layer.field_in):
+            if not self._covers(layer.field_in):
                 share = productive(layer.field_in, layer.field_out, self.image)
                 yield Finding(
                     code="RF02",
@@ -192,7 +211,8 @@ class _Teller:
             return
 
     def extent(self) -> Iterator[Finding]:
-        last = self.local[-1] if self.local else None
+        # The widest field at the end: a short branch that joins there shows less.
+        last = max(self.local, key=lambda each: min(each.field_out), default=None)
         if last is not None and not self._covers(last.field_out):
             yield Finding(
                 code="RF03",
@@ -215,7 +235,6 @@ class _Teller:
                 sentence=f"After two windows positions stand {jump:g} pixels apart in "
                 f"an image of {_size(self.image)}.",
                 edit="give the stem a stride of 1, and leave out its pool",
-                multiply_adds=round(self.analysis.multiply_adds * (jump**2 - 1)),
             )
 
     # ------------------------------------------------------------ channels
@@ -230,7 +249,11 @@ class _Teller:
                 yield self._apart(run)
             run = []
         for size, layers in self._stages().items():
-            last = layers[-1]
+            # What begins a stage, a shortcut say, has seen nothing of it yet.
+            inside = [each for each in layers if Ref(each.node) not in self.begins]
+            if not inside:
+                continue
+            last = inside[-1]
             seen = last.channels_out / max(last.entries, 1)
             if len(layers) > 1 and seen < _CHANNELS_SEEN:
                 yield Finding(
@@ -268,7 +291,9 @@ class _Teller:
                 sentence=f"{path}: its {count} parameters reach no output.",
                 edit="remove the module",
                 parameters=-count,
-                latency_s=None if self.times is None else 0.0,
+                multiply_adds=0,
+                latency_s=None if self.latency_s is None else 0.0,
+                score=0.0,
             )
 
     # ------------------------------------------------------------ stages
@@ -349,9 +374,8 @@ class _Teller:
         layers = self._stages().get(size, [])
         return tuple(dict.fromkeys(each.module for each in (layers[:1] + layers[-1:])))
 
-    def _without(self, finding: Finding, layer: Layer) -> Finding:
-        """Add what leaving out the block around a layer would change."""
-        block = next(
+    def _block(self, layer: Layer) -> Block | None:
+        return next(
             (
                 each
                 for group in self.groups
@@ -360,26 +384,30 @@ class _Teller:
             ),
             None,
         )
-        nodes = set(block.nodes) if block else {layer.node}
-        gone = [each for each in self.analysis.layers if each.node in nodes]
-        rest = replace(
-            self.analysis,
-            layers=tuple(each for each in self.analysis.layers if each not in gone),
-        )
-        change = score(rest).value - self.before.value if rest.layers else -math.inf
+
+    def _changed(self, finding: Finding, layer: Layer, block: Block | None) -> Finding:
+        """Add an edit, and what it changes: it is made on the graph and judged."""
+        bare = Variant(graph=self.graph, windows=self.windows)
+        if block is not None:
+            edit = f"leave out block {block.name}"
+            made = with_blocks(bare, {block.nodes: 0})
+        else:
+            edit = "use a 1 x 1 window"
+            smaller = Replace(module=layer.module, kernel="resized", size=1)
+            try:
+                made = with_kernels(bare, [smaller])
+            except UsageError:  # padding by name, and the like
+                return replace(finding, edit=edit)
+        after = analyse(made.graph, windows=made.windows)
         return replace(
             finding,
-            edit=f"leave out block {block.name}" if block else "use a 1 x 1 window",
-            parameters=-sum(each.parameters for each in gone)
-            if block
-            else -layer.parameters + layer.parameters // math.prod(layer.kernel),
-            multiply_adds=-sum(each.multiply_adds for each in gone)
-            if block
-            else -layer.multiply_adds + layer.multiply_adds // math.prod(layer.kernel),
+            edit=edit,
+            parameters=after.parameters - self.analysis.parameters,
+            multiply_adds=after.multiply_adds - self.analysis.multiply_adds,
             latency_s=None
-            if self.times is None
-            else -sum(self.times.get(each, 0.0) for each in nodes),
-            score=change,
+            if self.latency_of is None or self.latency_s is None
+            else self.latency_of(made.graph) - self.latency_s,
+            score=score(after).value - self.before.value,
         )
 
 

@@ -200,9 +200,7 @@ def _grown(made: Placed, placed: Placed, over: set[int], rank: int) -> Placed:
         replace(
             axis,
             least=max(axis.least, axis.size),
-            paths=whole.paths.through(
-                len(whole), float(whole.jump), weights=False
-            ),
+            paths=whole.paths.through(len(whole), float(whole.jump), weights=False),
         ),
     )
 

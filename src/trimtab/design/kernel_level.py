@@ -80,7 +80,8 @@ def alternatives(path: str, conv: nn.Conv2d) -> Iterator[Replace]:
         if size[0] > 3:
             yield Replace(module=path, kernel="resized", size=size[0] - 2)
         yield Replace(module=path, kernel="resized", size=size[0] + 2)
-        if tuple(conv.dilation) == (1, 1) and tuple(conv.stride) == (1, 1):
+        alone = tuple(conv.dilation) == tuple(conv.stride) == (1, 1)
+        if alone and size[0] % 2:
             yield Replace(module=path, kernel="dilated", dilation=2)
 
 
@@ -183,8 +184,7 @@ def _may(kernels: Kernels, values: Values) -> bool:
     """
     base = kernels.base
     return not kernels.robust or (
-        values.parameters < base.parameters
-        or values.multiply_adds < base.multiply_adds
+        values.parameters < base.parameters or values.multiply_adds < base.multiply_adds
     )
 
 
@@ -202,12 +202,11 @@ def _is_sound(analysis: Analysis, before: Analysis) -> bool:
             had[size].channels_out, last.entries
         ):
             return False
-    needed = [
-        min(old, pixels)
-        for old, pixels in zip(was[-1].field_out, before.image, strict=True)
-    ]
+    # The widest field there is must still be, up to the image.
     return all(
-        new >= least for new, least in zip(local[-1].field_out, needed, strict=True)
+        max(each.field_out[axis] for each in local)
+        >= min(pixels, max(each.field_out[axis] for each in was))
+        for axis, pixels in enumerate(before.image)
     )
 
 

@@ -166,12 +166,14 @@ def analyse(
             continue
         into = _into(graph, node, readers)
         layers.append(_layer(graph, node, fields, counted, windows or {}, into))
-    if not layers:
+    if not any(each.local for each in layers):
         raise UsageError(
             f"receptive fields of network {graph.name!r}",
-            rule="no convolution of the image reaches an output",
+            rule="no convolution of the image reaches an output, or every one is of "
+            "a single place",
             where="the graph of the network",
-            remedy="give a convolutional network, or see `trimtab inspect` for others",
+            remedy="give a convolutional network and a larger image; `trimtab inspect` "
+            "takes others",
         )
     read = _read(graph, live)
     return Analysis(

@@ -135,9 +135,7 @@ def score(analysis: Analysis) -> Score:
             continue  # of what was squeezed: it sees everything and no place of it
         places = math.prod(
             min(size / pixels, 1 / grain)
-            for size, pixels, grain in zip(
-                layer.size, image, layer.grain, strict=True
-            )
+            for size, pixels, grain in zip(layer.size, image, layer.grain, strict=True)
         )
         mass = field_volume(layer, image) * layer.outputs * places
         masses[layer.size] = masses.get(layer.size, 0.0) + mass

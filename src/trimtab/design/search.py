@@ -17,17 +17,30 @@ from torch import nn
 from trimtab.cost.latency import LatencyModel, Roofline
 from trimtab.cost.verdict import Budget, Verdict
 from trimtab.design.blocks import blocks_of
-from trimtab.design.edits import Remove, Repeat, Replace, apply
+from trimtab.design.edits import (
+    Remove,
+    Repeat,
+    Replace,
+    apply,
+    is_plain,
+    shared_modules,
+)
 from trimtab.design.kernel_level import Kernels, choose
 from trimtab.design.layers import Analysis, analyse
 from trimtab.design.sliding import SlidingChannelConv2d
 from trimtab.design.stage_level import Organizer, organize
 from trimtab.design.values import Design, Judge, Values, excess, limits, pareto, within
 from trimtab.design.variants import Variant, with_blocks, with_kernels
-from trimtab.errors import BudgetInfeasibleError, GraphError
+from trimtab.errors import (
+    BudgetInfeasibleError,
+    GraphError,
+    TrimtabError,
+    UsageError,
+)
 from trimtab.frozen import FrozenDict
 from trimtab.graph.capture import capture
-from trimtab.graph.types import Graph
+from trimtab.graph.module import GraphModule
+from trimtab.graph.types import Graph, Ref, TensorType
 from trimtab.hardware.machine import Machine
 
 __all__ = [
@@ -48,6 +61,7 @@ Round = tuple[Remove | Repeat | Replace, ...]
 Level = Literal["stage", "kernel", "both"]
 Progress = Callable[[float, str], None]
 _TOLERANCE = 1e-6
+_TRIED = 20  # designs, the best first, until one can be made of modules
 
 
 @final
@@ -193,9 +207,7 @@ def analyze(
     return analysis_of(model, inputs, keywords, name=name)[0]
 
 
-def optimize(
-    problem: Problem, progress: Progress = lambda done, text: None
-) -> Result:
+def optimize(problem: Problem, progress: Progress = lambda done, text: None) -> Result:
     """Return a network with a better score within limits; the given one stays.
 
     Args:
@@ -204,7 +216,7 @@ def optimize(
 
     Raises:
         BudgetInfeasibleError: no edit meets a limit; the best found is with it.
-        UsageError: there is nothing that may change.
+        UsageError: it is a bundle, or there is no convolution of an image.
 
     Example:
         >>> import torch
@@ -225,11 +237,21 @@ def optimize(
     """
     start = time.perf_counter()
     model, inputs, keywords = problem.model, problem.inputs, problem.keywords
+    if isinstance(model, GraphModule):
+        raise UsageError(
+            "a bundle to be rewritten",
+            rule="edits are of modules, and a bundle is a graph",
+            where="trimtab.design.optimize",
+            remedy="give the network that it came from",
+        )
     analysis, graph = analysis_of(model, inputs, keywords)
     judge = Judge(problem.machine, problem.latency, problem.threads)
     base = judge.values_of(analysis, judge.latency_s(_bare(model, graph)))
     search = _Search(
         problem=problem,
+        outputs=[
+            graph.type_of(each) for each in graph.outputs if isinstance(each, Ref)
+        ],
         judge=judge,
         base=base,
         budget=_tighter(limits(base, problem.limits), problem.budget),
@@ -246,9 +268,7 @@ def optimize(
     kept = [each for each in allowed if search.keeps(each.values)]
     if not kept:
         raise _infeasible(search, designs, allowed)
-    best = max(kept, key=lambda each: each.values.score)
-    made = replay(model, best.edits, seed=problem.seed)
-    after = search.confirmed(made, best)
+    made, best, after = search.made(kept)
     return Result(
         model=made,
         edits=best.edits,
@@ -302,6 +322,7 @@ class _Search:
     """A search within one budget."""
 
     problem: Problem
+    outputs: list[TensorType]
     judge: Judge
     base: Values
     budget: Budget
@@ -398,13 +419,44 @@ class _Search:
         )
         return choose(kernels, progress)
 
+    def made(self, designs: Sequence[Design]) -> tuple[nn.Module, Design, Values]:
+        """Return the best design that can be made of modules, and its values.
+
+        Code that asks for its blocks by number, or for all of their results, may not
+        do with fewer or more: then the next best is tried.
+
+        Raises:
+            TrimtabError: none of the best can be made.
+        """
+        ranked = sorted(designs, key=lambda each: -each.values.score)[:_TRIED]
+        failed: TrimtabError | None = None
+        for best in ranked:
+            try:
+                made = replay(self.problem.model, best.edits, seed=self.problem.seed)
+                return made, best, self.confirmed(made, best)
+            except TrimtabError as error:
+                failed = failed or error
+        assert failed is not None
+        raise failed
+
     def confirmed(self, made: nn.Module, design: Design) -> Values:
         """Return the values of a network that was made, captured again.
 
         Raises:
-            GraphError: they are not those that it was chosen for.
+            GraphError: they are not those that it was chosen for, or its outputs have
+                other shapes.
         """
         analysis, graph = analysis_of(made, self.problem.inputs, self.problem.keywords)
+        outputs = [
+            graph.type_of(each) for each in graph.outputs if isinstance(each, Ref)
+        ]
+        if outputs != self.outputs:
+            raise GraphError(
+                f"a rewritten network with outputs of {_shapes(outputs)}",
+                rule=f"those of the given one are {_shapes(self.outputs)}",
+                where="trimtab.design.search",
+                remedy="its code may ask for its blocks by number: leave them alone",
+            )
         values = self.judge.values_of(
             analysis, self.judge.latency_s(_bare(made, graph))
         )
@@ -465,12 +517,18 @@ def _replaceable(model: nn.Module, graph: Graph) -> dict[str, nn.Conv2d]:
     """Return the convolutions that may be replaced: not the first, none with hooks."""
     called = [node.module for node in graph.nodes if node.op.startswith("aten.conv2d")]
     found: dict[str, nn.Conv2d] = {}
+    shared = shared_modules(model)
     for path in dict.fromkeys(called[1:]):
+        if path == called[0]:
+            continue
         module = model.get_submodule(path)
-        hooked = module._forward_hooks or module._forward_pre_hooks
-        if isinstance(module, nn.Conv2d) and not hooked and path != called[0]:
+        if isinstance(module, nn.Conv2d) and is_plain(module) and path not in shared:
             found[path] = module
     return found
+
+
+def _shapes(types: Sequence[TensorType]) -> str:
+    return ", ".join("x".join(map(str, each.shape)) for each in types)
 
 
 def _infeasible(

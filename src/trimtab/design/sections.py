@@ -8,8 +8,8 @@ from trimtab.bundle.section import Bars, Line, Section, Series, Table
 from trimtab.design.edits import Remove, Repeat, Replace
 from trimtab.design.explain import Finding
 from trimtab.design.layers import Analysis
-from trimtab.design.search import Result
 from trimtab.design.score import STAGE_EXPONENT, score
+from trimtab.design.search import Result
 from trimtab.design.values import Design
 
 __all__ = ["edit_text", "field_section", "result_section"]
@@ -73,7 +73,10 @@ def field_section(analysis: Analysis, findings: Sequence[Finding]) -> Section:
                 value_unit="frac",
                 labels=tuple("x".join(map(str, size)) for size in stages),
                 parts=(
-                    ("share of the score", tuple(each / total for each in weights.values())),
+                    (
+                        "share of the score",
+                        tuple(each / total for each in weights.values()),
+                    ),
                 ),
             ),
             Table(
@@ -90,11 +93,12 @@ def field_section(analysis: Analysis, findings: Sequence[Finding]) -> Section:
             Table(
                 title="Findings",
                 columns=("code", "what", "edit", "parameters", "multiply-adds",
-                         "latency"),
-                units=("", "", "", "count", "count", "s"),
+                         "latency", "score"),
+                units=("", "", "", "count", "count", "s", ""),
                 rows=tuple(
-                    (each.code, each.sentence, each.edit, each.parameters or None,
-                     each.multiply_adds or None, each.latency_s or None)
+                    (each.code, each.sentence, each.edit, each.parameters,
+                     each.multiply_adds, each.latency_s,
+                     None if each.score is None else round(each.score, 3))
                     for each in findings
                 ),
             ),
@@ -142,8 +146,8 @@ def result_section(result: Result) -> Section:
     return Section(
         name="design-edits",
         title="The design",
-        text=f"{sum(map(len, result.edits))} edits out of {result.judged} designs that "
-        f"were judged by analysis: {after.parameters / before.parameters:.2f} times the "
+        text=f"{sum(map(len, result.edits))} edits; {result.judged} designs were "
+        f"judged by analysis: {after.parameters / before.parameters:.2f} times the "
         f"parameters, {after.multiply_adds / before.multiply_adds:.2f} times the "
         f"multiply-adds, score {before.score:.3f} to {after.score:.3f}. None was "
         "trained; modules that an edit made have fresh weights.",

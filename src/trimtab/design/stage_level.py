@@ -139,6 +139,11 @@ def organize(
             for counts in itertools.product(*ranges)
             if _may_fit(organizer, counts, costs)
         ]
+        if not every:  # then the nearest is told
+            every = sorted(
+                itertools.product(*ranges),
+                key=lambda counts: (_over(organizer, counts, costs), counts),
+            )[:1]
         for number, counts in enumerate(every):
             judge(counts)
             progress((number + 1) / len(every), "stages")

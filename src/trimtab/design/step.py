@@ -9,10 +9,11 @@ from typing import Literal, final
 from trimtab.bundle.stage import Context, StageResult
 from trimtab.design.edits import edits_to_json
 from trimtab.design.explain import findings_of
-from trimtab.design.search import Level, Problem, analysis_of, optimize
+from trimtab.design.search import Level, Problem, analysis_of, optimize, windows_of
 from trimtab.design.sections import field_section, result_section
 from trimtab.errors import PlanError
 from trimtab.graph.module import GraphModule
+from trimtab.graph.types import Graph
 
 __all__ = ["STAGE", "Settings"]
 
@@ -56,13 +57,24 @@ class _Design:
         analysis, graph = analysis_of(
             context.network, context.inputs, context.keywords, name=context.name
         )
-        estimate = context.latency.estimate(graph, context.machine, context.threads)
-        findings = findings_of(context.network, analysis, graph, estimate=estimate)
+
+        def latency_of(graph: Graph) -> float:
+            found = context.latency.estimate(graph, context.machine, context.threads)
+            return found.latency_s
+
+        findings = findings_of(
+            context.network,
+            analysis,
+            graph,
+            windows=windows_of(context.network),
+            latency_of=latency_of,
+        )
         shown = field_section(analysis, findings)
         if level == "none":
             return StageResult(
                 network=context.network,
-                summary=f"{len(analysis.layers)} convolutions, {len(findings)} findings",
+                summary=f"{len(analysis.layers)} convolutions, "
+                f"{len(findings)} findings",
                 sections=(shown,),
             )
         if isinstance(context.network, GraphModule):

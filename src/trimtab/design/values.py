@@ -32,7 +32,7 @@ __all__ = [
 EXPONENTS = (0.0, STAGE_EXPONENT, 1.0)
 """Of the mean over stages: robust designs lose at none of them."""
 
-_SHARE = re.compile(r"(\d+(?:\.\d+)?)x")
+_SHARE = re.compile(r"(\d+(?:\.\d*)?|\.\d+)x")
 
 
 @final
@@ -225,15 +225,18 @@ def _quantity(asked: str | float, have: float, name: str) -> float:
     if not isinstance(asked, str):
         return asked * have
     share = _SHARE.fullmatch(asked.strip())
-    if share:
+    if share and float(share[1]) > 0:
         return float(share[1]) * have
     time = name == "latency_s"
     try:
-        return parse_duration(asked) if time else float(parse_count(asked))
-    except UsageError as error:
+        found = parse_duration(asked) if time else float(parse_count(asked))
+    except UsageError:
+        found = 0.0
+    if found <= 0 or (found < 1 and not time):
         raise UsageError(
             f"a limit of {asked!r} on {name}",
-            rule="it is neither a quantity nor a share",
+            rule="it is neither a quantity above zero nor a share",
             where="limits of a design",
             remedy="write 3ms or 0.9x" if time else "write 500k, 2M or 0.5x",
-        ) from error
+        )
+    return found

@@ -151,9 +151,7 @@ def _adaptive(
             return replace(
                 seen,
                 least=axis.least + round(grown),
-                paths=axis.paths.through(
-                    longest, float(axis.jump), weights=False
-                ),
+                paths=axis.paths.through(longest, float(axis.jump), weights=False),
             )
 
         found.append(by_lines(placed, dim, field.shape, made))

@@ -1,9 +1,9 @@
 import json
 
 from benchmarks.compile.cost import rows as cost_rows
-from benchmarks.jobs import origins, Store
 from benchmarks.compile.networks import NETWORKS
 from benchmarks.compile.report import all_rows, fill, tables
+from benchmarks.jobs import Store, origins
 from benchmarks.results import write
 
 

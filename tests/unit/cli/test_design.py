@@ -51,8 +51,9 @@ def test_optimize_writes_what_can_be_imported(trimtab, net, tmp_path):
     explained = trimtab("design", "explain", "better/network.py", *MILAN, "--json")
     assert explained.returncode == 0, explained.stderr
     record = json.loads(trimtab(*arguments, "--level", "kernel", "--json").stdout)
-    assert json.loads(explained.stdout)["totals"]["parameters"] == (
-        record["after"]["parameters"]
+    assert (
+        json.loads(explained.stdout)["totals"]["parameters"]
+        == (record["after"]["parameters"])
     )
     assert record["after"]["parameters"] <= 0.6 * record["before"]["parameters"]
     again = trimtab(*arguments, "-o", "better")

@@ -22,11 +22,11 @@ def images(count=64, classes=4):
     return Dataset(name="quarters", train=(x, y), test=(x, y), classes=classes)
 
 
-def small():
+def small(seed=0):
     return nn.Sequential(nn.Flatten(), nn.Linear(16, 4))
 
 
-def blind():
+def blind(seed=0):
     """Returns a network that cannot tell anything apart."""
     return nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(1, 4))
 
@@ -87,20 +87,54 @@ def test_too_short_a_time_says_what_is_needed():
 def test_a_network_for_other_images_is_refused():
     other = nn.Sequential(nn.Flatten(), nn.Linear(99, 4))
     with pytest.raises(DataError, match="does not take them"):
-        extent((small, lambda: other), images(), FAST, seconds=10, seeds=2)
+        extent((small, lambda seed: other), images(), FAST, seconds=10, seeds=2)
 
 
 def test_a_maker_draws_weights_anew():
     make = maker("zoo:lenet5")
-    torch.manual_seed(0)
-    one = make()
-    two = make()
-    key = next(iter(one.state_dict()))
-    assert not torch.equal(one.state_dict()[key], two.state_dict()[key])
+    one, two, again = make(0), make(1), make(0)
+    for name, each in one.named_parameters():
+        assert not torch.equal(each, two.get_parameter(name)), name
+        assert torch.equal(each, again.get_parameter(name)), name
+
+
+def test_a_design_is_drawn_anew_with_all_that_edits_made(tmp_path):
+    from tests.unit.design.test_written import NETWORK, WRITTEN
+
+    from trimtab.design.search import replay
+    from trimtab.design.written import Written, write
+    from trimtab.zoo.resolve import resolve
+
+    model = resolve(NETWORK).module
+    made = replay(model, WRITTEN.rounds)
+    inputs = (("float32", (1, 1, 32, 32)),)
+    written = Written(network=NETWORK, rounds=WRITTEN.rounds, seed=0, inputs=inputs)
+    folder = write(tmp_path / "design", made, written)
+    for spec in (str(folder), str(folder / "network.py")):
+        one, two = (maker(spec)(seed) for seed in (0, 1))
+        for name, each in one.named_parameters():
+            if each.ndim > 1:
+                assert not torch.equal(each, two.get_parameter(name)), name
+
+
+def test_fixed_weights_are_refused(tmp_path):
+    (tmp_path / "fixed.py").write_text(
+        "import torch\n\n\ndef build():\n    made = torch.nn.Linear(2, 2)\n"
+        "    for each in made.parameters():\n        each.data.fill_(1)\n"
+        "    return made\n"
+    )
+    with pytest.raises(UsageError, match="it has fixed ones"):
+        maker(str(tmp_path / "fixed.py"))
+
+
+def test_fewer_scores_than_classes_are_refused():
+    few = nn.Sequential(nn.Flatten(), nn.Linear(16, 2))
+    with pytest.raises(DataError, match="with 4 classes"):
+        extent((small, lambda seed: few), images(), FAST, seconds=10, seeds=2)
 
 
 def test_a_bundle_and_nothing_are_refused(tmp_path):
     with pytest.raises(UsageError, match="start from fresh weights"):
         maker(str(tmp_path))
     with pytest.raises(NetworkNotFoundError):
-        maker("zoo:nosuch")()
+        maker("zoo:nosuch")(0)

@@ -18,7 +18,11 @@ def found(model, x=IMAGE, *, timed=False):
         analysis,
         graph,
         groups=blocks_of(model, graph),
-        estimate=Roofline().estimate(graph, machine("milan")) if timed else None,
+        latency_of=(
+            lambda graph: Roofline().estimate(graph, machine("milan")).latency_s
+        )
+        if timed
+        else None,
         dead=dict.fromkeys(analysis.dead, 7),
     )
 

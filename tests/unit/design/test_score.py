@@ -18,8 +18,10 @@ def analysed(module, *shape):
 
 def test_two_stages_by_hand():
     net = nn.Sequential(
-        nn.Conv2d(3, 4, 3, padding=1, bias=False), nn.ReLU(),
-        nn.Conv2d(4, 8, 3, stride=2, padding=1, bias=False), nn.ReLU(),
+        nn.Conv2d(3, 4, 3, padding=1, bias=False),
+        nn.ReLU(),
+        nn.Conv2d(4, 8, 3, stride=2, padding=1, bias=False),
+        nn.ReLU(),
         nn.Conv2d(8, 8, 1, bias=False),
     )
     found = score(analysed(net, 1, 3, 8, 8))

@@ -84,7 +84,7 @@ def test_level_none_shows_and_changes_nothing(trimtab, plan):
 @pytest.mark.parametrize(
     ("line", "said"),
     [
-        ('parameters = "much"', "neither a quantity nor a share"),
+        ('parameters = "much"', "neither a quantity above zero nor a share"),
         ('level = "deep"', "level"),
         ('parameters = "0.001x"', "exceeds the limit"),
     ],

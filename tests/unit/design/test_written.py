@@ -17,7 +17,7 @@ WRITTEN = Written(
     network=NETWORK,
     rounds=((Replace(module="features.3", kernel="depthwise-pointwise"),),),
     seed=4,
-    shapes=((1, 1, 32, 32),),
+    inputs=(("float32", (1, 1, 32, 32)),),
 )
 
 
@@ -68,7 +68,9 @@ def test_nothing_is_replaced_but_a_design(design, tmp_path):
 @pytest.mark.parametrize(
     "change",
     [
-        {"format": 2}, {"network": 3}, {"seed": "x"}, {"shapes": [[1, -1]]},
+        {"format": 2}, {"network": 3}, {"seed": "x"}, {"seed": 1 << 70},
+        {"inputs": [{"dtype": "float32", "shape": [1, -1]}]},
+        {"inputs": [{"dtype": "load", "shape": [1]}]},
         {"rounds": [[{"edit": "burn"}]]}, {"rounds": 7},
     ],
 )  # fmt: skip
@@ -90,7 +92,7 @@ def test_damaged_weights_are_refused(design):
 
 def test_edits_of_another_network_are_refused(design):
     wrong = Written(
-        network=NETWORK, rounds=((Repeat(modules=("layer9.1",)),),), seed=0, shapes=()
+        network=NETWORK, rounds=((Repeat(modules=("layer9.1",)),),), seed=0, inputs=()
     )
     with pytest.raises(UsageError, match="no such module"):
         rebuild(wrong)
