@@ -1,7 +1,7 @@
 """The optimizer's networks against the ones it was given, trained alike.
 
     python -m benchmarks.design.headline search resnet
-    python -m benchmarks.design.headline train resnet 3
+    python -m benchmarks.design.headline train resnet both 3
     python -m benchmarks.design.headline latency resnet
 
 For each base: what the optimizer makes of it by stages, by kernels and by both, within
@@ -13,6 +13,7 @@ in the same order for the same number of epochs, initial weights from the same s
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import json
 import random
@@ -37,11 +38,12 @@ from trimtab.design.values import Values, limits
 from trimtab.errors import BudgetInfeasibleError, TrimtabError
 from trimtab.hardware.load import machine
 
-__all__ = ["CONTROLS", "LEVELS", "SEEDS", "SETTINGS", "jobs"]
+__all__ = ["CONTROLS", "LEVELS", "SEEDS", "SETTINGS", "TRAINED", "digest", "jobs"]
 
 HERE = Path(__file__).parent
 LEVELS: tuple[Level, ...] = ("stage", "kernel", "both")
 CONTROLS = ("random both",)
+TRAINED = ("original", *LEVELS, *CONTROLS)
 SEEDS = 10
 LIMITS = {"parameters": "0.5x", "multiply_adds": "1x"}
 IMAGES = 20_000  # of a run, others for each seed
@@ -178,8 +180,8 @@ def _design(base: str, name: str, seed: int) -> list[Edits]:
     return [edits_from_json(each) for each in design["rounds"]]
 
 
-def _train(base: str, seed: int) -> dict[str, Any]:
-    """Return accuracy and time of every design with one seed."""
+def _train(base: str, name: str, seed: int) -> dict[str, Any]:
+    """Return accuracy and time of a design with one seed."""
     from benchmarks.design.data import cifar10
     from trimtab.training.loop import fit
     from trimtab.training.settings import Settings
@@ -189,23 +191,27 @@ def _train(base: str, seed: int) -> dict[str, Any]:
         len(every.train[0]), generator=torch.Generator().manual_seed(seed)
     )[:IMAGES]
     dataset = replace(every, train=(every.train[0][rows], every.train[1][rows]))
-    runs: dict[str, Any] = {}
-    for name in ("original", *LEVELS, *CONTROLS):
-        torch.manual_seed(seed)
-        model = replay(BASES[base](), _design(base, name, seed), seed=seed)
-        start = time.process_time()
-        history = fit(model.train(), dataset, Settings(seed=seed, **SETTINGS))
-        runs[name] = {
-            "accuracy": [each.test_accuracy_frac for each in history.epochs],
-            "train_loss": [each.train_loss for each in history.epochs],
-            "cpu_s": time.process_time() - start,
-        }
-        print(
-            f"  {base} {seed} {name}: {runs[name]['accuracy'][-1]:.4f}, "
-            f"{runs[name]['cpu_s']:.0f} s",
-            file=sys.stderr, flush=True,
-        )  # fmt: skip
-    return {"settings": SETTINGS, "images": IMAGES, "runs": runs}
+    rounds = _design(base, name, seed)
+    torch.manual_seed(seed)
+    model = replay(BASES[base](), rounds, seed=seed)
+    start = time.process_time()
+    history = fit(model.train(), dataset, Settings(seed=seed, **SETTINGS))
+    found = {
+        "settings": SETTINGS,
+        "images": IMAGES,
+        "design": digest(base, name, seed),
+        "accuracy": [each.test_accuracy_frac for each in history.epochs],
+        "train_loss": [each.train_loss for each in history.epochs],
+        "cpu_s": time.process_time() - start,
+    }
+    print(f"  {found['accuracy'][-1]:.4f}, {found['cpu_s']:.0f} s", file=sys.stderr)
+    return found
+
+
+def digest(base: str, name: str, seed: int) -> str:
+    """Return what tells the edits of a design from others."""
+    rounds = [edits_to_json(each) for each in _design(base, name, seed)]
+    return hashlib.sha256(json.dumps(rounds).encode()).hexdigest()[:16]
 
 
 def _latency(base: str) -> dict[str, Any]:
@@ -258,12 +264,12 @@ def jobs() -> list[Job]:
         ),
         *(
             Job(
-                key=f"train/{base}/{seed}",
+                key=f"train/{base}/{name.replace(' ', '-')}/{seed}",
                 module=module,
-                arguments=("train", base, str(seed)),
+                arguments=("train", base, name, str(seed)),
                 cap_s=3600.0,
             )
-            for seed, base in itertools.product(range(SEEDS), BASES)
+            for seed, base, name in itertools.product(range(SEEDS), BASES, TRAINED)
         ),
     ]
 
@@ -276,7 +282,7 @@ def main() -> None:
     elif what == "latency":
         found = _latency(base)
     else:
-        found = _train(base, int(rest[0]))
+        found = _train(base, rest[0], int(rest[1]))
     print(json.dumps(found))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any
 
 from benchmarks.design.correlate import COLUMNS, correlated
 from benchmarks.design.fields import KNOWN
-from benchmarks.design.headline import CONTROLS, LEVELS
+from benchmarks.design.headline import CONTROLS, LEVELS, SEEDS, TRAINED, digest
 from benchmarks.jobs import NOT_MEASURED, Store
 from benchmarks.results import Row, met
 from trimtab import stats
@@ -162,13 +163,18 @@ def _correlation_rows(table: str, column: str, records: list[Record]) -> list[Ro
 
 
 def _headline_rows(store: Store, base: str) -> list[Row]:
-    trained = [each for each in store.all(f"train/{base}/").values() if "runs" in each]
+    trained = _trained(store, base)
     search = (store.get(f"search/{base}") or {}).get("designs", {})
     latency = (store.get(f"latency/{base}") or {}).get("latency_s", {})
     rows = []
     for name in (*LEVELS, *CONTROLS):
         row_id, title = f"design/headline/{base}/{name}", f"{base}, {name}"
-        if len(trained) < 2:
+        pairs = [
+            (each[name], each["original"])
+            for each in trained.values()
+            if name in each and "original" in each
+        ]
+        if len(pairs) < 2:
             rows.append(
                 Row(
                     id=row_id, name=f"{title}: accuracy against the original",
@@ -176,13 +182,14 @@ def _headline_rows(store: Store, base: str) -> list[Row]:
                 )
             )  # fmt: skip
             continue
-        mine = [each["runs"][name]["accuracy"][-1] for each in trained]
-        theirs = [each["runs"]["original"]["accuracy"][-1] for each in trained]
+        mine, theirs = (
+            [each["accuracy"][-1] for each in side] for side in zip(*pairs, strict=True)
+        )
         difference = stats.paired_difference(mine, theirs)
         mean = difference.mean
         note = (
             f"{100 * mean.value:+.2f} points [{100 * mean.low:+.2f}, "
-            f"{100 * mean.high:+.2f}], {len(trained)} pairs, p = "
+            f"{100 * mean.high:+.2f}], {len(pairs)} pairs, p = "
             f"{difference.permutation_p:.3f}; {_costs(search, name)}"
         )
         if name in latency:
@@ -220,6 +227,16 @@ def _headline_rows(store: Store, base: str) -> list[Row]:
     return rows
 
 
+def _trained(store: Store, base: str) -> dict[int, dict[str, Record]]:
+    """Return the trainings of each seed by design, those of other edits left out."""
+    found: dict[int, dict[str, Record]] = {}
+    for seed, name in itertools.product(range(SEEDS), TRAINED):
+        run = store.get(f"train/{base}/{name.replace(' ', '-')}/{seed}")
+        if run and "accuracy" in run and run["design"] == digest(base, name, seed):
+            found.setdefault(seed, {})[name] = run
+    return found
+
+
 def _costs(search: Record, name: str) -> str:
     design = search[name]
     several = design if isinstance(design, list) else [design]
@@ -232,7 +249,9 @@ def _costs(search: Record, name: str) -> str:
     return f"{shares[0]:.2f}x the parameters, {shares[1]:.2f}x the multiply-adds{free}"
 
 
-def _search_row(base: str, search: Record, trained: Sequence[Record]) -> Row:
+def _search_row(
+    base: str, search: Record, trained: Mapping[int, Mapping[str, Record]]
+) -> Row:
     name = f"{base}: CPU seconds of the search, both levels"
     row_id = f"design/headline/{base}/search"
     if not search:
@@ -241,7 +260,7 @@ def _search_row(base: str, search: Record, trained: Sequence[Record]) -> Row:
     note = f"{both['judged']} designs judged"
     if trained:
         one = stats.median(
-            [run["cpu_s"] for each in trained for run in each["runs"].values()]
+            [run["cpu_s"] for each in trained.values() for run in each.values()]
         )
         note += (
             f"; training takes {one:.0f} s a network here, "
