@@ -59,7 +59,7 @@ def residual(*counts, width=8):
 
 def plain(batch_norm=True):
     """Windows in a row, as VGG has them."""
-    layers = []
+    layers: list[nn.Module] = []
     for inputs, outputs in ((3, 8), (8, 8), (8, 8)):
         layers.append(nn.Conv2d(inputs, outputs, 3, padding=1))
         layers += [nn.BatchNorm2d(outputs)] if batch_norm else []

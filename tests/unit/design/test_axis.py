@@ -68,7 +68,7 @@ def test_what_is_spread_sees_the_positions_that_reach_it(pixels, window):
     )
     if count < 1:
         return
-    sets = [set() for _ in range(count)]
+    sets: list[set[int]] = [set() for _ in range(count)]
     for pixel in range(pixels):
         for tap in range(window["kernel"]):
             place = (

@@ -9,6 +9,7 @@ from torch import nn
 
 from trimtab.design.search import Problem, analysis_of, optimize, replay, windows_of
 from trimtab.design.sliding import SlidingChannelConv2d
+from trimtab.design.values import Design
 from trimtab.errors import BudgetInfeasibleError, UsageError
 from trimtab.hardware.load import machine
 
@@ -88,6 +89,7 @@ def test_a_limit_that_no_edit_meets_is_named_with_the_nearest_design():
         optimized(residual(2, 2), {"parameters": 0.01})
     error = caught.value
     assert error.binding == "parameters"
+    assert isinstance(error.best, Design)
     assert error.best.values.parameters > 0
     assert "exceeds the limit" in str(error)
 

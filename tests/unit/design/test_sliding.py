@@ -59,6 +59,7 @@ def test_gradients_are_those_of_differences(groups, overlap):
     def call(x, weight, bias):
         return torch.func.functional_call(layer, {"weight": weight, "bias": bias}, x)
 
+    assert layer.bias is not None
     assert torch.autograd.gradcheck(call, (x, layer.weight, layer.bias))
 
 

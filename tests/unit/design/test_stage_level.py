@@ -84,7 +84,7 @@ def test_costs_add_up_so_what_is_too_dear_is_never_judged(monkeypatch):
     monkeypatch.setattr(
         Organizer,
         "variant",
-        lambda self, counts: (seen.append(counts), real(self, counts))[1],
+        lambda self, counts: seen.append(counts) or real(self, counts),  # type: ignore[func-returns-value]
     )
     designs = organize(found)
     assert len(designs) < len(list(itertools.product(*found.ranges())))
