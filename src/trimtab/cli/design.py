@@ -445,7 +445,6 @@ def _record(
             for each in result.pareto
         ],
         "judged": result.judged,
-        "seconds": result.seconds,
     }
     if measured is not None:
         record["measured_s"] = {"before": measured[0], "after": measured[1]}
@@ -504,7 +503,7 @@ def _show(
     if result.verdicts:
         out.print(verdict_table(result.verdicts))
     out.print(
-        f"{result.judged} designs judged in {format_duration(result.seconds)}, "
+        f"{result.judged} designs judged, "
         f"{len(result.pareto)} that no other beats; a score is no accuracy: "
         "`trimtab design check` trains both"
     )

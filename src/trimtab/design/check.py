@@ -9,7 +9,6 @@ each pair is what is reported, with its confidence interval over the seeds.
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -21,6 +20,7 @@ from torch import Tensor, nn
 from trimtab.bundle.stage import Data
 from trimtab.design.written import read, rebuild
 from trimtab.errors import DataError, UsageError
+from trimtab.hardware.measure import median_time_s
 from trimtab.stats import PairedDifference, paired_difference
 from trimtab.training.data import Dataset
 from trimtab.training.loop import evaluate, fit
@@ -32,7 +32,6 @@ __all__ = ["Check", "Extent", "Maker", "check", "extent", "maker"]
 Maker = Callable[[int], nn.Module]
 """Returns a network of its own with weights drawn from a seed."""
 
-_PROBES = 3
 _TEST_SHARE = 0.25
 # Of the time of a run: what testing may take before fewer examples are tested.
 _LEAST_PER_CLASS = 20
@@ -218,7 +217,6 @@ def check(
     for number, seed in enumerate(seeds):
         part = _part(dataset, extent, seed)
         for place, make in enumerate((first, second)):
-            begin = time.perf_counter()
             done = 2 * number + place
             progress(done / total, f"seed {seed}, network {'AB'[place]}")
             history = fit(
@@ -231,7 +229,7 @@ def check(
                 ),
             )
             right[place].append(history.epochs[-1].test_accuracy_frac)
-            wall_s[place] += time.perf_counter() - begin
+            wall_s[place] += sum(history.wall_s)
     return Check(
         extent=extent,
         seeds=tuple(seeds),
@@ -298,14 +296,11 @@ def _probe(make: Maker, dataset: Data, settings: Settings) -> tuple[float, float
             where="trimtab design check",
             remedy="give networks with a score for each class",
         )
-    begin = time.perf_counter()
-    for _ in range(_PROBES):
-        evaluate(network, *batch)
-    test_s = (time.perf_counter() - begin) / _PROBES
-    one = replace(settings, epochs=1)
-    fit(network, part, one)  # the first step makes what the others use
-    begin = time.perf_counter()
-    for _ in range(_PROBES):
-        fit(network, part, one)
-    step_s = (time.perf_counter() - begin) / _PROBES - test_s
+    threads = settings.threads or torch.get_num_threads()
+
+    def timed(call: Callable[[], object]) -> float:
+        return median_time_s(call, threads=threads)
+
+    test_s = timed(lambda: evaluate(network, *batch))
+    step_s = timed(lambda: fit(network, part, replace(settings, epochs=1))) - test_s
     return max(step_s, test_s) / size, test_s / size

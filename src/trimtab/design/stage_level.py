@@ -49,6 +49,9 @@ class Organizer:
         base: of the network.
         budget: limits in absolute numbers.
         robust: whether the guard rails hold.
+        replaced: groups of blocks with kernels that an edit made; a robust design has
+            no more of them. Such a block sees what the one before saw and sums less,
+            which the score does not tell: more of them is what it would ask for.
     """
 
     bare: Variant
@@ -58,6 +61,7 @@ class Organizer:
     base: Values
     budget: Budget
     robust: bool = True
+    replaced: frozenset[int] = frozenset()
 
     @property
     def counts(self) -> Counts:
@@ -95,6 +99,8 @@ class Organizer:
             if self.robust:
                 step = max(2, have // 2)
                 least, most = max(least, have - step), min(most, have + step)
+                if number in self.replaced:
+                    most = have
             found.append(range(least, most + 1))
         return found
 

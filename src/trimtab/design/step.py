@@ -117,7 +117,6 @@ class _Design:
             f"{after.multiply_adds / before.multiply_adds:.2f}x the multiply-adds, "
             f"score {before.score:.3f} to {after.score:.3f}",
             sections=(shown, result_section(result)),
-            observed={"design": {"wall_s": result.seconds}},
             files={"design.json": (json.dumps(record, indent=1) + "\n").encode()},
         )
 

@@ -39,7 +39,6 @@ def test_a_network_sees_more_within_its_limits(level):
     made = result.model.state_dict()
     assert torch.equal(made["stem.0.weight"], state["stem.0.weight"])
     assert result.judged > 1
-    assert result.seconds > 0
 
 
 def test_half_the_parameters_at_equal_multiply_adds():
