@@ -127,7 +127,7 @@ def choose(
         found = _judged(kernels, (edit,), before)
         if found is not None and _may(kernels, found.values):
             alone.setdefault(edit.module, []).append(found)
-        progress(0.6 * (number + 1) / len(some), "kernels")
+        progress(0.6 * (number + 1) / len(some), f"kernel {number + 1} of {len(some)}")
     designs = [Design(edits=(), values=kernels.base)]
     designs += [each for several in alone.values() for each in several]
     chosen: dict[str, Replace] = {}

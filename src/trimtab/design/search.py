@@ -388,11 +388,15 @@ class _Search:
         groups = blocks_of(model, graph)
         if not groups:
             return []
+        movable: dict[str, list[int]] = {}
+        for number, group in enumerate(groups):
+            movable.setdefault(group.container, []).append(number)
+        # Of containers that hold nothing else one block stays.
         fixed = {
-            number
-            for number, group in enumerate(groups)
-            if len(list(model.get_submodule(group.container).children()))
-            == sum(len(each.paths) for each in group.blocks)
+            numbers[0]
+            for container, numbers in movable.items()
+            if len(list(model.get_submodule(container).children()))
+            == sum(len(b.paths) for number in numbers for b in groups[number].blocks)
         }
         bare = _bare(model, graph)
         organizer = Organizer(
@@ -437,12 +441,19 @@ class _Search:
         """Return the best design that can be made of modules, and its values.
 
         Code that asks for its blocks by number, or for all of their results, may not
-        do with fewer or more: then the next best is tried.
+        do with fewer or more: then the next best is tried, and those that leave all
+        blocks as they are.
 
         Raises:
             TrimtabError: none of the best can be made.
         """
-        ranked = sorted(designs, key=lambda each: -each.values.score)[:_TRIED]
+        ranked = sorted(designs, key=lambda each: -each.values.score)
+        still = [
+            each
+            for each in ranked
+            if all(isinstance(edit, Replace) for some in each.edits for edit in some)
+        ]
+        ranked = [*ranked[:_TRIED], *still[:_TRIED]]
         failed: TrimtabError | None = None
         for best in ranked:
             try:

@@ -192,28 +192,24 @@ def _mixed(node: Node, field: Field, groups: Sequence[Labels]) -> Placed | None:
 
 
 def resampled(context: Context, node: Node) -> Field | list[Field | None]:
-    """Nearest, linear, cubic: what the weights of an output reach."""
+    """Nearest, linear, cubic: what the weights of an output reach.
+
+    Taps whose weight is zero reach nothing; a place that all of an output's weight
+    falls on is its only one.
+    """
     field = context.reads(node)[0]
     shape = node.output.shape
-    reach = {"nearest": (0, 0), "bicubic": (-1, 2)}
-    low, high = next((v for k, v in reach.items() if k in node.op), (0, 1))
     rank = len(shape) - 2
     corners = bool(node.arguments.get("align_corners"))
+    scales = _scales(node, rank)
     found = []
     for index, placed in enumerate(field.axes):
         dim = dim_of(placed, index, len(field.axes), 2, rank + 2)
         if dim is None or "grid" in node.op:
             return context.everything(node)
         size, count = field.shape[dim], shape[dim]
-        at = np.arange(count)
-        if "nearest" in node.op:
-            start = at * size // count
-        elif corners and count > 1:
-            start = np.floor(at * (size - 1) / (count - 1)).astype(np.int64)
-        else:
-            middle = (at + 0.5) * size / count - 0.5
-            start = np.floor(np.maximum(middle, 0)).astype(np.int64)
-        taps = np.clip(start[:, None] + np.arange(low, high + 1), 0, size - 1)
+        scale = scales[dim - 2] if dim >= 2 else None
+        taps = _resampling(node.op, size, count, scale, corners=corners)
 
         def made(
             axis: Axis, taps: Labels = taps, ratio: Fraction = Fraction(size, count)
@@ -222,6 +218,44 @@ def resampled(context: Context, node: Node) -> Field | list[Field | None]:
 
         found.append(by_lines(placed, dim, field.shape, made))
     return replace(field, shape=shape, axes=tuple(found))
+
+
+def _scales(node: Node, rank: int) -> list[float | None]:
+    """Return the scales that a resampling was asked for, None where it was a size."""
+    given = node.arguments.get("scale_factors")
+    if isinstance(given, tuple) and len(given) == rank:
+        return [
+            float(each) if isinstance(each, int | float) else None for each in given
+        ]
+    found: list[float | None] = []
+    for name in ("scales_d", "scales_h", "scales_w")[3 - rank :]:
+        value = node.arguments.get(name, node.arguments.get("scales"))
+        found.append(float(value) if isinstance(value, int | float) else None)
+    return found
+
+
+def _resampling(
+    op: str, size: int, count: int, scale: float | None, *, corners: bool
+) -> Labels:
+    """Return the places that each output of a resampling reads, by row."""
+    at = np.arange(count)
+    step = 1 / scale if scale else size / count
+    if "nearest" in op:
+        # As PyTorch does it, in single precision.
+        start = np.floor(at.astype(np.float32) * np.float32(step)).astype(np.int64)
+        return np.minimum(start, size - 1)[:, None]
+    if corners:
+        middle = at * ((size - 1) / (count - 1)) if count > 1 else at * 0.0
+    else:
+        middle = (at + 0.5) * step - 0.5
+    reach = (-1, 2) if "cubic" in op else (0, 1)
+    if "cubic" not in op and not corners:
+        middle = np.maximum(middle, 0.0)
+    start = np.floor(middle + 1e-9).astype(np.int64)
+    alone = np.abs(middle - start) < 1e-6  # all the weight is on one place
+    offsets = np.arange(reach[0], reach[1] + 1)
+    taps = start[:, None] + np.where(alone[:, None], 0, offsets[None])
+    return np.clip(taps, 0, size - 1)
 
 
 def padded(context: Context, node: Node) -> Field | list[Field | None]:

@@ -56,6 +56,9 @@ def test_optimize_writes_what_can_be_imported(trimtab, net, tmp_path):
         == (record["after"]["parameters"])
     )
     assert record["after"]["parameters"] <= 0.6 * record["before"]["parameters"]
+    assert all("rounds" in each for each in record["pareto"])
+    compared = trimtab("design", "compare", net, "better", *MILAN)
+    assert compared.returncode == 0, compared.stderr
     again = trimtab(*arguments, "-o", "better")
     assert again.returncode == 1
     assert "--overwrite" in again.stderr
@@ -98,7 +101,9 @@ def test_latencies_may_be_those_of_compiled_code(trimtab, net):
     ("arguments", "said"),
     [
         (("explain", "zoo:nosuch"), "nosuch"),
-        (("explain", "net.py", "--input", "1,3,2"), ""),
+        (("explain", "net.py", "--input", "1,3,2"), "1, 3, 2"),
+        (("explain", "zoo:resnet18", "--input", "1,3,1,1"), "of a single place"),
+        (("optimize", "net.py", "--max-params", "0.5"), "write 500k, 2M or 0.5x"),
         (("optimize", "net.py", "--max-params", "0.001x"), "exceeds the limit"),
         (("optimize", "net.py", "--max-params", "half"), "nor a share"),
         (("check", "net.py", "net.py", "--data", "nosuch.npz"), "nosuch.npz"),

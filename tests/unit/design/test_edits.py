@@ -11,7 +11,14 @@ from tests.unit.design.nets import IMAGE, plain, residual
 from torch import nn
 
 from trimtab.design import edits as _edits
-from trimtab.design.edits import Remove, Repeat, Replace, edits_from_json, edits_to_json
+from trimtab.design.edits import (
+    Remove,
+    Repeat,
+    Replace,
+    edits_from_json,
+    edits_to_json,
+    shared_modules,
+)
 from trimtab.design.sliding import SlidingChannelConv2d
 from trimtab.errors import UsageError
 
@@ -171,3 +178,97 @@ def test_edits_come_back_from_json(edits):
 def test_json_that_holds_no_edits_is_refused(record):
     with pytest.raises(UsageError, match="edits of a network"):
         edits_from_json(record)
+
+
+def test_what_is_used_under_several_names_stays():
+    class Twice(nn.Module):
+        def __init__(self):
+            super().__init__()
+            shared = nn.Conv2d(8, 8, 3, padding=1)
+            self.layers = nn.Sequential(
+                nn.Conv2d(3, 8, 3, padding=1), shared, shared, nn.Conv2d(8, 8, 1)
+            )
+            self.alias = self.layers[3]
+
+        def forward(self, x):
+            return self.layers(x)
+
+    net = Twice()
+    assert shared_modules(net) >= {"layers.1", "layers.2", "layers.3", "alias"}
+    for edit in (
+        Remove(modules=("layers.1",)),
+        Repeat(modules=("layers.2",)),
+        Replace(module="layers.3", kernel="grouped", groups=2),
+    ):
+        with pytest.raises(UsageError, match="under several names"):
+            apply(net, [edit])
+    # What stands beside them can be edited, and both calls stay.
+    alone = nn.Sequential(*net.layers[:3], nn.Conv2d(8, 8, 1), nn.Conv2d(8, 8, 1))
+    made = apply(alone, [Remove(modules=("4",))])
+    assert list(made._modules) == ["0", "1", "2", "3"]
+    assert made[1] is made[2]
+
+
+def test_tied_weights_are_shared():
+    net = nn.Sequential(nn.Conv2d(4, 4, 1), nn.Conv2d(4, 4, 1), nn.Conv2d(4, 4, 1))
+    net[1].weight = net[0].weight
+    assert shared_modules(net) == {
+        "0", "0.weight", "1", "1.weight",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", ["class", "parametrized", "hook"])
+def test_a_convolution_that_is_more_than_one_is_not_replaced(kind):
+    class Scaled(nn.Conv2d):
+        def forward(self, x):
+            return super().forward(x) * 2
+
+    conv = (Scaled if kind == "class" else nn.Conv2d)(8, 8, 3, padding=1)
+    if kind == "parametrized":
+        nn.utils.parametrizations.weight_norm(conv)
+    if kind == "hook":
+        conv.register_forward_pre_hook(lambda *given: None)
+    with pytest.raises(UsageError, match="hooks or parametrizations"):
+        apply(nn.Sequential(conv), [Replace(module="0", kernel="depthwise-pointwise")])
+
+
+def test_what_takes_the_place_has_the_type_and_learns_alike():
+    net = nn.Sequential(nn.Conv2d(8, 8, 3, padding=1)).double().eval()
+    net.requires_grad_(False)
+    made = apply(net, [Replace(module="0", kernel="depthwise-sliding", groups=2)])
+    assert {each.dtype for each in made.parameters()} == {torch.float64}
+    assert not any(each.requires_grad for each in made.parameters())
+    assert made(torch.zeros(1, 8, 4, 4, dtype=torch.float64)).dtype == torch.float64
+    assert not made[0].training
+
+
+def test_an_even_window_is_not_dilated():
+    net = nn.Sequential(nn.Conv2d(8, 8, 2))
+    with pytest.raises(UsageError, match="has no middle"):
+        apply(net, [Replace(module="0", kernel="dilated", dilation=2)])
+
+
+def test_copies_never_take_a_name_that_is_there():
+    block = [nn.Conv2d(4, 4, 3, padding=1) for _ in range(2)]
+    net = nn.Sequential()
+    net.add_module("block", block[0])
+    net.add_module("block_1", block[1])
+    made = apply(net, [Repeat(modules=("block",))])
+    assert list(made._modules) == ["block", "block_1_", "block_1"]
+    assert torch.equal(made.block_1.weight, block[1].weight)
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        {"edit": "repeat", "modules": ["a"], "times": -3},
+        {"edit": "repeat", "modules": ["a"], "times": 10**9},
+        {"edit": "replace", "module": "a", "kernel": "resized", "size": 200001},
+        {"edit": "replace", "module": "a", "kernel": "grouped", "groups": 0},
+        {"edit": "replace", "module": "a", "kernel": "dilated", "dilation": 0},
+        {"edit": "replace", "module": "a", "kernel": "sliding", "overlap": 2.0},
+    ],
+)
+def test_numbers_of_edits_have_bounds(record):
+    with pytest.raises(UsageError, match="edits of a network"):
+        edits_from_json([record])

@@ -8,6 +8,7 @@ from torch import nn
 from trimtab.cost.latency import Roofline
 from trimtab.design.blocks import blocks_of
 from trimtab.design.explain import CODES, explain
+from trimtab.design.score import score
 from trimtab.design.search import analysis_of
 from trimtab.hardware.load import machine
 
@@ -161,3 +162,38 @@ def test_every_code_has_a_name_and_nothing_is_said_twice():
         assert finding.code in CODES
     sentences = [each.sentence for each in found(row(6, 5))]
     assert len(sentences) == len(set(sentences))
+
+
+def test_the_critical_window_is_found_behind_pointwise_ones():
+    layers = [nn.Conv2d(3, 4, 1), nn.ReLU()]
+    for _ in range(9):
+        layers += [nn.Conv2d(4, 4, 3, padding=1), nn.ReLU()]
+        layers += [nn.Conv2d(4, 4, 1), nn.ReLU()]
+    (finding,) = of("RF02", nn.Sequential(*layers))
+    assert finding.numbers["field_in_px"] < 16 <= finding.numbers["field_out_px"]
+
+
+def test_what_an_edit_changes_is_what_it_does_change():
+    net = nn.Sequential(
+        *[
+            each
+            for _ in range(12)
+            for each in (nn.Conv2d(3, 3, 3, padding=1), nn.ReLU())
+        ]
+    )
+    first = of("RF01", net, timed=True)[0]
+    before, _ = analysis_of(net.eval(), (IMAGE,))
+    smaller = nn.Sequential(*net)
+    if first.edit.startswith("leave out"):
+        place = int(first.modules[0])
+        smaller = nn.Sequential(*[*net][:place], *[*net][place + 2 :])
+    after, _ = analysis_of(smaller.eval(), (IMAGE,))
+    assert first.parameters == after.parameters - before.parameters
+    assert first.multiply_adds == after.multiply_adds - before.multiply_adds
+    assert first.score == pytest.approx(score(after).value - score(before).value)
+    assert first.latency_s is not None
+    assert first.latency_s < 0
+
+
+def test_a_shortcut_at_the_end_of_a_stage_is_no_finding():
+    assert of("CH03", residual(1, 1, 1)) == []

@@ -140,12 +140,22 @@ def test_channels_that_would_stay_apart_are_no_design():
 
 
 def test_a_field_must_not_shrink_below_the_image():
-    found = kernels({"parameters": 0.9}, 2, 2)
+    layers = [nn.Conv2d(3, 8, 3, padding=1), nn.ReLU()]
+    for _ in range(7):
+        layers += [nn.Conv2d(8, 8, 3, padding=1), nn.ReLU()]
+    net = nn.Sequential(*layers).eval()  # 17 of 16 pixels
+    found = kernels({"parameters": 0.9}, model=net)
     before = analyse(found.bare.graph)
-    # All windows but the first shrink to columns: what is left does not cover it.
-    sizes = [each.field_out for each in before.layers]
-    assert max(sizes[-1]) >= 16
-    assert module._is_sound(before, before)
+    one = [Replace(module="2", kernel="resized", size=1)]
+    assert module._judged(found, one, before) is None
+    wide = nn.Sequential(*layers, nn.Conv2d(8, 8, 3, padding=1)).eval()
+    found = kernels({"parameters": 0.9}, model=wide)  # 19: one window may go
+    assert module._judged(found, one, analyse(found.bare.graph)) is not None
+
+
+def test_even_windows_are_not_dilated():
+    assert "dilated" not in kinds(nn.Conv2d(8, 8, 2))
+    assert "dilated" in kinds(nn.Conv2d(8, 8, 3, padding=1))
 
 
 def test_what_has_hooks_stays():

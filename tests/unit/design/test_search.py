@@ -11,6 +11,7 @@ from trimtab.design.search import Problem, analysis_of, optimize, replay, window
 from trimtab.design.sliding import SlidingChannelConv2d
 from trimtab.design.values import Design
 from trimtab.errors import BudgetInfeasibleError, UsageError
+from trimtab.graph.capture import capture
 from trimtab.hardware.load import machine
 
 MILAN = machine("milan")
@@ -118,3 +119,45 @@ def test_sliding_convolutions_are_known_by_their_windows():
 def test_a_network_without_convolutions_is_refused():
     with pytest.raises(UsageError, match="no convolution of the image"):
         optimized(nn.Sequential(nn.Flatten(), nn.Linear(768, 4)).eval(), {})
+
+
+def test_blocks_with_hooks_stay():
+    model = residual(2, 3)
+    model.stages[1][2].register_forward_hook(lambda *given: None)
+    result = optimized(model, {"multiply_adds": 1.0}, level="stage", robust=False)
+    touched = {
+        path for edits in result.edits for edit in edits for path in edit.modules
+    }
+    assert "stages.1.2" not in touched
+
+
+def test_the_next_best_is_taken_where_code_asks_for_its_blocks():
+    class Asks(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.stem = nn.Conv2d(3, 8, 3, padding=1)
+            self.blocks = nn.ModuleList(
+                nn.Sequential(nn.Conv2d(8, 8, 3, padding=1), nn.ReLU())
+                for _ in range(4)
+            )
+
+        def forward(self, x):
+            x, seen = torch.relu(self.stem(x)), []
+            for block in self.blocks:
+                x = block(x)
+                seen.append(x)
+            return tuple(seen)
+
+    model = Asks().eval()
+    result = optimized(model, {"multiply_adds": 1.5}, level="both", robust=False)
+    assert len(result.model(IMAGE)) == 4
+
+
+def test_a_bundle_is_no_network_to_rewrite():
+    from trimtab.graph.capture import weights_of
+    from trimtab.graph.module import GraphModule
+
+    model = residual(1, 1)
+    graph = capture(model, (IMAGE,))
+    with pytest.raises(UsageError, match="a bundle is a graph"):
+        optimized(GraphModule(graph, weights_of(model, graph)), {})

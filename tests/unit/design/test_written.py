@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+from dataclasses import replace
 
 import pytest
 import torch
@@ -98,3 +99,50 @@ def test_edits_of_another_network_are_refused(design):
     )
     with pytest.raises(UsageError, match="no such module"):
         rebuild(wrong)
+
+
+def test_only_a_whole_design_is_overwritten(design, tmp_path):
+    model, folder = design
+    write(folder, model, WRITTEN, overwrite=True)
+    (folder / "thesis.tex").write_text("years of work")
+    with pytest.raises(UsageError, match="no part of a design"):
+        write(folder, model, WRITTEN, overwrite=True)
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "edits.json").write_text('{"whatever": 1}')
+    with pytest.raises(UsageError, match="cannot be read"):
+        write(other, model, WRITTEN, overwrite=True)
+    assert (other / "edits.json").exists()
+    with pytest.raises(UsageError, match="nothing can be written"):
+        write(folder / "edits.json" / "child", model, WRITTEN)
+
+
+def test_a_design_never_replaces_what_it_is_made_of(design):
+    model, folder = design
+    (folder / "thesis.tex").unlink(missing_ok=True)
+    mine = replace(WRITTEN, network=str(folder / "network.py"))
+    with pytest.raises(UsageError, match="that is to be rewritten"):
+        write(folder, model, mine, overwrite=True)
+    assert read(folder) == WRITTEN
+
+
+def test_a_design_of_a_file_is_found_from_anywhere(tmp_path, monkeypatch):
+    (tmp_path / "here").mkdir()
+    (tmp_path / "there").mkdir()
+    (tmp_path / "here" / "net.py").write_text(
+        "import torch\n\n\ndef build():\n    return torch.nn.Sequential("
+        "torch.nn.Conv2d(3, 8, 3), torch.nn.Conv2d(8, 8, 3, padding=1))\n"
+    )
+    monkeypatch.chdir(tmp_path / "here")
+    rounds = ((Replace(module="1", kernel="depthwise-pointwise"),),)
+    written = Written(
+        network="net.py:build", rounds=rounds, seed=0,
+        inputs=(("float64", (1, 3, 8, 8)),),
+    )  # fmt: skip
+    model = replay(resolve("net.py:build").module, rounds)
+    folder = write(tmp_path / "here" / "made", model, written)
+    monkeypatch.chdir(tmp_path / "there")
+    found = resolve(str(folder / "network.py"))
+    assert isinstance(found.module[1], torch.nn.Sequential)
+    assert found.example_inputs is not None
+    assert found.example_inputs[0].dtype == torch.float64
