@@ -40,6 +40,7 @@ class Layer:
         stride: of it.
         groups: of channels.
         inputs: channels that come in.
+        summed: of them, those that an output sums.
         outputs: channels that go out.
         size: rows and columns of the result.
         field_in: rows and columns of the widest field before.
@@ -69,6 +70,7 @@ class Layer:
     stride: tuple[int, ...]
     groups: int
     inputs: int
+    summed: int
     outputs: int
     size: tuple[int, ...]
     field_in: tuple[int, ...]
@@ -131,8 +133,7 @@ class Analysis:
         weights, up to constants.
         """
         return sum(
-            math.log(math.prod(each.kernel) * each.inputs / each.groups)
-            for each in self.layers
+            math.log(math.prod(each.kernel) * each.summed) for each in self.layers
         )
 
 
@@ -305,6 +306,7 @@ def _layer(
         stride=_numbers(stride, len(kernel)),
         groups=groups if isinstance(groups, int) else 1,
         inputs=before.shape[1],
+        summed=_summed(before.shape[1], groups, windows.get(node.module)),
         outputs=after.shape[1],
         size=after.shape[2:],
         field_in=tuple(before.axis(each).size for each in numbers),
@@ -327,6 +329,13 @@ def _layer(
         local=_is_local(after, fields.image),
         into=into,
     )
+
+
+def _summed(inputs: int, groups: object, window: Sequence[Sequence[int]] | None) -> int:
+    """Return how many channels an output sums."""
+    if window is not None:
+        return max(map(len, window))
+    return inputs // groups if isinstance(groups, int) else inputs
 
 
 def _disjoint(field: Field) -> bool:

@@ -14,6 +14,10 @@ receptive field*. The formula is ours.
   nothing apart. Where paths meet it is that of their average.
 * Convolutions with no activation between are one linear map: they count once, with the
   field of the last.
+* An output that sums few of what it could sum tells less: the mass is multiplied by
+  its *fill*, the logarithm of the inputs that it sums (of a run, of their product) over
+  that of all inputs in its window. It is 1 for a dense convolution, and for a depthwise
+  and a pointwise one together.
 * A stage is a resolution; its mass is the sum over its convolutions.
 * The *productive depth* adds up how much of each spatial convolution still widens the
   field that a path sees on average, ``D = sum(0.3 + 0.7 q)``: q is 1 while that field
@@ -52,6 +56,8 @@ STAGE_EXPONENT = 0.3
 DEPTH_WEIGHT = 1.0
 """lambda: what productive depth counts beside mass."""
 
+_LEAST_SUM = math.log(2.0)
+# A pointwise convolution of one input each only scales: it tells little, not nothing.
 _KEPT = 0.3
 # What a spatial convolution counts that no longer widens the field.
 
@@ -137,7 +143,7 @@ def score(analysis: Analysis) -> Score:
             min(size / pixels, 1 / grain)
             for size, pixels, grain in zip(layer.size, image, layer.grain, strict=True)
         )
-        mass = field_volume(layer, image) * layer.outputs * places
+        mass = field_volume(layer, image) * layer.outputs * places * _fill(run)
         masses[layer.size] = masses.get(layer.size, 0.0) + mass
         if any(each.spatial for each in run):
             share = productive(first.mean_in, layer.mean_out, image)
@@ -146,6 +152,14 @@ def score(analysis: Analysis) -> Score:
     return Score(
         value=made.with_exponent(STAGE_EXPONENT), masses=made.masses, depth=depth
     )
+
+
+def _fill(run: Sequence[Layer]) -> float:
+    """Return the share of what it could sum that an output sums, in logarithms."""
+    taps = math.prod(math.prod(each.kernel) for each in run)
+    could = math.log(taps * run[0].inputs)
+    sums = math.log(math.prod(math.prod(each.kernel) * each.summed for each in run))
+    return min(1.0, max(sums, _LEAST_SUM) / could) if could > 0 else 1.0
 
 
 def _runs(layers: Sequence[Layer]) -> Iterator[list[Layer]]:

@@ -103,7 +103,7 @@ def test_latencies_may_be_those_of_compiled_code(trimtab, net):
         (("explain", "zoo:nosuch"), "nosuch"),
         (("explain", "net.py", "--input", "1,3,2"), "1, 3, 2"),
         (("explain", "zoo:resnet18", "--input", "1,3,1,1"), "of a single place"),
-        (("optimize", "net.py", "--max-params", "0.5"), "write 500k, 2M or 0.5x"),
+        (("optimize", "net.py", "--max-params", "0.5"), "500k, 2M or 0.5x"),
         (("optimize", "net.py", "--max-params", "0.001x"), "exceeds the limit"),
         (("optimize", "net.py", "--max-params", "half"), "nor a share"),
         (("check", "net.py", "net.py", "--data", "nosuch.npz"), "nosuch.npz"),

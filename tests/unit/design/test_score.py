@@ -9,6 +9,8 @@ from torch import nn
 
 from trimtab.design.layers import analyse
 from trimtab.design.score import Score, field_volume, productive, score
+from trimtab.design.search import analysis_of
+from trimtab.design.sliding import SlidingChannelConv2d
 from trimtab.graph.capture import capture
 
 
@@ -93,6 +95,25 @@ def test_what_no_activation_parts_is_one_convolution():
             return self.b(x) + x
 
     assert analysed(Both(), 1, 4, 8, 8).layers[0].into == ""
+
+
+def test_an_output_that_sums_less_of_what_it_could_tells_less():
+    def net(groups):
+        conv = nn.Conv2d(16, 16, 3, padding=1, groups=groups)
+        return nn.Sequential(nn.Conv2d(3, 16, 3, padding=1), nn.ReLU(), conv)
+
+    dense, grouped = (
+        score(analysed(net(groups), 1, 3, 8, 8)).masses[8, 8] for groups in (1, 4)
+    )
+    one = 9 / 64 * 3 * 16
+    share = math.log(9 * 4) / math.log(9 * 16)
+    assert grouped - one == pytest.approx(share * (dense - one))
+    # Sliding channels are those that are summed, though a dense product does it.
+    layer = SlidingChannelConv2d(16, 16, groups=4, overlap=0.5)
+    slides = nn.Sequential(nn.Conv2d(3, 16, 3, padding=1), nn.ReLU(), layer).eval()
+    found, _ = analysis_of(slides, (torch.zeros(1, 3, 8, 8),))
+    assert found.layers[1].summed == 4
+    assert found.entropy == pytest.approx(math.log(27) + math.log(4))
 
 
 def test_pools_see_more_and_tell_less_apart():
