@@ -1,4 +1,4 @@
-"""`trimtab design`: what a network sees, and a better one within limits."""
+"""`trimtab design`, over 400 lines: three commands that print the same things."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from trimtab.cli.design_check import check_networks
 from trimtab.cli.output import (
     console,
     plain,
@@ -55,6 +56,9 @@ _Engine = Annotated[
     typer.Option(help="Whose latency counts: PyTorch's, or that of `trimtab compile`."),
 ]
 _AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+app.command("check")(check_networks)
 
 
 @app.command("explain")
@@ -320,95 +324,6 @@ def optimize_network(
         print_json(_record(opened.name, target.name, result, measured, output))
         return
     _show(opened.name, target.title, result, measured, output)
-
-
-@app.command("check")
-def check_networks(
-    first: Annotated[
-        str, typer.Argument(help="A network, or a folder of a design.", metavar="A")
-    ],
-    second: Annotated[str, typer.Argument(help="Another.", metavar="B")],
-    data: Annotated[
-        str,
-        typer.Option(
-            help="digits, an .npz, an image folder, or package.module:factory."
-        ),
-    ],
-    seconds: Annotated[
-        float, typer.Option(min=1, help="All trainings together take about so long.")
-    ] = 300.0,
-    seeds: Annotated[int, typer.Option(min=2, help="Pairs of trainings.")] = 5,
-    epochs: Annotated[int, typer.Option(min=1, help="Of each training.")] = 5,
-    batch_size: Annotated[int, typer.Option(min=1, help="Examples of a step.")] = 64,
-    learning_rate: Annotated[
-        float, typer.Option(help="At the top of its cosine schedule.")
-    ] = 0.05,
-    weight_decay: Annotated[float, typer.Option(help="Of the optimizer.")] = 5e-4,
-    threads: Annotated[
-        int | None, typer.Option(min=1, help="Of PyTorch; its own choice if not given.")
-    ] = None,
-    as_json: _AsJson = False,
-) -> None:
-    """Train two networks alike, and show how their accuracies differ."""
-    with progress_bar(quiet=as_json) as progress:
-        progress("check", 0.0, "starting")
-        from trimtab.design.check import check, extent, maker
-        from trimtab.training.data import load
-        from trimtab.training.settings import Settings
-
-        settings = Settings(
-            epochs=epochs,
-            batch_size=batch_size,
-            learning_rate=learning_rate,
-            weight_decay=weight_decay,
-            warmup_frac=0.1,
-            threads=threads,
-        )
-        makers = maker(first), maker(second)
-        dataset = load(data)
-        progress("check", 0.0, "timing a few steps of both")
-        amount = extent(makers, dataset, settings, seconds=seconds, seeds=seeds)
-        found = check(
-            *makers,
-            dataset,
-            settings,
-            extent=amount,
-            seeds=range(seeds),
-            progress=lambda done, text: progress("check", done, text),
-        )
-    difference = found.difference
-    if as_json:
-        from dataclasses import asdict
-
-        print_json({"networks": [first, second], "data": dataset.name, **asdict(found)})
-        return
-    from trimtab.units import format_duration, format_percent
-
-    out = console()
-    out.print(
-        table(
-            f"{plain(dataset.name)}: {amount.train} examples, {epochs} epochs, "
-            f"tested on {amount.test}",
-            [("seed", ""), ("A", ""), ("B", ""), ("B - A, points", "")],
-            [
-                (
-                    seed, format_percent(one), format_percent(two),
-                    f"{100 * (two - one):+.2f}",
-                )
-                for seed, one, two in zip(
-                    found.seeds, found.first, found.second, strict=True
-                )
-            ],
-        )
-    )  # fmt: skip
-    mean = difference.mean
-    out.print(
-        f"B - A: {100 * mean.value:+.2f} points, {mean.confidence:.0%} interval "
-        f"{100 * mean.low:+.2f} to {100 * mean.high:+.2f}, p = "
-        f"{difference.permutation_p:.3f} (signs flipped)"
-    )
-    one, two = found.wall_s
-    out.print(f"training took {format_duration(one)} (A), {format_duration(two)} (B)")
 
 
 def _record(

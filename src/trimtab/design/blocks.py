@@ -16,7 +16,8 @@ from typing import final
 
 from torch import nn
 
-from trimtab.design.edits import has_hooks, shared_modules
+from trimtab.design.edits import shared_modules
+from trimtab.design.kernels import has_hooks
 from trimtab.graph.types import Graph, Node, Ref
 
 __all__ = ["Block", "Group", "blocks_of"]

@@ -17,28 +17,22 @@ from typing import Annotated, Any, ClassVar, Literal, final
 import torch
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from torch import nn
-from torch.nn.utils import parametrize
 
-from trimtab.design.sliding import DepthwiseSliding, SlidingChannelConv2d
+from trimtab.design.kernels import MOST, Replace, module_for, wrong_edit
 from trimtab.errors import UsageError
 
 __all__ = [
     "Edit",
-    "Kernel",
     "Remove",
     "Repeat",
     "Replace",
     "apply",
     "edits_from_json",
     "edits_to_json",
-    "has_hooks",
-    "is_plain",
-    "module_for",
     "shared_modules",
 ]
 
 _CLOSED = ConfigDict(extra="forbid")
-_MOST = 1000  # copies, rows of a window, dilation: what a file may ask for
 
 
 @final
@@ -70,40 +64,8 @@ class Repeat:
 
     __pydantic_config__: ClassVar[ConfigDict] = _CLOSED
     modules: tuple[str, ...]
-    times: Annotated[int, Field(ge=1, le=_MOST)] = 1
+    times: Annotated[int, Field(ge=1, le=MOST)] = 1
     edit: Literal["repeat"] = "repeat"
-
-
-Kernel = Literal[
-    "grouped", "depthwise-pointwise", "depthwise-grouped", "depthwise-sliding",
-    "sliding", "asymmetric", "resized", "dilated",
-]  # fmt: skip
-"""What a convolution may become."""
-
-
-@final
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Replace:
-    """Put another module in the place of a convolution.
-
-    Attributes:
-        module: its path.
-        kernel: what it becomes.
-        groups: of ``grouped``, ``depthwise-grouped``, ``sliding`` and
-            ``depthwise-sliding``.
-        overlap: of the windows of those that slide.
-        size: rows and columns of the window of ``resized``.
-        dilation: of ``dilated``.
-    """
-
-    __pydantic_config__: ClassVar[ConfigDict] = _CLOSED
-    module: str
-    kernel: Kernel
-    groups: Annotated[int, Field(ge=1, le=1 << 20)] = 1
-    overlap: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    size: Annotated[int, Field(ge=0, le=_MOST)] = 0
-    dilation: Annotated[int, Field(ge=1, le=_MOST)] = 1
-    edit: Literal["replace"] = "replace"
 
 
 Edit = Annotated[Remove | Repeat | Replace, Field(discriminator="edit")]
@@ -192,7 +154,7 @@ def _require_apart(edits: Sequence[Remove | Repeat | Replace]) -> None:
         some = (edit.module,) if isinstance(edit, Replace) else edit.modules
         for path in some:
             if path in paths:
-                raise _wrong(path, "two edits are of it")
+                raise wrong_edit(path, "two edits are of it")
             paths.add(path)
 
 
@@ -205,7 +167,9 @@ def _require_alone(
         some = (edit.module,) if isinstance(edit, Replace) else edit.modules
         for path in some:
             if path in shared:
-                raise _wrong(path, "it, or a part of it, is used under several names")
+                raise wrong_edit(
+                    path, "it, or a part of it, is used under several names"
+                )
 
 
 def shared_modules(model: nn.Module) -> frozenset[str]:
@@ -227,40 +191,11 @@ def shared_modules(model: nn.Module) -> frozenset[str]:
     return frozenset(found)
 
 
-def is_plain(module: nn.Module) -> bool:
-    """Whether a convolution is just one: nothing is added to what its class does."""
-    return (
-        type(module) is nn.Conv2d
-        and not parametrize.is_parametrized(module)
-        and not has_hooks(module)
-    )
-
-
-def has_hooks(module: nn.Module) -> bool:
-    """Whether a module, or one in it, calls something else when it is called."""
-    return any(
-        each._forward_hooks
-        or each._forward_pre_hooks
-        or each._backward_hooks
-        or each._backward_pre_hooks
-        for each in module.modules()
-    )
-
-
-def _wrong(path: str, rule: str) -> UsageError:
-    return UsageError(
-        f"an edit of module {path!r}",
-        rule=rule,
-        where="the edits of a network",
-        remedy="take paths of the network that the edits were made for",
-    )
-
-
 def _module(model: nn.Module, path: str) -> nn.Module:
     try:
         return model.get_submodule(path)
     except AttributeError as error:
-        raise _wrong(path, "the network has no such module") from error
+        raise wrong_edit(path, "the network has no such module") from error
 
 
 def _note(
@@ -270,16 +205,18 @@ def _note(
 ) -> None:
     """Add what an edit makes of the children of its container, by their old names."""
     if not edit.modules:
-        raise _wrong("", "an edit names at least one module")
+        raise wrong_edit("", "an edit names at least one module")
     parents = {path.rpartition(".")[0] for path in edit.modules}
     if len(parents) != 1:
-        raise _wrong(edit.modules[0], "its modules stand in several containers")
+        raise wrong_edit(edit.modules[0], "its modules stand in several containers")
     (parent,) = parents
     for path in edit.modules:
         _module(model, path)
     container = _module(model, parent)
     if not isinstance(container, nn.Sequential | nn.ModuleList):
-        raise _wrong(edit.modules[0], "it stands in no Sequential and no ModuleList")
+        raise wrong_edit(
+            edit.modules[0], "it stands in no Sequential and no ModuleList"
+        )
     children = changed.setdefault(
         parent,
         {
@@ -314,7 +251,7 @@ def _refill(
     container = _module(model, path)
     assert isinstance(container, nn.Sequential | nn.ModuleList)
     if not any(children.values()):
-        raise _wrong(path, "nothing would be left in it")
+        raise wrong_edit(path, "nothing would be left in it")
     indexed = isinstance(container, nn.ModuleList)
     for name in list(container._modules):
         del container._modules[name]
@@ -325,101 +262,3 @@ def _refill(
             while number and new in children:
                 new = f"{new}_"
             container.add_module(str(len(container)) if indexed else new, child)
-
-
-# ---------------------------------------------------------------- kernels
-
-
-def module_for(conv: nn.Module, edit: Replace) -> nn.Module:
-    """Return the module that takes the place of a convolution, weights drawn anew.
-
-    It has the type and the place of its weights, and learns where it does.
-
-    Raises:
-        UsageError: it is no plain convolution, or cannot become that.
-    """
-    if not is_plain(conv):
-        kind = type(conv).__name__
-        raise _wrong(edit.module, f"it is a {kind}, or has hooks or parametrizations")
-    assert isinstance(conv, nn.Conv2d)
-    try:
-        made = _built(conv, edit)
-    except (ValueError, RuntimeError) as error:  # what torch says of such numbers
-        reason = str(error).splitlines()[0]
-        raise _wrong(edit.module, f"it cannot become that: {reason}") from error
-    weight = conv.weight
-    made.to(device=weight.device, dtype=weight.dtype).train(conv.training)
-    return made.requires_grad_(weight.requires_grad)
-
-
-def _built(conv: nn.Conv2d, edit: Replace) -> nn.Module:
-    if isinstance(conv.padding, str) or conv.padding_mode != "zeros":
-        raise _wrong(edit.module, "its padding is not of zeros, in numbers")
-    size, stride = _pair(conv.kernel_size), _pair(conv.stride)
-    padding, dilation = _pair(conv.padding), _pair(conv.dilation)
-    inputs, outputs, bias = conv.in_channels, conv.out_channels, conv.bias is not None
-    depthwise = nn.Conv2d(
-        inputs, inputs, size, stride, padding, dilation, groups=inputs, bias=False
-    )
-    if edit.kernel == "grouped":
-        return nn.Conv2d(
-            inputs, outputs, size, stride, padding, dilation, edit.groups, bias
-        )
-    if edit.kernel == "depthwise-pointwise":
-        return nn.Sequential(depthwise, nn.Conv2d(inputs, outputs, 1, bias=bias))
-    if edit.kernel == "depthwise-grouped":
-        second = nn.Conv2d(inputs, outputs, 1, groups=edit.groups, bias=bias)
-        return nn.Sequential(depthwise, second)
-    if edit.kernel == "depthwise-sliding":
-        return DepthwiseSliding(
-            inputs,
-            outputs,
-            size,
-            stride=stride,
-            padding=padding,
-            dilation=dilation,
-            groups=edit.groups,
-            overlap=edit.overlap,
-            bias=bias,
-        )
-    if edit.kernel == "sliding":
-        if size != (1, 1) or stride != (1, 1) or padding != (0, 0):
-            raise _wrong(edit.module, "only a pointwise convolution can slide")
-        return SlidingChannelConv2d(
-            inputs, outputs, groups=edit.groups, overlap=edit.overlap, bias=bias
-        )
-    if edit.kernel == "asymmetric":
-        first = nn.Conv2d(
-            inputs, outputs, (size[0], 1), (stride[0], 1), (padding[0], 0),
-            (dilation[0], 1), bias=False,
-        )  # fmt: skip
-        second = nn.Conv2d(
-            outputs, outputs, (1, size[1]), (1, stride[1]), (0, padding[1]),
-            (1, dilation[1]), bias=bias,
-        )  # fmt: skip
-        return nn.Sequential(first, second)
-    if edit.kernel == "resized":
-        grown = (edit.size, edit.size)
-        room = tuple(
-            pad + (new - old) * apart // 2
-            for pad, new, old, apart in zip(padding, grown, size, dilation, strict=True)
-        )
-        return nn.Conv2d(
-            inputs, outputs, grown, stride, _pair(room), dilation, conv.groups, bias
-        )
-    if any(each % 2 == 0 for each in size):
-        raise _wrong(edit.module, "an even window has no middle to be dilated from")
-    wide = tuple(
-        pad + (each - 1) * (edit.dilation - apart) // 2
-        for pad, each, apart in zip(padding, size, dilation, strict=True)
-    )
-    return nn.Conv2d(
-        inputs, outputs, size, stride, _pair(wide), edit.dilation, conv.groups, bias
-    )
-
-
-def _pair(value: object) -> tuple[int, int]:
-    if isinstance(value, int):
-        return (value, value)
-    assert isinstance(value, tuple)
-    return (int(value[0]), int(value[1]))

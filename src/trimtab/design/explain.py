@@ -1,4 +1,4 @@
-"""What the receptive fields of a network tell, as findings with stable codes.
+"""What the receptive fields of a network tell; over 400 lines: twelve codes.
 
 * RF01: a convolution whose narrowest path sees the whole image already; it adds no
   spatial context (Richter et al., "Should You Go Deeper?", arXiv 2106.12307).

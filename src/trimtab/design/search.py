@@ -1,4 +1,4 @@
-"""A better design within limits: the search, and the network that comes of it.
+"""A better design within limits; over 400 lines: one search, and what it made.
 
 What is searched is judged on graphs (`trimtab.design.variants`). What is chosen is made
 of modules, captured again, and must then have the values that it was chosen for; its
@@ -16,15 +16,9 @@ from torch import nn
 from trimtab.cost.latency import LatencyModel, Roofline
 from trimtab.cost.verdict import Budget, Verdict
 from trimtab.design.blocks import blocks_of
-from trimtab.design.edits import (
-    Remove,
-    Repeat,
-    Replace,
-    apply,
-    is_plain,
-    shared_modules,
-)
+from trimtab.design.edits import Remove, Repeat, Replace, apply, shared_modules
 from trimtab.design.kernel_level import Kernels, choose
+from trimtab.design.kernels import is_plain
 from trimtab.design.layers import Analysis, analyse
 from trimtab.design.sliding import SlidingChannelConv2d
 from trimtab.design.stage_level import Organizer, organize

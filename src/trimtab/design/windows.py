@@ -243,7 +243,8 @@ def _resampling(
     if "nearest" in op:
         # As PyTorch does it, in single precision.
         start = np.floor(at.astype(np.float32) * np.float32(step)).astype(np.int64)
-        return np.minimum(start, size - 1)[:, None]
+        nearest: Labels = np.minimum(start, size - 1)[:, None]
+        return nearest
     if corners:
         middle = at * ((size - 1) / (count - 1)) if count > 1 else at * 0.0
     else:
@@ -255,7 +256,8 @@ def _resampling(
     alone = np.abs(middle - start) < 1e-6  # all the weight is on one place
     offsets = np.arange(reach[0], reach[1] + 1)
     taps = start[:, None] + np.where(alone[:, None], 0, offsets[None])
-    return np.clip(taps, 0, size - 1)
+    inside: Labels = np.clip(taps, 0, size - 1)
+    return inside
 
 
 def padded(context: Context, node: Node) -> Field | list[Field | None]:

@@ -64,28 +64,6 @@ def test_optimize_writes_what_can_be_imported(trimtab, net, tmp_path):
     assert "--overwrite" in again.stderr
 
 
-def test_check_trains_both_alike(trimtab, net, tmp_path):
-    import numpy as np
-
-    draws = np.random.default_rng(0)
-    y = np.arange(160) % 4
-    x = draws.integers(0, 255, (160, 16, 16, 3)).astype(np.uint8)
-    np.savez(tmp_path / "small.npz", x=x, y=y)
-    done = trimtab(
-        "design", "check", net, net, "--data", "small.npz", "--seconds", "60",
-        "--seeds", "2", "--epochs", "1", "--json",
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    record = json.loads(done.stdout)
-    assert record["difference"]["mean"]["value"] == 0
-    shown = trimtab(
-        "design", "check", net, net, "--data", "small.npz", "--seeds", "2",
-        "--epochs", "1", "--seconds", "60",
-    )  # fmt: skip
-    assert shown.returncode == 0, shown.stderr
-    assert "points" in shown.stdout
-
-
 def test_latencies_may_be_those_of_compiled_code(trimtab, net):
     pytest.importorskip("tvm", reason="apache-tvm makes the machine code")
     found = [

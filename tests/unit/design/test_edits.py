@@ -203,7 +203,9 @@ def test_what_is_used_under_several_names_stays():
         with pytest.raises(UsageError, match="under several names"):
             apply(net, [edit])
     # What stands beside them can be edited, and both calls stay.
-    alone = nn.Sequential(*net.layers[:3], nn.Conv2d(8, 8, 1), nn.Conv2d(8, 8, 1))
+    stem, shared = nn.Conv2d(3, 8, 3), nn.Conv2d(8, 8, 1)
+    last = nn.Conv2d(8, 8, 1), nn.Conv2d(8, 8, 1)
+    alone = nn.Sequential(stem, shared, shared, *last)
     made = apply(alone, [Remove(modules=("4",))])
     assert list(made._modules) == ["0", "1", "2", "3"]
     assert made[1] is made[2]

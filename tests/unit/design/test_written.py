@@ -143,6 +143,6 @@ def test_a_design_of_a_file_is_found_from_anywhere(tmp_path, monkeypatch):
     folder = write(tmp_path / "here" / "made", model, written)
     monkeypatch.chdir(tmp_path / "there")
     found = resolve(str(folder / "network.py"))
-    assert isinstance(found.module[1], torch.nn.Sequential)
+    assert isinstance(found.module.get_submodule("1"), torch.nn.Sequential)
     assert found.example_inputs is not None
     assert found.example_inputs[0].dtype == torch.float64
