@@ -33,7 +33,11 @@ from trimtab.hardware.operations import Operation
 
 __all__ = ["Prediction", "Timing", "predict"]
 
+_WITHOUT_FMA = ("x86-64", "x86-64-v2")
 _NEON_BITS = 128
+_PRODUCTS = 2
+# Registers for products on their way to a sum, where one instruction does not do both:
+# with one, LLVM's code for SSE4.2 spills sums.
 _SPILL = 2.0
 # Stores that a spilled sum costs a step: it waits for the one before.
 _WAIT = 0.4
@@ -73,6 +77,8 @@ class Timing:
         stores: vector stores a cycle.
         arithmetic: other vector instructions a cycle.
         issue: instructions a cycle.
+        product_registers: that hold a product until it is added; none where one
+            instruction does both.
         fma_latency: cycles until a result can be added to again.
         forward_latency: cycles from a store to a load of the same place.
         restart: cycles lost when a loop ends unforeseen.
@@ -86,6 +92,7 @@ class Timing:
     stores: float
     arithmetic: float
     issue: float
+    product_registers: int
     fma_latency: float
     forward_latency: float
     restart: float
@@ -102,6 +109,8 @@ def timing_of(machine: Machine) -> Timing:
     if machine.core.isa.startswith("arm"):
         bits = min(bits, _NEON_BITS)  # code is made for NEON, whatever SVE has
     fma = core.row(Operation.FMA, bits)
+    if machine.core.isa in _WITHOUT_FMA:
+        fma = None  # whatever the core could do
     if fma is not None:
         fmas, latency = core.throughput(Operation.FMA, bits), fma.accumulate_latency
     else:  # a product and a sum
@@ -119,6 +128,7 @@ def timing_of(machine: Machine) -> Timing:
         stores=core.throughput(Operation.STORE, bits),
         arithmetic=max(core.throughput(Operation.MINMAX, bits), fmas),
         issue=core.issue_width,
+        product_registers=0 if fma is not None else _PRODUCTS,
         fma_latency=latency,
         forward_latency=core.store_forward_cycles,
         restart=core.mispredict_cycles,
@@ -244,9 +254,8 @@ def cycles(
         chained: whether a run waits for the sums of the one before.
         power: of the norm that joins the limits, their maximum if infinite.
     """
-    over = np.maximum(
-        np.asarray(body.registers, dtype=np.float64) - timing.registers, 0
-    )
+    needed = body.registers + timing.product_registers * (np.asarray(body.fmas) > 0)
+    over = np.maximum(np.asarray(needed, dtype=np.float64) - timing.registers, 0)
     # One register too few, and LLVM's scheduler leaves no sum in a register: seen on
     # AVX2 and AVX-512, and the assembly of the chosen few is read for it.
     spilled = np.where(over > 0, body.chains, 0.0)
