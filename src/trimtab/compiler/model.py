@@ -79,6 +79,7 @@ class Timing:
         issue: instructions a cycle.
         product_registers: that hold a product until it is added; none where one
             instruction does both.
+        per_fma: instructions that a multiply-add is.
         fma_latency: cycles until a result can be added to again.
         forward_latency: cycles from a store to a load of the same place.
         restart: cycles lost when a loop ends unforeseen.
@@ -93,6 +94,7 @@ class Timing:
     arithmetic: float
     issue: float
     product_registers: int
+    per_fma: int
     fma_latency: float
     forward_latency: float
     restart: float
@@ -119,6 +121,7 @@ def timing_of(machine: Machine) -> Timing:
         fmas = 1.0 / max(busiest(work).values())
         add = both[1]
         latency = add.latency if add is not None else 4.0
+    per_fma = 1 if fma is not None else 2
     return Timing(
         frequency_hz=machine.core.frequency_hz,
         lanes=bits // 32,
@@ -126,9 +129,10 @@ def timing_of(machine: Machine) -> Timing:
         fmas=fmas,
         loads=core.throughput(Operation.LOAD, bits),
         stores=core.throughput(Operation.STORE, bits),
-        arithmetic=max(core.throughput(Operation.MINMAX, bits), fmas),
+        arithmetic=max(core.throughput(Operation.MINMAX, bits), per_fma * fmas),
         issue=core.issue_width,
         product_registers=0 if fma is not None else _PRODUCTS,
+        per_fma=per_fma,
         fma_latency=latency,
         forward_latency=core.store_forward_cycles,
         restart=core.mispredict_cycles,
@@ -193,7 +197,7 @@ def predict(
     for part in nest.parts:
         taken = part.steps * cycles(part.body, timing)
         mixed = mixed + part.steps * cycles(part.body, timing, power=_POWER) * _long(
-            part.body
+            part.body, timing
         )
         multiplies = np.asarray(part.body.fmas) > 0
         inside = inside + np.where(multiplies, taken, 0.0)
@@ -261,7 +265,7 @@ def cycles(
     spilled = np.where(over > 0, body.chains, 0.0)
     loads = np.asarray(body.loads) + body.broadcasts + spilled
     stores = np.asarray(body.stores) + _SPILL * spilled
-    vector = np.asarray(body.fmas) + body.others
+    vector = timing.per_fma * np.asarray(body.fmas) + body.others
     issued = vector + loads + stores + body.scalars
     limits = [
         np.asarray(body.fmas, dtype=np.float64) / timing.fmas,
@@ -276,9 +280,14 @@ def cycles(
     return _norm(limits, power)
 
 
-def _long(body: Body) -> NDArray[np.float64]:
+def _long(body: Body, timing: Timing) -> NDArray[np.float64]:
     """Return by how much a body takes longer for its length."""
-    once = np.asarray(body.fmas) + body.others + body.loads + body.broadcasts
+    once = (
+        timing.per_fma * np.asarray(body.fmas)
+        + body.others
+        + body.loads
+        + body.broadcasts
+    )
     long = (once + body.stores) * body.unrolled > _LONG
     return np.where(long, 1.0 + _LONG_COST, 1.0)
 

@@ -25,6 +25,7 @@ TIMING = Timing(
     arithmetic=4.0,
     issue=6.0,
     product_registers=0,
+    per_fma=1,
     fma_latency=4.0,
     forward_latency=7.0,
     restart=15.0,
@@ -306,7 +307,7 @@ def test_cold_weights_and_level_two_come_through_the_same_buffers():
 def test_without_multiply_adds_a_product_needs_a_register():
     core = replace(find_machine("milan").core, isa="x86-64-v2", simd_bits=128)
     plain = timing_of(replace(find_machine("milan"), core=core))
-    assert plain.product_registers == 2
+    assert (plain.product_registers, plain.per_fma) == (2, 2)
     assert timing_of(find_machine("milan")).product_registers == 0
     assert timing_of(find_machine("graviton2")).product_registers == 0
     # Of as many registers as there are, one too many.
