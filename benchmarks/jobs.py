@@ -101,7 +101,7 @@ class Store:
             "machine": f"{where.title} ({where.core.llvm_cpu})",
             **result,
         }
-        draft.write_text(json.dumps(stored, indent=1) + "\n", "utf-8")
+        draft.write_text(json.dumps(stored) + "\n", "utf-8")
         draft.replace(path)
 
     def all(self, prefix: str) -> dict[str, dict[str, Any]]:

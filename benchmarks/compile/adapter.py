@@ -72,16 +72,9 @@ def _avx2() -> Machine:
 
 
 def _sse42() -> Machine:
-    """Return the same caches and clock with a core that has no AVX and no FMA."""
+    """Return the catalogue's machine with vectors of 128 bits; the code has no FMA."""
     found = _in_catalogue()
-    core = replace(
-        found.core,
-        isa="x86-64-v2",
-        llvm_cpu="nehalem",
-        simd_bits=128,
-        fma_units=1.0,
-        vector_registers=16,
-    )
+    core = replace(found.core, isa="x86-64-v2", simd_bits=128, vector_registers=16)
     return replace(found, core=core)
 
 

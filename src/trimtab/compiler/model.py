@@ -33,7 +33,11 @@ from trimtab.hardware.operations import Operation
 
 __all__ = ["Prediction", "Timing", "predict"]
 
+_WITHOUT_FMA = ("x86-64", "x86-64-v2")
 _NEON_BITS = 128
+_PRODUCTS = 2
+# Registers for products on their way to a sum, where one instruction does not do both:
+# with one, LLVM's code for SSE4.2 spills sums.
 _SPILL = 2.0
 # Stores that a spilled sum costs a step: it waits for the one before.
 _WAIT = 0.4
@@ -73,6 +77,9 @@ class Timing:
         stores: vector stores a cycle.
         arithmetic: other vector instructions a cycle.
         issue: instructions a cycle.
+        product_registers: that hold a product until it is added; none where one
+            instruction does both.
+        per_fma: instructions that a multiply-add is.
         fma_latency: cycles until a result can be added to again.
         forward_latency: cycles from a store to a load of the same place.
         restart: cycles lost when a loop ends unforeseen.
@@ -86,6 +93,8 @@ class Timing:
     stores: float
     arithmetic: float
     issue: float
+    product_registers: int
+    per_fma: int
     fma_latency: float
     forward_latency: float
     restart: float
@@ -102,6 +111,8 @@ def timing_of(machine: Machine) -> Timing:
     if machine.core.isa.startswith("arm"):
         bits = min(bits, _NEON_BITS)  # code is made for NEON, whatever SVE has
     fma = core.row(Operation.FMA, bits)
+    if machine.core.isa in _WITHOUT_FMA:
+        fma = None  # whatever the core could do
     if fma is not None:
         fmas, latency = core.throughput(Operation.FMA, bits), fma.accumulate_latency
     else:  # a product and a sum
@@ -110,6 +121,7 @@ def timing_of(machine: Machine) -> Timing:
         fmas = 1.0 / max(busiest(work).values())
         add = both[1]
         latency = add.latency if add is not None else 4.0
+    per_fma = 1 if fma is not None else 2
     return Timing(
         frequency_hz=machine.core.frequency_hz,
         lanes=bits // 32,
@@ -117,8 +129,10 @@ def timing_of(machine: Machine) -> Timing:
         fmas=fmas,
         loads=core.throughput(Operation.LOAD, bits),
         stores=core.throughput(Operation.STORE, bits),
-        arithmetic=max(core.throughput(Operation.MINMAX, bits), fmas),
+        arithmetic=max(core.throughput(Operation.MINMAX, bits), per_fma * fmas),
         issue=core.issue_width,
+        product_registers=0 if fma is not None else _PRODUCTS,
+        per_fma=per_fma,
         fma_latency=latency,
         forward_latency=core.store_forward_cycles,
         restart=core.mispredict_cycles,
@@ -183,7 +197,7 @@ def predict(
     for part in nest.parts:
         taken = part.steps * cycles(part.body, timing)
         mixed = mixed + part.steps * cycles(part.body, timing, power=_POWER) * _long(
-            part.body
+            part.body, timing
         )
         multiplies = np.asarray(part.body.fmas) > 0
         inside = inside + np.where(multiplies, taken, 0.0)
@@ -244,15 +258,14 @@ def cycles(
         chained: whether a run waits for the sums of the one before.
         power: of the norm that joins the limits, their maximum if infinite.
     """
-    over = np.maximum(
-        np.asarray(body.registers, dtype=np.float64) - timing.registers, 0
-    )
+    needed = body.registers + timing.product_registers * (np.asarray(body.fmas) > 0)
+    over = np.maximum(np.asarray(needed, dtype=np.float64) - timing.registers, 0)
     # One register too few, and LLVM's scheduler leaves no sum in a register: seen on
     # AVX2 and AVX-512, and the assembly of the chosen few is read for it.
     spilled = np.where(over > 0, body.chains, 0.0)
     loads = np.asarray(body.loads) + body.broadcasts + spilled
     stores = np.asarray(body.stores) + _SPILL * spilled
-    vector = np.asarray(body.fmas) + body.others
+    vector = timing.per_fma * np.asarray(body.fmas) + body.others
     issued = vector + loads + stores + body.scalars
     limits = [
         np.asarray(body.fmas, dtype=np.float64) / timing.fmas,
@@ -267,9 +280,14 @@ def cycles(
     return _norm(limits, power)
 
 
-def _long(body: Body) -> NDArray[np.float64]:
+def _long(body: Body, timing: Timing) -> NDArray[np.float64]:
     """Return by how much a body takes longer for its length."""
-    once = np.asarray(body.fmas) + body.others + body.loads + body.broadcasts
+    once = (
+        timing.per_fma * np.asarray(body.fmas)
+        + body.others
+        + body.loads
+        + body.broadcasts
+    )
     long = (once + body.stores) * body.unrolled > _LONG
     return np.where(long, 1.0 + _LONG_COST, 1.0)
 

@@ -24,6 +24,8 @@ TIMING = Timing(
     stores=1.0,
     arithmetic=4.0,
     issue=6.0,
+    product_registers=0,
+    per_fma=1,
     fma_latency=4.0,
     forward_latency=7.0,
     restart=15.0,
@@ -300,3 +302,15 @@ def test_cold_weights_and_level_two_come_through_the_same_buffers():
             assert np.all(found.limits_s["cold weights"] >= least * (1 - 1e-12))
             checked += int(np.sum(least > found.stream_s))
     assert checked > 20
+
+
+def test_without_multiply_adds_a_product_needs_a_register():
+    core = replace(find_machine("milan").core, isa="x86-64-v2", simd_bits=128)
+    plain = timing_of(replace(find_machine("milan"), core=core))
+    assert (plain.product_registers, plain.per_fma) == (2, 2)
+    assert timing_of(find_machine("milan")).product_registers == 0
+    assert timing_of(find_machine("graviton2")).product_registers == 0
+    # Of as many registers as there are, one too many.
+    body = Body(fmas=12.0, loads=3.0, broadcasts=4.0, chains=12.0, registers=16.0)
+    fused = replace(plain, product_registers=0)
+    assert cycles(body, plain) > cycles(body, fused)
