@@ -105,6 +105,14 @@ def _normalised(
     )
 
 
+def _operation_201(name: str, width: int) -> nn.Module:
+    if name == "skip_connect":
+        return nn.Identity()
+    if name == "avg_pool_3x3":
+        return nn.AvgPool2d(3, 1, 1, count_include_pad=False)
+    return _normalised(width, width, 1 if name == "nor_conv_1x1" else 3)
+
+
 class _Cell201(nn.Module):
     def __init__(self, operations: Mapping[tuple[int, int], str], width: int) -> None:
         super().__init__()
@@ -114,12 +122,7 @@ class _Cell201(nn.Module):
             if name == "none":
                 continue
             self.edges.append((source, node))
-            made[f"{source}_{node}"] = {
-                "skip_connect": nn.Identity,
-                "nor_conv_1x1": lambda: _normalised(width, width, 1),
-                "nor_conv_3x3": lambda: _normalised(width, width, 3),
-                "avg_pool_3x3": lambda: nn.AvgPool2d(3, 1, 1, count_include_pad=False),
-            }[name]()
+            made[f"{source}_{node}"] = _operation_201(name, width)
         self.operations = nn.ModuleDict(made)
 
     def forward(self, x: Tensor) -> Tensor:

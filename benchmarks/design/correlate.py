@@ -7,7 +7,7 @@ the same draws for both, for they are of the same networks.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -29,7 +29,7 @@ COLUMNS = {
 }  # fmt: skip
 """By table, the columns of accuracy."""
 
-_RESAMPLES = 2000
+_RESAMPLES = 1000
 _FLOOR = -1e9
 # The score of a network that sees nothing: below all others.
 
@@ -66,31 +66,34 @@ def correlated(records: Records, column: str) -> dict[str, Any]:
     columns = {name: np.array([each[name] for each in every]) for name in every[0]}
     rows = np.arange(len(records), dtype=np.float64)
 
-    def spearman(values: np.ndarray, at: np.ndarray) -> float:
-        chosen = at.astype(np.intp)
-        return _spearman(values[chosen], accuracy[chosen])
+    def spearman(name: str) -> Callable[[np.ndarray], float]:
+        def of(at: np.ndarray) -> float:
+            chosen = at.astype(np.intp)
+            return _spearman(columns[name][chosen], accuracy[chosen])
+
+        return of
+
+    def interval(statistic: Callable[[np.ndarray], float]) -> list[float]:
+        found = stats.bootstrap_interval(
+            rows, statistic, resamples=_RESAMPLES, seed=0, method="percentile"
+        )
+        return [found.value, found.low, found.high]
 
     found = {}
+    mine = spearman("S")
     for name, values in columns.items():
-        interval = stats.bootstrap_interval(
-            rows,
-            lambda at, values=values: spearman(values, at),
-            resamples=_RESAMPLES,
-            seed=0,
-            method="percentile",
-        )
-        ahead = stats.bootstrap_interval(
-            rows,
-            lambda at, values=values: spearman(columns["S"], at) - spearman(values, at),
-            resamples=_RESAMPLES,
-            seed=0,
-            method="percentile",
-        )
+        theirs = spearman(name)
+
+        def ahead(
+            at: np.ndarray, theirs: Callable[[np.ndarray], float] = theirs
+        ) -> float:
+            return mine(at) - theirs(at)
+
         kendall = stats.kendall(values, accuracy, resamples=_RESAMPLES)
         found[name] = {
-            "spearman": [interval.value, interval.low, interval.high],
+            "spearman": interval(theirs),
             "kendall": [kendall.value, kendall.low, kendall.high],
-            "ahead": [ahead.value, ahead.low, ahead.high],
+            "ahead": interval(ahead),
         }
     return found
 
