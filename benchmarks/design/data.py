@@ -9,6 +9,7 @@ import io
 import os
 import tarfile
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 import numpy as np
 import torch
@@ -28,7 +29,8 @@ def cifar10() -> Dataset:
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
         draft = path.with_suffix(f".{os.getpid()}.npz")
-        np.savez(draft, **_decoded())
+        arrays: Any = _decoded()
+        np.savez(draft, **arrays)
         draft.replace(path)
     stored = np.load(path)
     mean, std = (torch.tensor(each).view(1, 3, 1, 1) for each in (_MEAN, _STD))

@@ -18,6 +18,7 @@ from torch import nn
 from benchmarks.design.tables import image_of
 from benchmarks.jobs import Job
 from benchmarks.vision import torchvision
+from trimtab.design.labels import axis_of
 from trimtab.design.layers import analyse
 from trimtab.design.search import analyze
 from trimtab.graph.capture import capture
@@ -112,14 +113,14 @@ def _support(name: str) -> dict[str, Any]:
         found = []
         for axis, lines in enumerate((seen.any(1), seen.any(0))):
             at = torch.nonzero(lines).flatten()
-            placed = field.axes[axis]
+            placed, table = field.axes[axis], axis_of(field.axes[axis])
             label = torch.from_numpy(placed.labels).expand(field.shape)[
                 0, 0, row, column
             ]
             found.append(
                 [
                     [int(at.min()), int(at.max())],
-                    [int(placed.table.first[label]), int(placed.table.last[label])],
+                    [int(table.first[label]), int(table.last[label])],
                 ]
             )
             widest = max(widest, int(at.max() - at.min()) + 1)

@@ -20,7 +20,7 @@ import random
 import statistics
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -196,7 +196,7 @@ def _train(base: str, name: str, seed: int) -> dict[str, Any]:
     model = replay(BASES[base](), rounds, seed=seed)
     start = time.process_time()
     history = fit(model.train(), dataset, Settings(seed=seed, **SETTINGS))
-    found = {
+    found: dict[str, Any] = {
         "settings": SETTINGS,
         "images": IMAGES,
         "design": digest(base, name, seed),
@@ -219,7 +219,7 @@ def _latency(base: str) -> dict[str, Any]:
     import trimtab
 
     names = ("original", *LEVELS)
-    calls = {}
+    calls: dict[tuple[str, str], tuple[Callable[..., Any], torch.Tensor]] = {}
     for name in names:
         torch.manual_seed(0)
         model = replay(BASES[base](), _design(base, name, 0)).eval()

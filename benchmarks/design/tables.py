@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ast
 import csv
+import functools
 import gzip
 import json
 import os
@@ -78,7 +79,7 @@ def _nasbench101() -> Iterator[Listed]:
         code = ast.literal_eval(key)
         yield Listed(
             name=key,
-            make=lambda code=code: NasBench101(code),
+            make=functools.partial(NasBench101, code),
             image=32,
             accuracy={"cifar10": each["val_accuracy"]},
             proxies={name: each[name] for name in _PROXIES},
@@ -93,7 +94,7 @@ def _nasbench201() -> Iterator[Listed]:
         code = ast.literal_eval(key)
         yield Listed(
             name=key,
-            make=lambda code=code: NasBench201(coded_201(code)),
+            make=functools.partial(NasBench201, coded_201(code)),
             image=32,
             accuracy={name: each[key]["val_accuracy"] for name, each in tables.items()},
             proxies={
@@ -127,7 +128,7 @@ def _every_201() -> Iterator[Listed]:
             text = row["cellstr"]
             yield Listed(
                 name=text,
-                make=lambda text=text: NasBench201(cell_201(text)),
+                make=functools.partial(NasBench201, cell_201(text)),
                 image=32,
                 accuracy={
                     name: float(row[name])
@@ -158,7 +159,7 @@ def _torchvision(version: str) -> Iterator[Listed]:
             options = {"init_weights": False, "aux_logits": False}
         yield Listed(
             name=name,
-            make=lambda name=name, options=options: models.get_model(name, **options),
+            make=functools.partial(models.get_model, name, **options),
             image=image_of(name, f"IMAGENET1K_{version}"),
             accuracy={"imagenet": float(row["acc@1"])},
             proxies={},
