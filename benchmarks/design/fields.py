@@ -1,7 +1,7 @@
 """Receptive fields of torchvision's networks, and the support of gradients.
 
-A network whose weights are all positive, with means in place of maxima, has a gradient
-wherever an output depends on an input. Weights are one over their number, so that
+A network whose weights are all positive, with means in place of maxima and no upper
+bound, has a gradient wherever an output depends on an input. Weights are one over their number, so that
 values neither grow nor vanish.
 """
 
@@ -55,11 +55,13 @@ def _model(name: str) -> nn.Module:
     return module.eval()
 
 
-def _last_local(name: str, model: nn.Module) -> Any:
+def _widest(name: str, model: nn.Module) -> Any:
     with torch.no_grad():
         image = torch.zeros(1, 3, image_of(name), image_of(name))
     found = analyze(model, (image,))
-    return [each for each in found.layers if each.local][-1]
+    # Of several branches that end together the one that sees most.
+    local = [each for each in found.layers if each.local]
+    return max(local, key=lambda each: each.field_out[0])
 
 
 def _positive(model: nn.Module) -> nn.Module:
@@ -70,6 +72,8 @@ def _positive(model: nn.Module) -> nn.Module:
                     child.kernel_size, child.stride, child.padding, child.ceil_mode
                 )
                 setattr(each, name, mean)
+            if isinstance(child, nn.ReLU6):  # sums of residual branches exceed 6
+                setattr(each, name, nn.Identity())
         if isinstance(each, nn.Conv2d):
             nn.init.constant_(each.weight, 1 / each.weight[0].numel())
             if each.bias is not None:
@@ -78,7 +82,7 @@ def _positive(model: nn.Module) -> nn.Module:
             each.reset_running_stats()
             nn.init.ones_(each.weight)
             nn.init.zeros_(each.bias)
-    return model.double()
+    return model.double().eval()
 
 
 def _support(name: str) -> dict[str, Any]:
@@ -87,7 +91,8 @@ def _support(name: str) -> dict[str, Any]:
     model = _positive(_model(name))
     image = torch.rand(1, 3, _PIXELS, _PIXELS, dtype=torch.float64) + 0.5
     analysis = analyse(capture(model, (image,)))
-    layer = [each for each in analysis.layers if each.local][-1]
+    local = [each for each in analysis.layers if each.local]
+    layer = max(local, key=lambda each: each.field_out[0])
     field = analysis.fields.values[Ref(layer.node)]
     kept: list[torch.Tensor] = []
     model.get_submodule(layer.module).register_forward_hook(
@@ -137,7 +142,7 @@ def main() -> None:
     """Print fields, supports and the time of an analysis."""
     known = {}
     for name in KNOWN:
-        known[name] = _last_local(name, _model(name)).field_out[0]
+        known[name] = _widest(name, _model(name)).field_out[0]
         print(f"  {name}: {known[name]}", file=sys.stderr, flush=True)
     supports = {}
     for name in SUPPORTED:
