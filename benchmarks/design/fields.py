@@ -1,8 +1,8 @@
 """Receptive fields of torchvision's networks, and the support of gradients.
 
 A network whose weights are all positive, with means in place of maxima and no upper
-bound, has a gradient wherever an output depends on an input. Weights are one over their number, so that
-values neither grow nor vanish.
+bound, has a gradient wherever an output depends on an input. Weights are one over their
+number, so that values neither grow nor vanish.
 """
 
 from __future__ import annotations
