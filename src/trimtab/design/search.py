@@ -22,7 +22,16 @@ from trimtab.design.kernels import is_plain
 from trimtab.design.layers import Analysis, analyse
 from trimtab.design.sliding import SlidingChannelConv2d
 from trimtab.design.stage_level import Organizer, organize
-from trimtab.design.values import Design, Judge, Values, excess, limits, pareto, within
+from trimtab.design.values import (
+    Design,
+    Judge,
+    Values,
+    excess,
+    limits,
+    loses,
+    pareto,
+    within,
+)
 from trimtab.design.variants import Variant, with_blocks, with_kernels
 from trimtab.errors import (
     BudgetInfeasibleError,
@@ -46,6 +55,7 @@ __all__ = [
     "analyze",
     "optimize",
     "replay",
+    "windows_of",
 ]
 
 Round = tuple[Remove | Repeat | Replace, ...]
@@ -322,10 +332,7 @@ class _Search:
 
     def keeps(self, values: Values) -> bool:
         """Whether a design may have these scores."""
-        return not self.problem.robust or all(
-            now >= was - _TOLERANCE
-            for now, was in zip(values.scores, self.base.scores, strict=True)
-        )
+        return not self.problem.robust or not loses(values, self.base)
 
     def run(self, order: Sequence[str], progress: Progress) -> list[Design]:
         """Return all designs of searches one behind the other, each from the best."""

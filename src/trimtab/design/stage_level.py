@@ -21,7 +21,7 @@ from typing import final
 from trimtab.cost.verdict import Budget
 from trimtab.design.blocks import Group
 from trimtab.design.edits import Remove, Repeat
-from trimtab.design.values import Design, Judge, Values, excess
+from trimtab.design.values import Design, Judge, Values, excess, loses
 from trimtab.design.variants import Variant, with_blocks
 
 __all__ = ["Organizer", "organize"]
@@ -106,12 +106,7 @@ class Organizer:
 
     def keeps(self, values: Values) -> bool:
         """Whether a robust design may have these scores."""
-        if not self.robust:
-            return True
-        return all(
-            now >= before - 1e-9
-            for now, before in zip(values.scores, self.base.scores, strict=True)
-        )
+        return not self.robust or not loses(values, self.base)
 
 
 def organize(

@@ -25,12 +25,15 @@ __all__ = [
     "Values",
     "excess",
     "limits",
+    "loses",
     "pareto",
     "within",
 ]
 
 EXPONENTS = (0.0, STAGE_EXPONENT, 1.0)
 """Of the mean over stages: robust designs lose at none of them."""
+
+_TOLERANCE = 1e-6  # of a score: what rounding may change
 
 _SHARE = re.compile(r"(\d+(?:\.\d*)?|\.\d+)x")
 
@@ -137,6 +140,14 @@ def _executed(variant: Variant) -> Graph:
             )
     return replace(
         graph, constants=tuple(dense.get(each.name, each) for each in graph.constants)
+    )
+
+
+def loses(values: Values, base: Values) -> bool:
+    """Whether a design scores less than another at any of `EXPONENTS`."""
+    return any(
+        now < was - _TOLERANCE
+        for now, was in zip(values.scores, base.scores, strict=True)
     )
 
 
