@@ -30,7 +30,6 @@ class ClosedForm:
     """Predicts kernels of `trimtab.compile`; a `trimtab.cost.latency.LatencyModel`.
 
     Args:
-        winograd: whether that family of kernels may be used.
         seed: of searches through spaces that are too large to judge whole.
 
     Example:
@@ -44,8 +43,8 @@ class ClosedForm:
         'compute'
     """
 
-    def __init__(self, *, winograd: bool = True, seed: int = 0) -> None:
-        self._winograd, self._seed = winograd, seed
+    def __init__(self, *, seed: int = 0) -> None:
+        self._seed = seed
         self._known: dict[tuple[Any, str, int], Estimate] = {}
 
     def estimate(
@@ -107,7 +106,6 @@ class ClosedForm:
                 threads=threads,
                 timing=timing,
                 seed=self._seed,
-                winograd=self._winograd,
             )
             best = int(ranking.order[0])
             limits = {

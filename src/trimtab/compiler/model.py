@@ -31,7 +31,14 @@ from trimtab.hardware.cores import microarchitecture
 from trimtab.hardware.machine import Cache, Machine
 from trimtab.hardware.operations import Operation
 
-__all__ = ["Prediction", "Timing", "predict"]
+__all__ = ["START_S", "Prediction", "Timing", "predict"]
+
+START_S = 1e-6
+"""Seconds to start a parallel loop and to wait for its last thread.
+
+0.6 us for one that does nothing, with TVM's pool on Zen 5; then lines of the other core
+are fetched.
+"""
 
 _WITHOUT_FMA = ("x86-64", "x86-64-v2")
 _NEON_BITS = 128
@@ -53,9 +60,6 @@ _FIT = 0.75
 _WARM = 0.1
 # Weight of the time with warm weights: of schedules that all wait for cold ones that is
 # best which is fastest without, as in a small network, whose weights stay.
-_START_S = 1e-6
-# What it takes to start a parallel loop and to wait for its last thread: 0.6 us for one
-# that does nothing, with TVM's pool on Zen 5; then lines of the other core are fetched.
 _LONG = 256.0
 # Instructions from which a loop is long.
 _LONG_COST = 0.05
@@ -227,7 +231,7 @@ def predict(
         own = (1.0 - _WARM) * late + _WARM * own
     together = _norm([own, *(limits[name] for _, name, _ in levels)], _POWER)
     started = (np.asarray(nest.chunks) > 1) & (cores > 1)
-    start = np.where(started, _START_S, 0.0)
+    start = np.where(started, START_S, 0.0)
     shape = np.broadcast_shapes(start.shape, *(each.shape for each in limits.values()))
 
     def full(each: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from trimtab.compiler.model import START_S
 from trimtab.cost.latency import Roofline
 from trimtab.errors import MachineError, UsageError
 from trimtab.graph.types import Graph
@@ -23,8 +24,6 @@ _HANDOVERS = 2.5
 # Times that a framework's dispatch of an operator fits between the thread that calls
 # and the one whose pool computes, and back: 16 of 6 microseconds on a Zen 5 core, 11 to
 # 26 on a Zen 3 core.
-_START_S = 1e-6
-# What starting a parallel loop takes, one an operator: see `trimtab.compiler.model`.
 
 
 def target_for(machine: Machine, *, threads: int = 1) -> Target:
@@ -92,7 +91,7 @@ def useful_threads(graphs: Iterable[Graph], machine: Machine, threads: int) -> i
     for graph in graphs:
         each = [node.estimate for node in Roofline().estimate(graph, machine).nodes]
         alone_s = sum(one.latency_s - one.overhead_s for one in each)
-        saved_s = alone_s * (1 - 1 / threads) - len(each) * _START_S
+        saved_s = alone_s * (1 - 1 / threads) - len(each) * START_S
         if saved_s >= _HANDOVERS * machine.dispatch_s:
             return threads
     return 1

@@ -253,7 +253,7 @@ def _require_writable(folder: Path, report: Path, *, overwrite: bool) -> None:
         )
 
 
-_DECIDE = ("design", "partition")
+_DECIDE = ("design",)
 # Stages whose decisions rest on the latency of what later runs.
 
 
