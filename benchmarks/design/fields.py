@@ -18,9 +18,9 @@ from torch import nn
 from benchmarks.design.tables import image_of
 from benchmarks.jobs import Job
 from benchmarks.vision import torchvision
+from trimtab.design.analysis import analyze
 from trimtab.design.labels import axis_of
 from trimtab.design.layers import analyse
-from trimtab.design.search import analyze
 from trimtab.graph.capture import capture
 from trimtab.graph.types import Ref
 

@@ -30,10 +30,11 @@ from torch import nn
 
 from benchmarks.design.bases import BASES, example_inputs
 from benchmarks.jobs import Job, Store
+from trimtab.design.analysis import analysis_of
 from trimtab.design.blocks import blocks_of
 from trimtab.design.edits import Remove, Repeat, Replace, edits_from_json, edits_to_json
 from trimtab.design.kernel_level import alternatives
-from trimtab.design.search import Level, Problem, analysis_of, optimize, replay
+from trimtab.design.search import Level, Problem, optimize, replay
 from trimtab.design.values import Values, limits
 from trimtab.errors import BudgetInfeasibleError, TrimtabError
 from trimtab.hardware.load import machine

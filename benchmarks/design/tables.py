@@ -32,8 +32,8 @@ from benchmarks.design.cells import (
 )
 from benchmarks.jobs import Job
 from benchmarks.vision import torchvision
+from trimtab.design.analysis import analysis_of
 from trimtab.design.score import score
-from trimtab.design.search import analysis_of
 
 __all__ = ["TABLES", "Listed", "image_of", "listed", "record"]
 

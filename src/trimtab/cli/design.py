@@ -74,9 +74,9 @@ def explain_network(
     """Show receptive fields after every convolution, and what they tell."""
     with progress_bar(quiet=as_json) as progress:
         progress("explain", 0.0, "starting")
+        from trimtab.design.analysis import analysis_of, windows_of
         from trimtab.design.explain import findings_of
         from trimtab.design.score import score
-        from trimtab.design.search import analysis_of, windows_of
         from trimtab.hardware.load import machine as find_machine
         from trimtab.pipeline.network import open_network
 
@@ -184,7 +184,7 @@ def compare(
     """Show the scores and the costs of two networks side by side."""
     with progress_bar(quiet=as_json) as progress:
         progress("compare", 0.0, "starting")
-        from trimtab.design.search import analysis_of
+        from trimtab.design.analysis import analysis_of
         from trimtab.hardware.load import machine as find_machine
         from trimtab.pipeline.network import open_network
 

@@ -6,7 +6,8 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from trimtab.design.search import Problem, Result, analyze, optimize
+    from trimtab.design.analysis import analyze
+    from trimtab.design.search import Problem, Result, optimize
     from trimtab.design.sliding import SlidingChannelConv2d
 
 __all__ = ["Problem", "Result", "SlidingChannelConv2d", "analyze", "optimize"]
@@ -15,7 +16,7 @@ _HOMES = {
     "Problem": "trimtab.design.search",
     "Result": "trimtab.design.search",
     "SlidingChannelConv2d": "trimtab.design.sliding",
-    "analyze": "trimtab.design.search",
+    "analyze": "trimtab.design.analysis",
     "optimize": "trimtab.design.search",
 }
 

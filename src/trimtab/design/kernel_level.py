@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import final
 
 from torch import nn
@@ -98,6 +98,7 @@ class Kernels:
         budget: limits in absolute numbers.
         robust: whether a design must not lose at any exponent, and each edit must save
             parameters or multiply-adds.
+        known: what was judged of the same network; filled on the way.
     """
 
     bare: Variant
@@ -106,6 +107,7 @@ class Kernels:
     base: Values
     budget: Budget
     robust: bool = True
+    known: dict[tuple[Replace, ...], Design | None] = field(default_factory=dict)
 
 
 def choose(
@@ -169,12 +171,17 @@ def _judged(
     kernels: Kernels, edits: Sequence[Replace], before: Analysis
 ) -> Design | None:
     """Return a design; None where it keeps channels apart or sees too little."""
-    variant = with_kernels(kernels.bare, edits)
-    analysis = analyse(variant.graph, windows=variant.windows)
-    if not _is_sound(analysis, before):
-        return None
-    values = kernels.judge.values_of(analysis, kernels.judge.latency_s(variant))
-    return Design(edits=(tuple(edits),), values=values)
+    key = tuple(edits)
+    if key not in kernels.known:
+        variant = with_kernels(kernels.bare, edits)
+        analysis = analyse(variant.graph, windows=variant.windows)
+        design = None
+        if _is_sound(analysis, before):
+            latency_s = kernels.judge.latency_s(variant)
+            values = kernels.judge.values_of(analysis, latency_s)
+            design = Design(edits=(key,), values=values)
+        kernels.known[key] = design
+    return kernels.known[key]
 
 
 def _may(kernels: Kernels, values: Values) -> bool:

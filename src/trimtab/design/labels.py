@@ -214,7 +214,10 @@ def by_lines(
     labels = np.moveaxis(placed.labels, dim, -1)
     others = labels.shape[:-1]
     lines = np.broadcast_to(labels, (*others, shape[dim])).reshape(-1, shape[dim])
-    kinds, which = np.unique(lines, axis=0, return_inverse=True)
+    if len(lines) == 1:
+        kinds, which = lines, np.zeros(1, dtype=np.int64)
+    else:
+        kinds, which = np.unique(lines, axis=0, return_inverse=True)
     axis = axis_of(placed)
     tables = [made(axis.take(each)) for each in kinds]
     if len(tables) == 1:

@@ -110,6 +110,8 @@ class Analysis:
         parameters: of live modules, tied ones once.
         multiply_adds: of live calls; of convolutions that slide those of their windows,
             though most engines run them as dense ones.
+        shortest: convolutions with a window on the path to an output that has fewest;
+            shortcuts are ways around them.
         dead: paths of modules whose parameters reach no output.
         unknown: nodes that are taken to see everything.
         misaligned: nodes that unite positions of different jump.
@@ -121,6 +123,7 @@ class Analysis:
     fields: Fields
     parameters: int
     multiply_adds: int
+    shortest: int
     dead: tuple[str, ...]
     unknown: tuple[str, ...]
     misaligned: tuple[str, ...]
@@ -192,6 +195,7 @@ def analyse(
             for node in graph.nodes
             if node.name in live
         ),
+        shortest=_shortest(graph, live, {each.node for each in layers if each.spatial}),
         dead=_dead(graph, read, modules or {}),
         unknown=tuple(each for each in fields.unknown if each in live),
         misaligned=tuple(each for each in fields.misaligned if each in live),
@@ -234,6 +238,23 @@ def _live(graph: Graph) -> set[str]:
             continue
         wanted |= {ref.name for ref in node.inputs}
     return wanted
+
+
+def _shortest(graph: Graph, live: set[str], counted: set[str]) -> int:
+    """Return how many of some nodes the path has that has fewest of them."""
+    found = {each.name: 0 for each in graph.inputs}
+    for node in graph.nodes:
+        lengths = [found[ref.name] for ref in node.inputs if ref.name in found]
+        if node.name in live and lengths and not is_nothing(node):
+            found[node.name] = min(lengths) + (node.name in counted)
+    return min(
+        (
+            found[each.name]
+            for each in graph.outputs
+            if isinstance(each, Ref) and each.name in found
+        ),
+        default=0,
+    )
 
 
 def _constants(graph: Graph) -> dict[str, Constant]:
@@ -298,7 +319,8 @@ def _layer(
     groups = node.arguments.get("groups", 1)
     stride = node.arguments.get("stride", 1)
     kernel = graph.type_of(weight).shape[2:]
-    numbers = tuple(range(len(fields.image)))
+    seen = [before.axis(each) for each in range(len(fields.image))]
+    sees = [after.axis(each) for each in range(len(fields.image))]
     return Layer(
         node=node.name,
         module=node.module,
@@ -309,17 +331,17 @@ def _layer(
         summed=_summed(before.shape[1], groups, windows.get(node.module)),
         outputs=after.shape[1],
         size=after.shape[2:],
-        field_in=tuple(before.axis(each).size for each in numbers),
-        field_out=tuple(after.axis(each).size for each in numbers),
-        least_in=tuple(before.axis(each).least for each in numbers),
-        least_out=tuple(after.axis(each).least for each in numbers),
-        mean_in=tuple(before.axis(each).paths.mean for each in numbers),
-        mean_out=tuple(after.axis(each).paths.mean for each in numbers),
-        grain=tuple(before.axis(each).paths.grain for each in numbers),
+        field_in=tuple(each.size for each in seen),
+        field_out=tuple(each.size for each in sees),
+        least_in=tuple(each.least for each in seen),
+        least_out=tuple(each.least for each in sees),
+        mean_in=tuple(each.paths.mean for each in seen),
+        mean_out=tuple(each.paths.mean for each in sees),
+        grain=tuple(each.paths.grain for each in seen),
         channels_in=before.channel_count,
         channels_out=fields.before.get(Ref(node.name), after.channel_count),
         entries=after.rows.all_of(range(len(after.rows))).bit_count(),
-        jump=tuple(float(after.axis(each).jump) for each in numbers),
+        jump=tuple(float(each.jump) for each in sees),
         parameters=parameters,
         multiply_adds=_multiply_adds(graph, node, windows),
         apart=Ref(node.name) not in fields.before

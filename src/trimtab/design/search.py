@@ -7,6 +7,7 @@ weights that no edit touched are those of the network that was given.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, final
@@ -15,20 +16,19 @@ from torch import nn
 
 from trimtab.cost.latency import LatencyModel, Roofline
 from trimtab.cost.verdict import Budget, Verdict
+from trimtab.design.analysis import analysis_of, windows_of
 from trimtab.design.blocks import blocks_of
 from trimtab.design.edits import Remove, Repeat, Replace, apply, shared_modules
 from trimtab.design.kernel_level import Kernels, choose
 from trimtab.design.kernels import is_plain
-from trimtab.design.layers import Analysis, analyse
-from trimtab.design.sliding import SlidingChannelConv2d
 from trimtab.design.stage_level import Organizer, organize
 from trimtab.design.values import (
     Design,
     Judge,
     Values,
     excess,
+    keeps,
     limits,
-    loses,
     pareto,
     within,
 )
@@ -51,11 +51,8 @@ __all__ = [
     "Result",
     "Round",
     "Step",
-    "analysis_of",
-    "analyze",
     "optimize",
     "replay",
-    "windows_of",
 ]
 
 Round = tuple[Remove | Repeat | Replace, ...]
@@ -144,70 +141,6 @@ class Result:
     judged: int
 
 
-def windows_of(model: nn.Module) -> dict[str, tuple[tuple[int, ...], ...]]:
-    """Return the windows of a network's sliding-channel convolutions, by path."""
-    return {
-        path: tuple(tuple(row) for row in module.channels.tolist())
-        for path, module in model.named_modules()
-        if isinstance(module, SlidingChannelConv2d)
-    }
-
-
-def analysis_of(
-    model: nn.Module,
-    inputs: tuple[Any, ...],
-    keywords: Mapping[str, Any] | None = None,
-    *,
-    name: str = "",
-) -> tuple[Analysis, Graph]:
-    """Return what the fields of a network are, and its graph.
-
-    Args:
-        model: in evaluation mode; it is not changed.
-        inputs: of one call.
-        keywords: of the same call.
-        name: for people.
-
-    Raises:
-        UsageError: there is no image, or no convolution of it.
-        CaptureError: the network cannot be captured.
-    """
-    graph = capture(model, inputs, keywords, name=name)
-    parameters = {
-        path: sum(each.numel() for each in module.parameters(recurse=False))
-        for path, module in model.named_modules()
-    }
-    return analyse(graph, windows=windows_of(model), modules=parameters), graph
-
-
-def analyze(
-    model: nn.Module,
-    inputs: tuple[Any, ...],
-    keywords: Mapping[str, Any] | None = None,
-    *,
-    name: str = "",
-) -> Analysis:
-    """Return what the receptive fields of a network are.
-
-    Args:
-        model: in evaluation mode; it is not changed.
-        inputs: of one call.
-        keywords: of the same call.
-        name: for people.
-
-    Raises:
-        UsageError: there is no image, or no convolution of it.
-        CaptureError: the network cannot be captured.
-
-    Example:
-        >>> import torch
-        >>> net = nn.Sequential(nn.Conv2d(3, 8, 3), nn.Conv2d(8, 8, 3)).eval()
-        >>> analyze(net, (torch.zeros(1, 3, 9, 9),)).layers[1].field_out
-        (5, 5)
-    """
-    return analysis_of(model, inputs, keywords, name=name)[0]
-
-
 def optimize(problem: Problem, progress: Progress = lambda done, text: None) -> Result:
     """Return a network with a better score within limits; the given one stays.
 
@@ -256,14 +189,14 @@ def optimize(problem: Problem, progress: Progress = lambda done, text: None) -> 
         base=base,
         budget=_tighter(limits(base, problem.limits), problem.budget),
     )
-    orders = _ORDERS[problem.level]
     designs = [Design(edits=(), values=base)]
-    for number, order in enumerate(orders):
+    runs = _RUNS[problem.level]
+    for number, (order, shared) in enumerate(runs):
 
         def told(done: float, text: str, number: int = number) -> None:
-            progress((number + done) / len(orders), text)
+            progress((number + done) / len(runs), text)
 
-        designs += search.run(order, told)
+        designs += search.run(order, shared, told)
     allowed = [each for each in designs if within(search.budget, each.values)]
     kept = [each for each in allowed if search.keeps(each.values)]
     if not kept:
@@ -303,12 +236,17 @@ def replay(model: nn.Module, edits: Sequence[Round], *, seed: int = 0) -> nn.Mod
     return made.eval()
 
 
-_ORDERS: Mapping[Level, tuple[tuple[str, ...], ...]] = {
-    "stage": (("stage",),),
-    "kernel": (("kernel",),),
-    "both": (("kernel", "stage"), ("stage", "kernel")),
+_RUNS: Mapping[Level, tuple[tuple[tuple[str, ...], bool], ...]] = {
+    "stage": ((("stage",), False),),
+    "kernel": ((("kernel",), False),),
+    "both": tuple(
+        (order, shared)
+        for order in (("kernel", "stage"), ("stage", "kernel"))
+        for shared in (False, True)
+    ),
 }
-# What cheaper kernels save the stages may spend, or the other way round.
+# What cheaper kernels save the stages may spend, or the other way round; the first goes
+# all the way to the limits, or they share what must be saved.
 
 
 def _bare(model: nn.Module, graph: Graph) -> Variant:
@@ -325,20 +263,27 @@ class _Search:
     judge: Judge
     base: Values
     budget: Budget
+    known: dict[tuple[Round, ...], dict[tuple[Replace, ...], Design | None]] = field(
+        default_factory=dict
+    )
 
     def graph_of(self, model: nn.Module) -> Graph:
         """Return the graph of a network that takes the inputs of the problem."""
         return capture(model, self.problem.inputs, self.problem.keywords)
 
     def keeps(self, values: Values) -> bool:
-        """Whether a design may have these scores."""
-        return not self.problem.robust or not loses(values, self.base)
+        """Whether a design may be offered, whatever it costs."""
+        return keeps(values, self.base, robust=self.problem.robust)
 
-    def run(self, order: Sequence[str], progress: Progress) -> list[Design]:
+    def run(
+        self, order: Sequence[str], shared: bool, progress: Progress
+    ) -> list[Design]:
         """Return all designs of searches one behind the other, each from the best."""
         rounds: tuple[Round, ...] = ()
         found: list[Design] = []
         for number, level in enumerate(order):
+            last = number + 1 == len(order)
+            budget = self._half_way() if shared and not last else self.budget
             at = self._edited(rounds)
             graph = self.graph_of(at)
 
@@ -359,9 +304,9 @@ class _Search:
                     values=each.values,
                 )
                 for each in (
-                    self._stages(at, graph, told, replaced)
+                    self._stages(at, graph, budget, told, replaced)
                     if level == "stage"
-                    else self._kernels(at, graph, told)
+                    else self._kernels(at, graph, budget, told, rounds)
                 )
             ]
             found += designs
@@ -369,7 +314,7 @@ class _Search:
             best = min(
                 designs,
                 key=lambda each: (
-                    excess(self.budget, each.values),
+                    excess(budget, each.values),
                     not self.keeps(each.values),
                     -each.values.score,
                 ),
@@ -379,12 +324,25 @@ class _Search:
                 rounds = best.edits
         return found
 
+    def _half_way(self) -> Budget:
+        """Return limits that leave the next level as large a share to save."""
+        found: dict[str, Any] = {}
+        for each in self.budget.judge(self.base.as_dict()):
+            limit = each.limit if each.fits else math.sqrt(each.limit * each.value)
+            found[each.name] = limit if each.unit == "s" else round(limit)
+        return Budget(**found)
+
     def _edited(self, rounds: Sequence[Round]) -> nn.Module:
         model = self.problem.model
         return replay(model, rounds, seed=self.problem.seed) if rounds else model
 
     def _stages(
-        self, model: nn.Module, graph: Graph, progress: Progress, replaced: set[str]
+        self,
+        model: nn.Module,
+        graph: Graph,
+        budget: Budget,
+        progress: Progress,
+        replaced: set[str],
     ) -> list[Design]:
         groups = blocks_of(model, graph)
         if not groups:
@@ -416,13 +374,18 @@ class _Search:
             ),
             judge=self.judge,
             base=self.judge.values(bare),
-            budget=self.budget,
+            budget=budget,
             robust=self.problem.robust,
         )
         return organize(organizer, progress)
 
     def _kernels(
-        self, model: nn.Module, graph: Graph, progress: Progress
+        self,
+        model: nn.Module,
+        graph: Graph,
+        budget: Budget,
+        progress: Progress,
+        rounds: tuple[Round, ...],
     ) -> list[Design]:
         modules = _replaceable(model, graph)
         if not modules:
@@ -433,8 +396,9 @@ class _Search:
             modules=modules,
             judge=self.judge,
             base=self.judge.values(bare),
-            budget=self.budget,
+            budget=budget,
             robust=self.problem.robust,
+            known=self.known.setdefault(rounds, {}),
         )
         return choose(kernels, progress)
 
@@ -567,7 +531,9 @@ def _infeasible(
     if allowed:
         best = max(allowed, key=lambda each: each.values.score)
         return BudgetInfeasibleError(
-            "a design that loses at no exponent of the score",
+            "a design that loses at no exponent of the score"
+            if search.problem.robust
+            else "a design with no more layers in line",
             rule=f"{len(allowed)} of {len(designs)} keep the limits, the best of them "
             f"with a score of {best.values.score:.3f} in place of "
             f"{search.base.score:.3f}",

@@ -6,8 +6,9 @@ which break a limit are left out before any field is worked out; the score of th
 is that of their graph. Small spaces are searched whole, large ones along the best.
 
 After the stage-level organizer of arXiv 2009.05236, of which no algorithm is known. The
-search and the guard rails are ours: a robust design loses at no exponent of the mean
-over stages, and changes no group by more than half of its blocks, or two.
+search and the guard rails are ours: no design has more layers in line without a
+shortcut; a robust one loses at no exponent of the mean over stages, and changes no
+group by more than half of its blocks, or two.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from typing import final
 from trimtab.cost.verdict import Budget
 from trimtab.design.blocks import Group
 from trimtab.design.edits import Remove, Repeat
-from trimtab.design.values import Design, Judge, Values, excess, loses
+from trimtab.design.values import Design, Judge, Values, excess, keeps
 from trimtab.design.variants import Variant, with_blocks
 
 __all__ = ["Organizer", "organize"]
@@ -105,8 +106,8 @@ class Organizer:
         return found
 
     def keeps(self, values: Values) -> bool:
-        """Whether a robust design may have these scores."""
-        return not self.robust or not loses(values, self.base)
+        """Whether a design may be offered, whatever it costs."""
+        return keeps(values, self.base, robust=self.robust)
 
 
 def organize(

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from typing import Literal, final
 
 from trimtab.bundle.stage import Context, StageResult
+from trimtab.design.analysis import analysis_of, windows_of
 from trimtab.design.edits import edits_to_json
 from trimtab.design.explain import findings_of
-from trimtab.design.search import Level, Problem, analysis_of, optimize, windows_of
+from trimtab.design.search import Level, Problem, optimize
 from trimtab.design.sections import field_section, result_section
 from trimtab.errors import PlanError
 from trimtab.graph.module import GraphModule

@@ -24,8 +24,8 @@ __all__ = [
     "Judge",
     "Values",
     "excess",
+    "keeps",
     "limits",
-    "loses",
     "pareto",
     "within",
 ]
@@ -48,12 +48,14 @@ class Values:
         parameters: of live modules.
         multiply_adds: of one call.
         latency_s: predicted, of one call.
+        shortest: convolutions with a window on the path that has fewest.
     """
 
     scores: tuple[float, ...]
     parameters: int
     multiply_adds: int
     latency_s: float
+    shortest: int
 
     @property
     def score(self) -> float:
@@ -110,6 +112,7 @@ class Judge:
             parameters=analysis.parameters,
             multiply_adds=analysis.multiply_adds,
             latency_s=latency_s,
+            shortest=analysis.shortest,
         )
 
     def latency_s(self, variant: Variant) -> float:
@@ -143,10 +146,18 @@ def _executed(variant: Variant) -> Graph:
     )
 
 
-def loses(values: Values, base: Values) -> bool:
-    """Whether a design scores less than another at any of `EXPONENTS`."""
-    return any(
-        now < was - _TOLERANCE
+def keeps(values: Values, base: Values, *, robust: bool) -> bool:
+    """Whether a design is one to offer in place of another, whatever it costs.
+
+    None may have more layers on its shortest path: networks get worse with more layers
+    in line and no shortcut (He et al., "Deep Residual Learning", arXiv 1512.03385), of
+    which the score knows nothing. A robust one does not score less at any of
+    `EXPONENTS` either.
+    """
+    if values.shortest > base.shortest:
+        return False
+    return not robust or all(
+        now >= was - _TOLERANCE
         for now, was in zip(values.scores, base.scores, strict=True)
     )
 
@@ -202,7 +213,11 @@ def limits(base: Values, asked: Mapping[str, str | float | None]) -> Budget:
 
     Example:
         >>> base = Values(
-        ...     scores=(1.0, 1.0, 1.0), parameters=10, multiply_adds=20, latency_s=1.0
+        ...     scores=(1.0, 1.0, 1.0),
+        ...     parameters=10,
+        ...     multiply_adds=20,
+        ...     latency_s=1.0,
+        ...     shortest=1,
         ... )
         >>> limits(base, {"parameters": "0.5x", "latency_s": "3ms"}).latency_s
         0.003

@@ -195,6 +195,7 @@ class Node:
         module: path of the module that made the call, "" for the network itself.
         module_type: class of that module, ``Conv2d``.
         view_of: the value whose memory the outputs share, if they do.
+        inputs: the values the node reads, in the order of its arguments.
     """
 
     name: str
@@ -204,13 +205,14 @@ class Node:
     module: str = ""
     module_type: str = ""
     view_of: Ref | None = None
+    inputs: tuple[Ref, ...] = field(init=False, repr=False, compare=False)
 
-    @property
-    def inputs(self) -> tuple[Ref, ...]:
-        """The values the node reads, in the order of its arguments."""
-        return tuple(
+    def __post_init__(self) -> None:
+        # Once: searches ask the nodes of thousands of graphs.
+        found = tuple(
             ref for argument in self.arguments.values() for ref in refs_in(argument)
         )
+        object.__setattr__(self, "inputs", found)
 
     @property
     def output(self) -> TensorType:

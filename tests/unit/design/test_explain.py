@@ -6,10 +6,10 @@ from tests.unit.design.nets import IMAGE, residual
 from torch import nn
 
 from trimtab.cost.latency import Roofline
+from trimtab.design.analysis import analysis_of
 from trimtab.design.blocks import blocks_of
 from trimtab.design.explain import CODES, explain
 from trimtab.design.score import score
-from trimtab.design.search import analysis_of
 from trimtab.hardware.load import machine
 
 

@@ -10,10 +10,11 @@ from torch import nn
 from trimtab.cost.latency import Roofline
 from trimtab.design import kernel_level as _kernel_level
 from trimtab.design import kernel_level as module
+from trimtab.design.analysis import windows_of
 from trimtab.design.edits import Replace
 from trimtab.design.kernel_level import Kernels, alternatives
 from trimtab.design.layers import analyse
-from trimtab.design.search import _replaceable, windows_of
+from trimtab.design.search import _replaceable
 from trimtab.design.values import Judge, limits, within
 from trimtab.design.variants import Variant, with_kernels
 from trimtab.graph.capture import capture

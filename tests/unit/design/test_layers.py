@@ -51,6 +51,23 @@ def test_what_is_never_called_is_dead():
     assert found.dead == ("a",)
 
 
+def test_shortcuts_are_ways_around_layers():
+    def conv(size=3):
+        return nn.Conv2d(4, 4, size, padding=size // 2)
+
+    def shortest(call, **modules):
+        return analysed(Net(call, **modules), 1, 4, 8, 8).shortest
+
+    assert shortest(lambda m, x: m.b(m.a(x)), a=conv(), b=conv()) == 2
+    assert shortest(lambda m, x: m.b(m.a(x)), a=conv(), b=conv(1)) == 1
+    assert shortest(lambda m, x: x + m.b(m.a(x)), a=conv(), b=conv()) == 0
+    assert (
+        shortest(lambda m, x: m.c(x) + m.b(m.a(x)), a=conv(), b=conv(), c=conv()) == 1
+    )
+    nothing = shortest(lambda m, x: m.a(x) + x * 0.0, a=conv())
+    assert nothing == 1  # a way that is multiplied by nothing is none
+
+
 def test_groups_that_never_mix_are_apart():
     apart = nn.Sequential(nn.Conv2d(8, 8, 1, groups=2), nn.Conv2d(8, 8, 1, groups=2))
     assert [each.apart for each in analysed(apart, 1, 8, 4, 4).layers] == [True, True]

@@ -7,9 +7,9 @@ import pytest
 import torch
 from torch import nn
 
+from trimtab.design.analysis import analysis_of
 from trimtab.design.layers import analyse
 from trimtab.design.score import Score, field_volume, productive, score
-from trimtab.design.search import analysis_of
 from trimtab.design.sliding import SlidingChannelConv2d
 from trimtab.graph.capture import capture
 

@@ -7,8 +7,8 @@ import torch
 from tests.unit.design.nets import IMAGE, residual
 from torch import nn
 
-from trimtab.design.search import Problem, analysis_of, optimize, replay, windows_of
-from trimtab.design.sliding import SlidingChannelConv2d
+from trimtab.design import search as module
+from trimtab.design.search import Problem, optimize, replay
 from trimtab.design.values import Design
 from trimtab.errors import BudgetInfeasibleError, UsageError
 from trimtab.graph.capture import capture
@@ -105,15 +105,43 @@ def test_robust_designs_lose_at_no_exponent_and_free_ones_may():
     assert free.after.parameters <= 0.6 * free.before.parameters
 
 
-def test_sliding_convolutions_are_known_by_their_windows():
-    net = nn.Sequential(
-        nn.Conv2d(3, 8, 3, padding=1),
-        SlidingChannelConv2d(8, 8, groups=2, overlap=0.5),
-    ).eval()
-    assert windows_of(net)["1"][1] == (2, 3, 4, 5)
-    analysis, _ = analysis_of(net, (IMAGE,))
-    assert analysis.layers[1].channels_out == 3  # those of the image
-    assert analysis.layers[1].multiply_adds == 8 * 4 * 16 * 16
+@pytest.mark.parametrize("robust", [True, False])
+def test_no_design_has_more_layers_in_line_without_shortcuts(robust):
+    def block(width):
+        return nn.Sequential(nn.Conv2d(width, width, 3, padding=1), nn.ReLU())
+
+    model = nn.Sequential(
+        nn.Conv2d(3, 8, 3, padding=1), nn.Sequential(block(8), block(8)),
+        nn.Conv2d(8, 16, 3, 2, 1), nn.Sequential(block(16), block(16)),
+    ).eval()  # fmt: skip
+    found = optimized(model, {"multiply_adds": 3.0}, level="stage", robust=robust)
+    assert found.before.shortest == 6
+    assert found.after.shortest <= 6
+    assert found.after.score >= found.before.score
+    # A block that is added to its shortcut may be repeated.
+    shares = {"multiply_adds": 3.0}
+    deeper = optimized(residual(2, 2), shares, level="stage", robust=robust)
+    assert deeper.after.multiply_adds > deeper.before.multiply_adds
+
+
+def test_both_levels_may_share_what_must_be_saved(monkeypatch):
+    seen = []
+    real = module._Search.run
+
+    def run(self, order, shared, progress):
+        designs = real(self, order, shared, progress)
+        seen.append((order, shared, self._half_way()))
+        return designs
+
+    monkeypatch.setattr(module._Search, "run", run)
+    result = optimized(residual(2, 2), {"parameters": 0.64, "multiply_adds": 1.0})
+    assert [each[:2] for each in seen] == [
+        (("kernel", "stage"), False), (("kernel", "stage"), True),
+        (("stage", "kernel"), False), (("stage", "kernel"), True),
+    ]  # fmt: skip
+    half = seen[0][2]
+    assert half.parameters == pytest.approx(0.8 * result.before.parameters, rel=1e-3)
+    assert half.multiply_adds == result.before.multiply_adds
 
 
 def test_a_network_without_convolutions_is_refused():

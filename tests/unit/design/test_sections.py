@@ -4,9 +4,10 @@ import pytest
 from tests.unit.design.nets import IMAGE, plain, residual
 
 from trimtab.bundle.section import Bars, Series, Table
+from trimtab.design.analysis import analysis_of
 from trimtab.design.edits import Remove, Repeat, Replace
 from trimtab.design.explain import findings_of
-from trimtab.design.search import Problem, analysis_of, optimize
+from trimtab.design.search import Problem, optimize
 from trimtab.design.sections import edit_text, field_section, result_section
 from trimtab.hardware.load import machine
 

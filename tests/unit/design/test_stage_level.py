@@ -8,8 +8,8 @@ from tests.unit.design.nets import IMAGE, residual
 from trimtab.cost.latency import Roofline
 from trimtab.cost.verdict import Budget
 from trimtab.design import stage_level as module
+from trimtab.design.analysis import windows_of
 from trimtab.design.blocks import blocks_of
-from trimtab.design.search import windows_of
 from trimtab.design.stage_level import Organizer, organize
 from trimtab.design.values import Judge, limits, within
 from trimtab.design.variants import Variant

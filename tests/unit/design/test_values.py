@@ -1,20 +1,23 @@
 """Values, limits and what no other design beats."""
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from trimtab.cost.verdict import Budget
-from trimtab.design.values import Design, Values, excess, limits, pareto, within
+from trimtab.design.values import Design, Values, excess, keeps, limits, pareto, within
 from trimtab.errors import UsageError
 
 
-def values(score=1.0, parameters=100, multiply_adds=1000, latency_s=0.1):
+def values(score=1.0, parameters=100, multiply_adds=1000, latency_s=0.1, shortest=3):
     return Values(
         scores=(score - 0.1, score, score + 0.1),
         parameters=parameters,
         multiply_adds=multiply_adds,
         latency_s=latency_s,
+        shortest=shortest,
     )
 
 
@@ -35,6 +38,18 @@ def test_the_largest_excess_counts():
     assert not within(budget, values())
     assert within(Budget(parameters=100), values())
     assert excess(Budget(), values()) == 0.0
+
+
+def test_a_design_keeps_its_scores_and_has_no_more_layers_in_line():
+    base = values(score=2.0)
+    less = values(score=1.9)
+    assert keeps(base, base, robust=True)
+    assert keeps(less, base, robust=False)
+    assert not keeps(less, base, robust=True)
+    assert not keeps(replace(base, scores=(1.0, 5.0, 5.0)), base, robust=True)
+    for robust in (True, False):
+        assert not keeps(values(score=9.0, shortest=4), base, robust=robust)
+        assert keeps(values(score=2.0, shortest=2), base, robust=robust)
 
 
 DESIGNS = st.lists(

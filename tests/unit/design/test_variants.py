@@ -5,12 +5,13 @@ import torch
 from tests.unit.design.nets import IMAGE, plain, residual
 from torch import nn
 
+from trimtab.design.analysis import windows_of
 from trimtab.design.blocks import blocks_of
 from trimtab.design.edits import Remove, Repeat, Replace, apply
 from trimtab.design.kernel_level import alternatives
 from trimtab.design.layers import analyse
 from trimtab.design.score import score
-from trimtab.design.search import variant_of, windows_of
+from trimtab.design.search import variant_of
 from trimtab.design.variants import Variant, with_blocks, with_kernels
 from trimtab.errors import UsageError
 from trimtab.graph.capture import capture
