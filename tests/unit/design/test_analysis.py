@@ -20,6 +20,6 @@ def test_sliding_convolutions_are_known_by_their_windows():
 
 def test_parameters_that_nothing_reads_are_dead():
     net = nn.Sequential(nn.Conv2d(3, 8, 3))
-    net.add_module("beside", nn.Identity())
-    net.beside.spare = nn.Linear(4, 4)
-    assert analyze(net.eval(), (IMAGE,)).dead == ("beside.spare",)
+    net.append(nn.Identity())
+    net[1].add_module("spare", nn.Linear(4, 4))
+    assert analyze(net.eval(), (IMAGE,)).dead == ("1.spare",)
