@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from trimtab._version import __version__
-from trimtab.cli import compile, design, inspect, machine, run, show
+from trimtab.cli import compile, design, inspect, machine, run, show, symmetry
 from trimtab.cli.output import fail
 from trimtab.errors import BudgetInfeasibleError, TrimtabError, UsageError
 
@@ -33,6 +33,7 @@ app.command("run")(run.run)
 app.command("show")(show.show)
 app.add_typer(design.app, name="design")
 app.add_typer(machine.app, name="machine")
+app.add_typer(symmetry.app, name="symmetry")
 
 
 def _version(wanted: bool) -> None:

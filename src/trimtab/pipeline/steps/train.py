@@ -10,10 +10,9 @@ from dataclasses import replace
 from typing import final
 
 from trimtab.bundle.section import Line, Section, Series
-from trimtab.bundle.stage import Context, Data, StageResult
-from trimtab.errors import PlanError
-from trimtab.graph.module import GraphModule
+from trimtab.bundle.stage import Context, StageResult
 from trimtab.training.loop import History, Settings, fit
+from trimtab.training.stage import data_of
 from trimtab.units import format_percent
 
 __all__ = ["STAGE"]
@@ -28,27 +27,13 @@ class _Train:
         """Train and judge on the held-out part of the data.
 
         Raises:
-            PlanError: the run file names no data.
+            PlanError: there are no data, or the network cannot learn them.
         """
-        if context.data is None:
-            raise PlanError(
-                "stage [train]",
-                rule="it needs data, and the run file names none",
-                where="key `data`",
-                remedy='add data = "digits", an .npz file or an image folder',
-            )
-        if isinstance(context.network, GraphModule):
-            raise PlanError(
-                f"stage [train] of bundle {context.name!r}",
-                rule="a bundle is a graph for one shape, without gradients",
-                where="key `network`",
-                remedy="train the network it came from, or leave [train] out",
-            )
-        _require_shape(context, context.data)
+        data = data_of(context, "train")
         network = copy.deepcopy(context.network)
         history = fit(
             network,
-            context.data,
+            data,
             replace(settings, seed=settings.seed or context.seed),
             progress=lambda now: context.progress(
                 now.step / now.steps,
@@ -58,25 +43,11 @@ class _Train:
         last = history.epochs[-1]
         return StageResult(
             network=network.eval(),
-            summary=f"{len(history.epochs)} epochs on {context.data.name}: "
+            summary=f"{len(history.epochs)} epochs on {data.name}: "
             f"{format_percent(last.test_accuracy_frac)} of the held-out examples right",
             sections=(_section(history),),
             values={"accuracy_frac": last.test_accuracy_frac},
             observed={"training": {"wall_s": sum(history.wall_s)}},
-        )
-
-
-def _require_shape(context: Context, data: Data) -> None:
-    wanted = tuple(context.inputs[0].shape[1:]) if context.inputs else ()
-    have = tuple(data.train[0].shape[1:])
-    if len(context.inputs) != 1 or context.keywords or wanted != have:
-        raise PlanError(
-            f"data {data.name!r} with examples of shape {have}",
-            rule=f"network {context.name!r} takes {len(context.inputs)} input(s) of "
-            f"shape {wanted}",
-            where="stage [train]",
-            remedy="give the shape of the data with input = "
-            f'["1,{",".join(map(str, have))}"], or take another network',
         )
 
 

@@ -1,0 +1,202 @@
+"""`trimtab symmetry`: which invariances hold, learned from data."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from trimtab.cli.output import console, plain, print_json, progress_bar, table
+
+if TYPE_CHECKING:
+    from trimtab.symmetry.network import Symmetric
+    from trimtab.symmetry.schemes import Family
+    from trimtab.training.data import Dataset
+
+__all__ = ["app"]
+
+app = typer.Typer(
+    help="Learn which invariances hold, as a posterior over weight sharing.",
+    no_args_is_help=True,
+)
+
+
+@app.callback()
+def _room() -> None:
+    """Keep the name of a single command."""
+
+
+@app.command("fit")
+def fit_family(
+    data: Annotated[
+        str,
+        typer.Option(
+            help="digits, an .npz, an image folder, or package.module:factory."
+        ),
+    ],
+    family: Annotated[
+        str,
+        typer.Option(
+            help="D4, D4:all, D4:C4,hflip (some subgroups), flips, shifts, rotations."
+        ),
+    ] = "D4",
+    network: Annotated[
+        str | None,
+        typer.Option(help="A CNN to tie; a group CNN of its own if not given."),
+    ] = None,
+    evidence: Annotated[
+        Literal["laplace", "elbo", "heldout"],
+        typer.Option(help="How schemes are compared."),
+    ] = "laplace",
+    prior: Annotated[
+        Literal["uniform", "generators", "invariance"],
+        typer.Option(help="Over schemes, ahead of the data."),
+    ] = "uniform",
+    strength: Annotated[
+        float,
+        typer.Option(help="Nats for each doubling of the subgroup, of `invariance`."),
+    ] = 0.0,
+    examples: Annotated[
+        int | None, typer.Option(min=2, help="Learn from the first so many only.")
+    ] = None,
+    steps: Annotated[int, typer.Option(min=1, help="Of each training.")] = 1200,
+    restarts: Annotated[
+        int, typer.Option(min=1, help="Starts of the best two schemes.")
+    ] = 2,
+    seed: Annotated[int, typer.Option(min=0, help="Of everything random.")] = 0,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="Bundle of the plain network to write."),
+    ] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace a bundle that is there.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Fit every scheme of a family; say which invariances hold, and how sure it is."""
+    with progress_bar(quiet=as_json) as progress:
+        progress("symmetry", 0.0, "loading")
+        from trimtab.bundle.store import require_free
+        from trimtab.symmetry.fit import Search, fit
+        from trimtab.symmetry.metrics import quality
+        from trimtab.symmetry.schemes import family_of
+        from trimtab.symmetry.train import Recipe
+        from trimtab.training.data import load
+
+        if output is not None:
+            require_free(output, overwrite=overwrite)
+        dataset = _some(load(data, seed=seed), examples)
+        schemes = family_of(family, tuple(dataset.train[0].shape[1:]))
+        schemes = schemes.with_prior(prior, strength)
+        posterior = fit(
+            _network(network, schemes, dataset),
+            dataset,
+            evidence=evidence,
+            seed=seed,
+            search=Search(recipe=Recipe(steps=steps), restarts=restarts),
+            progress=lambda done, text: progress("symmetry", done, text),
+        )
+        plain_network = posterior.collapse(dataset.test[0][:500])
+        judged = quality(posterior.predict(dataset.test[0]), dataset.test[1])
+        if output is not None:
+            _write(output, plain_network, dataset, overwrite=overwrite)
+    record: dict[str, Any] = {
+        "data": dataset.name,
+        "examples": len(dataset.train[0]),
+        "evidence": evidence,
+        "verdict": posterior.verdict(),
+        "scheme": posterior.best.scheme.name,
+        "temperature_nats": posterior.temperature,
+        "findings": [
+            {
+                "element": each.element,
+                "verdict": each.verdict,
+                "probability": each.probability,
+                "nats": each.nats,
+                "note": each.note,
+            }
+            for each in posterior.findings()
+        ],
+        "schemes": posterior.table(),
+        "test": {
+            "accuracy_frac": judged.accuracy_frac,
+            "nll_nats": judged.nll,
+            "ece_frac": judged.ece,
+            "brier": judged.brier,
+        },
+    }
+    if as_json:
+        print_json(record)
+        return
+    from trimtab.symmetry.sections import posterior_section
+    from trimtab.units import format_percent
+
+    out = console()
+    shown = posterior_section(posterior, dataset.test[0][:0])
+    for figure in reversed(shown.figures):
+        if figure.kind == "table":
+            columns = list(zip(figure.columns, figure.units, strict=True))
+            out.print(table(figure.title, columns, figure.rows))
+    out.print(plain(record["verdict"]), soft_wrap=True)
+    out.print(
+        f"of {len(dataset.test[0])} test examples "
+        f"{format_percent(judged.accuracy_frac)} right, {judged.nll:.3f} nats, "
+        f"calibration error {format_percent(judged.ece)}"
+    )
+
+
+def _some(dataset: Dataset, examples: int | None) -> Dataset:
+    if examples is None or examples >= len(dataset.train[0]):
+        return dataset
+    from dataclasses import replace
+
+    x, y = dataset.train
+    return replace(dataset, train=(x[:examples], y[:examples]))
+
+
+def _network(spec: str | None, family: Family, dataset: Dataset) -> Symmetric:
+    from trimtab.symmetry.backbone import group_cnn, tied_mlp
+    from trimtab.symmetry.symmetrize import symmetrize
+    from trimtab.zoo.resolve import resolve
+
+    shape = tuple(dataset.train[0].shape[1:])
+    if spec is not None:
+        return symmetrize(resolve(spec).module, family, dataset.train[0][:1])
+    if family.group.turns is not None and len(shape) == 3:
+        return group_cnn(family, shape, dataset.classes)
+    return tied_mlp(family, shape, dataset.classes)
+
+
+def _write(output: Path, network: Any, dataset: Dataset, *, overwrite: bool) -> None:
+    import torch
+
+    from trimtab._version import __version__
+    from trimtab.bundle import manifest as manifests
+    from trimtab.bundle import store
+    from trimtab.graph.capture import capture, weights_of
+    from trimtab.graph.store import digest
+
+    graph = capture(network, (dataset.train[0][:1],), name=output.stem)
+    store.write(
+        output,
+        manifests.Manifest(
+            format=manifests.FORMAT,
+            name=output.stem,
+            versions={"trimtab": __version__, "torch": torch.__version__},
+            seed=0,
+            machine="",
+            threads=1,
+            plan={},
+            inputs={"graph": digest(graph), "data": dataset.digest},
+            stages=(),
+            values={},
+            verdicts=(),
+            files={},
+        ),
+        graph=graph,
+        weights=weights_of(network, graph),
+        sections=[],
+        extra={},
+        overwrite=overwrite,
+    )

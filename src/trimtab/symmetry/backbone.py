@@ -1,0 +1,124 @@
+"""Networks of tied layers that are strong enough to matter, ready to be fitted."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from torch import nn
+
+from trimtab.errors import UsageError
+from trimtab.symmetry.layers import (
+    GroupConv2d,
+    InvariantHead,
+    LiftConv2d,
+    TiedLinear,
+    TiedNorm,
+)
+from trimtab.symmetry.network import Symmetric
+from trimtab.symmetry.orbits import channel, regular
+from trimtab.symmetry.schemes import Family
+from trimtab.symmetry.symmetrize import axes_of
+
+__all__ = ["group_cnn", "tied_mlp"]
+
+CHANNELS: Final = 16
+"""Base channels: a head that is invariant to the whole group sees as many features."""
+
+
+def group_cnn(
+    family: Family,
+    shape: Sequence[int],
+    classes: int,
+    *,
+    channels: int = CHANNELS,
+    kernel: int = 5,
+) -> Symmetric:
+    """Return a small group CNN for images.
+
+    Lifting convolution, pool by 2, depthwise and pointwise group convolutions, and an
+    invariant head; images of 24 pixels and more are first averaged by 2, those of 48
+    and more once more by 2 behind the second layer.
+
+    Args:
+        family: that turns images.
+        shape: (channels, rows, columns), rows and columns even.
+        classes: scores.
+        channels: base channels of every layer.
+        kernel: rows and columns of the first windows.
+
+    Raises:
+        UsageError: the family does not fit the shape, or rows and columns are odd.
+    """
+    axes = axes_of(family, shape)
+    if family.group.turns is None or axes[0].kind != "channel":
+        raise UsageError(
+            f"a group CNN for family {family.group.name}",
+            rule="its schemes do not only turn images",
+            where="trimtab.symmetry.group_cnn",
+            remedy="take `tied_mlp`, or build a network from the layers",
+        )
+    if any(each % 2 for each in shape[1:]):
+        raise UsageError(
+            f"a group CNN for images of {shape[1]} x {shape[2]}",
+            rule="pools by 2 would leave out a row or column on one side",
+            where="trimtab.symmetry.group_cnn",
+            remedy="pad or crop images to even sizes",
+        )
+    halved = min(shape[1:]) >= 24 and all(each % 4 == 0 for each in shape[1:])
+    layers: list[nn.Module] = [nn.AvgPool2d(2)] if halved else []
+    layers += [
+        LiftConv2d(family, shape[0], channels, kernel, bias=False),
+        TiedNorm(family, channels),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+    ]
+    deep = min(shape[1:]) >= 48 and all(each % 8 == 0 for each in shape[1:])
+    blocks = 2 if deep else 1
+    for number in range(blocks):
+        if number:
+            layers.append(nn.MaxPool2d(2))
+        layers += [
+            GroupConv2d(family, channels, channels, 3, depthwise=True, bias=False),
+            GroupConv2d(family, channels, channels, 1, bias=False),
+            TiedNorm(family, channels),
+            nn.ReLU(),
+        ]
+    layers.append(InvariantHead(family, channels, classes))
+    return Symmetric(nn.Sequential(*layers), family, axes)
+
+
+def tied_mlp(
+    family: Family, shape: Sequence[int], classes: int, *, channels: int = CHANNELS
+) -> Symmetric:
+    """Return a dense network with one hidden layer, of any family.
+
+    Features have a slot for each element of the group, or, for families that permute
+    one axis by shifts, the places of that axis: tied to shifts by one it is a circular
+    convolution with a window as long as the axis.
+
+    Args:
+        family: of schemes.
+        shape: of one example.
+        classes: scores.
+        channels: base channels of the hidden layer.
+
+    Raises:
+        UsageError: the family does not fit the shape.
+
+    Example:
+        >>> from trimtab.symmetry.schemes import shifts
+        >>> tied_mlp(shifts(12), (1, 12), 4).body[0].weight.shape
+        (16, 12, 1, 12)
+    """
+    axes = axes_of(family, shape)
+    hidden = (channel(channels), regular(family.group))
+    return Symmetric(
+        nn.Sequential(
+            TiedLinear(family, axes, hidden),
+            nn.ReLU(),
+            TiedLinear(family, hidden, (channel(classes),)),
+        ),
+        family,
+        axes,
+    )

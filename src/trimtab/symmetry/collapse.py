@@ -1,0 +1,163 @@
+"""A tied network as an ordinary one: convolutions and dense layers, nothing else.
+
+The result has the weights written out, so that it exports and compiles like any other
+network, at the cost of the untied one; averaging over an orbit would cost as many calls
+as the subgroup has elements.
+"""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+from torch import Tensor, nn
+
+from trimtab.errors import UsageError
+from trimtab.symmetry.layers import (
+    GroupConv2d,
+    InvariantHead,
+    LiftConv2d,
+    TiedConv2d,
+    TiedLinear,
+    TiedNorm,
+)
+from trimtab.symmetry.network import EXACT, Symmetric, tied, verify
+
+__all__ = ["collapse"]
+
+
+@torch.no_grad()
+def collapse(network: Symmetric, x: Tensor | None = None) -> nn.Module:
+    """Return a network of plain layers that computes the same.
+
+    Norms go into the convolution or dense layer before them, where it is next to them
+    in a `torch.nn.Sequential`.
+
+    Args:
+        network: tied by a scheme; it is not changed.
+        x: examples (n, ...) to compare both on; by default noise.
+
+    Raises:
+        UsageError: it is not invariant to its own scheme, or the plain one differs by
+            more than 1e-5 of the largest score.
+
+    Example:
+        >>> from trimtab.symmetry.backbone import group_cnn
+        >>> from trimtab.symmetry.network import retie
+        >>> from trimtab.symmetry.schemes import subgroups
+        >>> family = subgroups("D4")
+        >>> net = retie(group_cnn(family, (1, 14, 14), 10), family["C4"], seed=0)
+        >>> kinds = {type(each).__name__ for each in collapse(net).modules()}
+        >>> sorted(each for each in kinds if each.startswith(("Tied", "Group")))
+        []
+    """
+    if x is None:
+        x = torch.randn(4, *network.shape, generator=torch.Generator().manual_seed(0))
+    verify(network, x)
+    body = _folded(_plain(copy.deepcopy(network.body).eval()))
+    for each in body.parameters():
+        each.requires_grad_(True)
+    body.eval()
+    mode = network.training
+    network.eval()
+    before, after = network(x), body(x)
+    network.train(mode)
+    error = float((before - after).abs().max()) / (float(before.abs().max()) or 1.0)
+    left = [path for path, _ in tied(body)]
+    if left or not error <= EXACT:
+        raise UsageError(
+            f"collapse of a network that shares by {network.scheme.name}",
+            rule=f"{left[0]} is of no known layer"
+            if left
+            else f"the plain network differs by {error:.1e} of the largest score",
+            where="trimtab.symmetry.collapse",
+            remedy="build the network from the layers of trimtab.symmetry.layers",
+        )
+    verify(network, x, module=body)
+    return body
+
+
+def _plain(module: nn.Module) -> nn.Module:
+    """Return a plain module for a tied one; others have theirs replaced."""
+    if isinstance(module, LiftConv2d | GroupConv2d | TiedConv2d):
+        weight = module.weight()
+        kernel = module.kernel
+        conv = nn.Conv2d(
+            module.inputs * module.groups,
+            module.outputs,
+            kernel,
+            padding=kernel // 2,
+            groups=module.groups,
+            bias=module.bias is not None,
+        )
+        conv.weight.copy_(weight.reshape(conv.weight.shape))
+        if module.bias is not None and conv.bias is not None:
+            conv.bias.copy_(module.bias().reshape(-1))
+        return conv
+    if isinstance(module, TiedLinear):
+        layer = _linear(module)
+        return nn.Sequential(nn.Flatten(), layer) if module.flattens else layer
+    if isinstance(module, InvariantHead):
+        pool = (
+            nn.AdaptiveMaxPool2d(1) if module.pool == "max" else nn.AdaptiveAvgPool2d(1)
+        )
+        return nn.Sequential(pool, nn.Flatten(), _linear(module))
+    if isinstance(module, TiedNorm):
+        return _Affine(*_affine(module))
+    for name, child in module.named_children():
+        setattr(module, name, _plain(child))
+    return module
+
+
+def _linear(module: TiedLinear | InvariantHead) -> nn.Linear:
+    layer = nn.Linear(module.inputs, module.outputs, bias=module.bias is not None)
+    layer.weight.copy_(module.weight().reshape(layer.weight.shape))
+    if module.bias is not None:
+        layer.bias.copy_(module.bias().reshape(-1))
+    return layer
+
+
+def _affine(module: TiedNorm) -> tuple[Tensor, Tensor]:
+    assert module.bias is not None
+    scale = (1.0 + module.weight()) / module.deviation
+    return scale.reshape(-1), (module.bias() - module.mean * scale).reshape(-1)
+
+
+class _Affine(nn.Module):
+    """A scale and a shift of each channel, until they go into another layer."""
+
+    def __init__(self, scale: Tensor, shift: Tensor) -> None:
+        super().__init__()
+        self.scale, self.shift = scale, shift
+
+
+def _folded(module: nn.Module) -> nn.Module:
+    """Put scales and shifts into the layer before, or into one of their own."""
+    children = list(module.named_children())
+    for number, (name, child) in enumerate(children):
+        if not isinstance(child, _Affine):
+            setattr(module, name, _folded(child))
+            continue
+        before = children[number - 1][1] if number else None
+        if isinstance(module, nn.Sequential) and isinstance(
+            before, nn.Conv2d | nn.Linear
+        ):
+            shape = (-1, *(1,) * (before.weight.ndim - 1))
+            before.weight.mul_(child.scale.view(shape))
+            shift = child.shift
+            if before.bias is not None:
+                shift = shift + before.bias * child.scale
+            before.bias = nn.Parameter(shift.clone())
+            setattr(module, name, nn.Identity())
+        else:
+            setattr(module, name, _scaling(child))
+    return module
+
+
+def _scaling(affine: _Affine) -> nn.Module:
+    channels = len(affine.scale)
+    layer = nn.Conv2d(channels, channels, 1, groups=channels)
+    layer.weight.copy_(affine.scale.view(-1, 1, 1, 1))
+    assert layer.bias is not None
+    layer.bias.copy_(affine.shift)
+    return layer

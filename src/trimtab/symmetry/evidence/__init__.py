@@ -1,0 +1,1 @@
+"""How well a scheme explains the data, in nats: three ways to estimate it."""

@@ -1,0 +1,103 @@
+"""What a posterior over schemes has to show."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from trimtab.bundle.section import Line, Section, Series, Table
+from trimtab.symmetry.network import Symmetric
+from trimtab.symmetry.polar import turned
+from trimtab.symmetry.posterior import Posterior
+
+__all__ = ["change_by_angle", "posterior_section"]
+
+_STEP = 15  # degrees
+
+COLUMNS = (
+    ("scheme", "", "scheme"),
+    ("log evidence, nats", "", "log_evidence_nats"),
+    ("spread over starts", "", "spread_nats"),
+    ("posterior", "frac", "posterior"),
+    ("held out, nats", "", "heldout_nats"),
+    ("held-out accuracy", "frac", "heldout_accuracy_frac"),
+    ("values", "count", "values"),
+)
+"""Heading, unit, key of `Posterior.table`."""
+
+
+def posterior_section(posterior: Posterior, x: Tensor) -> Section:
+    """Return the table of schemes, and how predictions change with the angle.
+
+    Args:
+        posterior: of a fit.
+        x: examples for the figure; none is drawn where they are no square images.
+    """
+    rows = tuple(
+        tuple(
+            round(row[key], 3) if isinstance(row[key], float) and not unit else row[key]
+            for _, unit, key in COLUMNS
+        )
+        for row in posterior.table()
+    )
+    table = Table(
+        title="Schemes of weight sharing",
+        columns=tuple(heading for heading, _, _ in COLUMNS),
+        units=tuple(unit for _, unit, _ in COLUMNS),
+        rows=rows,
+    )
+    found = Table(
+        title="Invariances",
+        columns=("element", "verdict", "probability", "nats", "why"),
+        units=("", "", "frac", "", ""),
+        rows=tuple(
+            (each.element, each.verdict, each.probability, round(each.nats, 1),
+             each.note)
+            for each in posterior.findings()
+        ),
+    )  # fmt: skip
+    figures: list[Table | Series] = [found, table]
+    if len(x) and x.ndim == 4 and x.shape[2] == x.shape[3] > 1:
+        figures.append(_figure(posterior, x))
+    return Section(
+        name="symmetry",
+        title="Invariances learned",
+        text=f"{posterior.verdict()}. Log evidence is estimated by "
+        f"{posterior.way}; the posterior is tempered by its spread over starts, "
+        f"{posterior.temperature:.1f} nats. Schemes that fell behind early were given "
+        "up after a short training.",
+        figures=tuple(figures),
+    )
+
+
+def change_by_angle(network: Symmetric, x: Tensor) -> list[tuple[float, float]]:
+    """Return angles in degrees, and the share of predictions that each changes."""
+    found = []
+    with torch.no_grad():
+        before = network(x).argmax(1)
+        for angle in range(0, 361, _STEP):
+            after = network(turned(x, float(angle))).argmax(1)
+            found.append((float(angle), float((before != after).float().mean())))
+    return found
+
+
+def _figure(posterior: Posterior, x: Tensor) -> Series:
+    lines = []
+    shown = {posterior.best.scheme.name: posterior.best}
+    shown.setdefault("none", posterior.judged[0])
+    for name, each in shown.items():
+        points = change_by_angle(each.members[0].network.eval(), x)
+        lines.append(
+            Line(
+                name=name,
+                x=tuple(angle for angle, _ in points),
+                y=tuple(share for _, share in points),
+                mode="lines+markers",
+            )
+        )
+    return Series(
+        title="Predictions that change when an image is turned",
+        x_title="angle (degrees)",
+        y_title="share of examples",
+        lines=tuple(lines),
+    )

@@ -1,0 +1,92 @@
+"""Stage `symmetry`: the network with the invariances of its data, as a plain one."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import final
+
+from trimtab.bundle.stage import Context, StageResult
+from trimtab.symmetry.fit import Search, Way, fit
+from trimtab.symmetry.schemes import Prior, family_of
+from trimtab.symmetry.sections import posterior_section
+from trimtab.symmetry.symmetrize import symmetrize
+from trimtab.symmetry.train import Recipe
+from trimtab.training.loop import evaluate
+from trimtab.training.stage import data_of
+
+__all__ = ["STAGE", "Settings"]
+
+_SHOWN = 500  # examples of the figure
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """Keys of the table `[symmetry]`.
+
+    Attributes:
+        family: as `trimtab.symmetry.schemes.family_of` takes it.
+        evidence: how schemes are compared.
+        prior: of the schemes.
+        strength: of prior ``invariance``, nats for each doubling of the subgroup.
+        steps: of each training.
+        learning_rate: of Adam.
+        batch_size: examples of a step.
+        restarts: starts of the best two schemes.
+    """
+
+    family: str = "D4"
+    evidence: Way = "laplace"
+    prior: Prior = "uniform"
+    strength: float = 0.0
+    steps: int = 1200
+    learning_rate: float = 3e-3
+    batch_size: int = 50
+    restarts: int = 2
+
+
+@final
+class _Symmetry:
+    settings = Settings
+    gives = ("accuracy_frac",)
+
+    def run(self, context: Context, settings: Settings) -> StageResult:
+        """Tie a copy of the network, fit its family, and hand on the plain result.
+
+        Raises:
+            PlanError: there are no data, or the network cannot learn them.
+            UsageError: the network or its shape does not fit the family.
+        """
+        data = data_of(context, "symmetry")
+        family = family_of(settings.family, tuple(data.train[0].shape[1:]))
+        family = family.with_prior(settings.prior, settings.strength)
+        network = symmetrize(context.network, family, context.inputs[0])
+        posterior = fit(
+            network,
+            data,
+            evidence=settings.evidence,
+            seed=context.seed,
+            search=Search(
+                recipe=Recipe(
+                    steps=settings.steps,
+                    learning_rate=settings.learning_rate,
+                    batch_size=settings.batch_size,
+                ),
+                restarts=settings.restarts,
+            ),
+            progress=context.progress,
+        )
+        plain = posterior.collapse(data.test[0][:_SHOWN])
+        _, accuracy = evaluate(plain, *data.test)
+        return StageResult(
+            network=plain,
+            summary=f"scheme {posterior.best.scheme.name}; {posterior.verdict()}",
+            sections=(posterior_section(posterior, data.test[0][:_SHOWN]),),
+            values={"accuracy_frac": accuracy},
+            files={"symmetry.json": (json.dumps(
+                {"schemes": posterior.table()}, indent=1) + "\n").encode()},
+        )  # fmt: skip
+
+
+STAGE = _Symmetry()

@@ -1,0 +1,162 @@
+"""Laplace's evidence against integrals that are known."""
+
+import math
+
+import pytest
+import torch
+from tests.unit.symmetry.nets import corners, small_cnn
+from torch.nn import functional as F
+
+from trimtab.symmetry.evidence.laplace import (
+    evidence_fit,
+    laplace,
+    rows_of,
+    updated,
+)
+from trimtab.symmetry.layers import TiedLinear
+from trimtab.symmetry.network import Symmetric, retie, tied
+from trimtab.symmetry.orbits import channel, permuted
+from trimtab.symmetry.schemes import flips, shifts
+from trimtab.symmetry.train import Recipe, map_fit
+from trimtab.training.data import Dataset
+from trimtab.training.settings import Settings
+
+FAMILY = shifts(2)
+SETTINGS = Settings(epochs=200, batch_size=20, learning_rate=0.1)
+AXES = (permuted("shift", 2),)
+
+
+def logistic(scheme, seed=0):
+    layer = TiedLinear(FAMILY, AXES, (channel(2),), bias=False)
+    return retie(Symmetric(layer, FAMILY, AXES), FAMILY[scheme], seed=seed)
+
+
+def data(count=12, seed=0):
+    drawn = torch.Generator().manual_seed(seed)
+    x = torch.randn(count, 2, generator=drawn)
+    y = (x.sum(1) + 0.5 * torch.randn(count, generator=drawn) > 0).long()
+    return Dataset(name="sum", train=(x, y), test=(x, y), classes=2)
+
+
+def integral(found, scheme, precision, points=41, reach=4.0):
+    """log p(D | scheme) of a logistic network, summed over a grid of its values."""
+    net = logistic(scheme)
+    count = net.body.weight.values.numel()
+    std = precision**-0.5
+    one = torch.linspace(-reach * std, reach * std, points, dtype=torch.float64)
+    grid = torch.cartesian_prod(*[one] * count).reshape(-1, count)
+    x, y = found.train[0].double(), found.train[1]
+    weights = grid[:, net.body.weight.orbit].view(-1, 2, 2)
+    scores = torch.einsum("goi,ni->gno", weights, x)
+    picked = F.log_softmax(scores, 2)[:, torch.arange(len(y)), y].sum(1)
+    prior = -0.5 * precision * (grid**2).sum(1)
+    prior = prior - 0.5 * count * math.log(2 * math.pi / precision)
+    step = float(one[1] - one[0])
+    return float(torch.logsumexp(picked + prior, 0)) + count * math.log(step)
+
+
+@pytest.mark.parametrize("scheme", ["none", "by 1"])
+def test_it_is_near_the_integral_where_that_can_be_summed(scheme):
+    found = data()
+    net = logistic(scheme)
+    precisions = {"body.weight": 1.0}
+    map_fit(net, found, precisions, SETTINGS)
+    evidence = laplace(net, found.train[0], found.train[1], precisions)
+    exact = integral(found, scheme, 1.0, points=25 if scheme == "none" else 201)
+    assert evidence.value == pytest.approx(exact, abs=0.35)
+    assert evidence.exact
+
+
+def test_it_ranks_as_the_integral_does():
+    found = data(count=16, seed=3)
+    precisions = {"body.weight": 1.0}
+    values, exact = [], []
+    for scheme in ("none", "by 1"):
+        net = logistic(scheme)
+        map_fit(net, found, precisions, SETTINGS)
+        values.append(laplace(net, found.train[0], found.train[1], precisions).value)
+        points = 25 if scheme == "none" else 201
+        exact.append(integral(found, scheme, 1.0, points=points))
+    assert (values[0] > values[1]) is (exact[0] > exact[1])
+
+
+def test_rows_square_to_the_gauss_newton_matrix():
+    net = retie(small_cnn(flips()), flips()["hflip"], seed=0).eval()
+    x = torch.randn(3, 1, 8, 8)
+    rows = rows_of(net, x)
+    tensors = [each for _, each in tied(net)]
+    assert rows.shape == (3 * 2, sum(each.values.numel() for each in tensors))
+    wanted = torch.zeros(rows.shape[1], rows.shape[1])
+    for one in x:
+        scores = net(one[None])[0]
+        p = F.softmax(scores, 0).detach()
+        jacobian = torch.stack([
+            torch.cat([g.reshape(-1) for g in torch.autograd.grad(
+                score, [each.values for each in tensors], retain_graph=True)])
+            for score in scores
+        ])  # fmt: skip
+        wanted += jacobian.T @ (torch.diag(p) - torch.outer(p, p)) @ jacobian
+    assert torch.allclose(rows.T @ rows, wanted, atol=1e-4 * float(wanted.abs().max()))
+
+
+def test_rows_or_values_give_the_same_determinant():
+    net = logistic("none").eval()
+    found = data(count=3)  # 3 rows, 4 values; then 12 rows
+    for count in (3, 12):
+        x, y = data(count=count).train
+        evidence = laplace(net, x, y, {"body.weight": 2.0})
+        rows = rows_of(net, x) / math.sqrt(2.0)
+        size = rows.shape[1]
+        whole = torch.eye(size, dtype=torch.float64) + rows.T.double() @ rows.double()
+        assert evidence.log_volume == pytest.approx(
+            -0.5 * float(torch.logdet(whole)), abs=1e-4
+        )
+        determined = size - float(torch.linalg.inv(whole).trace())
+        assert evidence.effective["body.weight"] == pytest.approx(determined, abs=1e-3)
+    assert len(found.train[0]) == 3
+
+
+def test_blocks_bound_the_evidence_from_below():
+    net = retie(small_cnn(flips(), classes=2), flips()["none"], seed=0).eval()
+    x, y = corners().train
+    precisions = dict.fromkeys((path for path, _ in tied(net)), 5.0)
+    exact = laplace(net, x, y, precisions)
+    blocks = laplace(net, x, y, precisions, block=10)
+    assert not blocks.exact
+    assert blocks.value < exact.value
+    whole = laplace(net, x, y, precisions, block=30)
+    assert whole.exact
+    assert whole.value == pytest.approx(exact.value)
+
+
+def test_some_examples_stand_for_all():
+    net = logistic("none").eval()
+    x, y = data(count=10).train
+    many = torch.cat([x, x, x]), torch.cat([y, y, y])
+    some = laplace(net, x, y, {"body.weight": 1.0}, share=1 / 3)
+    every = laplace(net, *many, {"body.weight": 1.0})
+    assert some.value == pytest.approx(every.value, abs=1e-4)
+
+
+def test_precisions_go_to_what_is_determined_over_its_length():
+    net = logistic("none").eval()
+    x, y = data().train
+    evidence = laplace(net, x, y, {"body.weight": 1.0})
+    length = float((net.body.weight.values.detach() ** 2).sum())
+    wanted = evidence.effective["body.weight"] / length
+    now = updated(net, evidence, {"body.weight": 1.0})
+    assert now["body.weight"] == pytest.approx(min(max(wanted, 0.1), 10.0))
+
+
+def test_a_fit_prefers_the_scheme_of_its_data():
+    values = {}
+    found = corners(count=80, turned=False)
+    family = flips()
+    net = small_cnn(family, classes=2)
+    recipe = Recipe(steps=100, rounds=2, batch_size=20)
+    for scheme in ("none", "V4"):
+        made = retie(net, family[scheme], seed=0)
+        values[scheme], precisions = evidence_fit(made, found, recipe, seed=0)
+        assert set(precisions) == {path for path, _ in tied(made)}
+    # A corner and a bar both stand at the top left: flips lose nothing here.
+    assert values["V4"].value > values["none"].value

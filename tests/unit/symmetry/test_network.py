@@ -1,0 +1,71 @@
+"""Networks tied by one scheme, and how exact they are."""
+
+import pytest
+import torch
+from tests.unit.symmetry.nets import small_cnn
+from torch import nn
+
+from trimtab.errors import UsageError
+from trimtab.symmetry.layers import InvariantHead, LiftConv2d
+from trimtab.symmetry.network import (
+    Symmetric,
+    invariance_error,
+    prediction_change,
+    retie,
+    settled,
+    tied,
+    verify,
+)
+from trimtab.symmetry.orbits import channel, space
+from trimtab.symmetry.schemes import flips, subgroups
+
+D4 = subgroups("D4", include="all")
+
+
+@pytest.mark.parametrize("scheme", D4.schemes, ids=lambda each: each.name)
+def test_a_network_is_invariant_to_its_scheme_and_to_nothing_else(scheme):
+    x = torch.randn(4, 1, 8, 8)
+    net = settled(retie(small_cnn(D4), scheme, seed=1), x)
+    assert verify(net, x) <= 1e-5
+    errors = invariance_error(net, D4, net.inputs, x, range(8))
+    for element, error in errors.items():
+        assert (error <= 1e-5) is (element in scheme.elements)
+
+
+def test_retying_leaves_the_given_network_and_draws_by_the_seed():
+    net = small_cnn(D4)
+    before = [each.values.detach().clone() for _, each in tied(net)]
+    one, two = (retie(net, D4["C4"], seed=3) for _ in range(2))
+    other = retie(net, D4["C4"], seed=4)
+    for (_, a), (_, b), (_, c) in zip(tied(one), tied(two), tied(other), strict=True):
+        assert torch.equal(a.values, b.values)
+        assert a.std == 0 or not torch.equal(a.values, c.values)
+    for (_, each), old in zip(tied(net), before, strict=True):
+        assert torch.equal(each.values, old)
+    assert net.scheme.name == "none"
+    assert one.scheme.name == "C4"
+
+
+def test_layers_that_know_positions_are_found_out():
+    class Position(nn.Module):
+        def forward(self, x):
+            return x + torch.linspace(0, 1, x.shape[-1])
+
+    body = nn.Sequential(LiftConv2d(D4, 1, 2, 3), Position(), InvariantHead(D4, 2, 3))
+    net = Symmetric(body, D4, (channel(1), space(8, 8)))
+    assert verify(net) == 0.0  # that it shares nothing holds
+    with pytest.raises(UsageError, match=r"hflip of its input changes its scores"):
+        verify(retie(net, D4["hflip"], seed=0))
+
+
+def test_layers_are_of_the_family():
+    with pytest.raises(UsageError, match=r"it has no layer of trimtab\.symmetry"):
+        Symmetric(nn.Linear(4, 2), D4, (channel(4),))
+    body = LiftConv2d(flips(), 1, 2, 3)
+    with pytest.raises(UsageError, match="of another family"):
+        Symmetric(body, D4, (channel(1), space(8, 8)))
+
+
+def test_changes_of_predictions_are_counted():
+    one, two = torch.tensor([[1.0, 0.0], [1.0, 0.0]]), torch.tensor([[2.0, 0], [0, 1]])
+    assert prediction_change(nn.Identity(), [(one, one), (one, two)]) == [0.0, 0.5]

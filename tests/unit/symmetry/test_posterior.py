@@ -1,0 +1,138 @@
+"""Probabilities, findings and predictions from evidence."""
+
+import math
+
+import pytest
+import torch
+from tests.unit.symmetry.nets import small_cnn
+
+from trimtab.errors import UsageError
+from trimtab.symmetry.evidence.heldout import Heldout
+from trimtab.symmetry.network import retie
+from trimtab.symmetry.posterior import Judged, Member, Posterior
+from trimtab.symmetry.schemes import flips
+
+FAMILY = flips()
+
+
+def posterior(values, *, spread=None, held=None, way="laplace", family=FAMILY):
+    net = small_cnn(family)
+    judged = []
+    for scheme in family.schemes:
+        value = values[scheme.name]
+        starts = [value] if spread is None else [value, value - spread]
+        each = None
+        if held is not None:
+            drawn = torch.Generator().manual_seed(0)
+            noise = 0.1 * torch.randn(50, generator=drawn)
+            each = Heldout(
+                each=noise + held[scheme.name], rows=torch.arange(50), accuracy_frac=0.5
+            )
+        judged.append(
+            Judged(
+                scheme=scheme,
+                members=tuple(
+                    Member(network=retie(net, scheme, seed=n).eval(), value=start)
+                    for n, start in enumerate(starts)
+                ),
+                heldout=each,
+                given_up=False,
+            )
+        )
+    return Posterior(family=family, judged=tuple(judged), way=way)
+
+
+VALUES = {"none": -100.0, "C2": -120.0, "hflip": -90.0, "vflip": -130.0, "V4": -140.0}
+
+
+def test_probabilities_are_those_of_evidence_and_prior():
+    found = posterior(VALUES)
+    total = sum(math.exp(each) for each in VALUES.values())
+    assert found.probabilities == pytest.approx(
+        [math.exp(VALUES[each.name]) / total for each in FAMILY.schemes]
+    )
+    assert found.best.scheme.name == "hflip"
+    assert found.probability("hflip") == pytest.approx(1 / (1 + math.exp(-10)))
+    favoured = FAMILY.with_prior("invariance", 60.0)
+    assert posterior(VALUES, family=favoured).best.scheme.name == "V4"
+
+
+def test_the_spread_of_starts_tempers():
+    found = posterior(VALUES, spread=40.0)
+    assert found.temperature == pytest.approx(40.0 / math.sqrt(2))
+    assert found.probability("hflip") < 0.7
+    assert found.untempered[FAMILY.schemes.index(FAMILY["hflip"])] > 0.99
+    (only,) = [each for each in found.findings() if each.element == "hflip"]
+    assert only.verdict == "undecided"
+    assert "the starts of a training differ by 28" in only.note
+
+
+def test_findings_say_what_holds_and_by_how_much():
+    found = {each.element: each for each in posterior(VALUES).findings()}
+    assert found["hflip"].verdict == "holds"
+    assert found["hflip"].nats == 10.0
+    assert found["vflip"].verdict == "rejected"
+    assert found["vflip"].nats == -40.0
+    assert posterior(VALUES).verdict() == (
+        "holds: hflip (10 nats); rejected: rot180 (30 nats), vflip (40 nats)"
+    )
+
+
+def test_held_out_examples_may_disagree():
+    held = dict.fromkeys(VALUES, -1.0) | {"hflip": -2.0}
+    found = {each.element: each for each in posterior(VALUES, held=held).findings()}
+    assert found["hflip"].verdict == "undecided"
+    assert "none predicts held-out examples better than hflip by 1.0" in (
+        found["hflip"].note
+    )
+    assert found["vflip"].verdict == "undecided"  # hflip stands on its side, too
+    agreed = posterior(VALUES, held=dict.fromkeys(VALUES, -1.0))
+    assert {each.verdict for each in agreed.findings()} == {"holds", "rejected"}
+
+
+def test_predictions_are_averaged_and_sum_to_one():
+    x = torch.randn(5, 1, 8, 8)
+    close = dict.fromkeys(VALUES, -100.0)
+    found = posterior(close)
+    p = found.predict(x)
+    assert torch.allclose(p.sum(1), torch.ones(5))
+    each = torch.stack(
+        [one.members[0].network(x).softmax(1).detach() for one in found.judged]
+    )
+    assert torch.allclose(p, each.mean(0), atol=1e-6)
+    sure = posterior(VALUES | {"hflip": 0.0})
+    wanted = sure.best.members[0].network(x).softmax(1).detach()
+    assert torch.allclose(sure.predict(x), wanted, atol=1e-6)
+
+
+def test_draws_blur_predictions():
+    x = torch.randn(5, 1, 8, 8)
+    found = posterior(VALUES | {"hflip": 0.0})
+    member = found.best.members[0]
+    sigmas = {
+        path.removesuffix(".values"): torch.full_like(each, 0.5)
+        for path, each in member.network.named_parameters()
+    }
+    drawn = Judged(
+        scheme=found.best.scheme,
+        members=(Member(network=member.network, value=0.0, sigmas=sigmas),),
+        heldout=None,
+        given_up=False,
+    )
+    judged = tuple(drawn if one is found.best else one for one in found.judged)
+    blurred = Posterior(family=FAMILY, judged=judged, way="elbo")
+    p = blurred.predict(x, samples=8, seed=1)
+    assert torch.equal(p, blurred.predict(x, samples=8, seed=1))
+    assert not torch.allclose(p, blurred.predict(x))
+
+
+def test_the_table_has_a_row_for_each_scheme():
+    rows = posterior(VALUES).table()
+    assert [each["scheme"] for each in rows] == [each.name for each in FAMILY.schemes]
+    assert rows[2]["against_none_nats"] == 10.0
+    assert sum(each["posterior"] for each in rows) == pytest.approx(1.0)
+
+
+def test_what_is_neither_element_nor_scheme_is_refused():
+    with pytest.raises(UsageError, match="scheme 'rot90'"):
+        posterior(VALUES).probability("rot90")
