@@ -15,7 +15,7 @@ BENCH_STAMP := .venv/.installed-bench
 PINS := pyproject.toml constraints.txt scripts/install
 
 .DEFAULT_GOAL := help
-.PHONY: help install venv demo test check bench-cost bench-compile bench-design bench-summary clean
+.PHONY: help install venv demo test check bench-cost bench-compile bench-design bench-symmetry bench-summary clean
 .DELETE_ON_ERROR:
 
 help: ## list the targets
@@ -54,6 +54,9 @@ bench-compile: $(BENCH_STAMP) ## the compiler against its peers, resumable, hour
 
 bench-design: $(BENCH_STAMP) ## fields, rank correlations and trained designs, resumable, hours; QUICK=1 for the short form
 	@.venv/bin/python -m benchmarks.design $(if $(QUICK),--quick)
+
+bench-symmetry: $(BENCH_STAMP) ## schemes recovered, rivals and cost, resumable, hours; QUICK=1 for the short form
+	@.venv/bin/python -m benchmarks.symmetry $(if $(QUICK),--quick)
 
 bench-summary: $(DEV_STAMP) ## one table of all stored results
 	@.venv/bin/python -m benchmarks.results

@@ -12,7 +12,6 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn import functional as F
 
-from trimtab.errors import UsageError
 from trimtab.symmetry.collapse import collapse
 from trimtab.symmetry.evidence.heldout import Heldout
 from trimtab.symmetry.network import Symmetric
@@ -185,14 +184,7 @@ class Posterior:
             [each for each in self.judged if (element in each.scheme.elements) is side]
             for side in (True, False)
         ]
-        best = [max(side, key=lambda each: each.value, default=None) for side in sides]
-        if best[0] is None or best[1] is None:
-            raise UsageError(
-                f"element {name!r}",
-                rule="every scheme of the family has it, or none",
-                where=f"family of {self.family.group.name}",
-                remedy="take a family whose schemes differ in it",
-            )
+        best = [max(side, key=lambda each: each.value) for side in sides]
         nats = best[0].value - best[1].value
         ahead, behind = (best[0], best[1]) if nats > 0 else (best[1], best[0])
         note = self._doubt(ahead, behind)

@@ -74,7 +74,8 @@ class Family:
     Attributes:
         group: that acts.
         schemes: in the order of their size; the first shares nothing.
-        generators: what to say of each: whether it holds.
+        generators: those that some schemes have and others have not: of each the data
+            say whether it holds.
         prior: ``uniform`` over schemes; ``generators``: each of `generators` holds with
             probability one half; ``invariance``: the larger the likelier.
         strength: of ``invariance``: nats for each doubling of the subgroup.
@@ -403,9 +404,12 @@ def _family(
     group: Group, schemes: Sequence[Scheme], generators: Sequence[int]
 ) -> Family:
     ordered = sorted(schemes, key=len)
-    return Family(
-        group=group, schemes=tuple(ordered), generators=tuple(dict.fromkeys(generators))
-    )
+    telling = [
+        each
+        for each in dict.fromkeys(generators)
+        if 0 < sum(each in scheme.elements for scheme in ordered) < len(ordered)
+    ]
+    return Family(group=group, schemes=tuple(ordered), generators=tuple(telling))
 
 
 def _scheme(group: Group, name: str, generators: Sequence[int]) -> Scheme:

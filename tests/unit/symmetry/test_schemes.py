@@ -56,6 +56,12 @@ def test_a_prior_of_generators_counts_their_sets():
     assert chances["D4"] == pytest.approx(6 / 16)
 
 
+def test_generators_are_those_that_tell_schemes_apart():
+    family = subgroups("D4", include=["C4", "hflip"])
+    names = [family.group.elements[each] for each in family.generators]
+    assert names == ["rot90", "rot180", "hflip"]
+
+
 @pytest.mark.parametrize(
     ("made", "said"),
     [

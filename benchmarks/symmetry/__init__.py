@@ -1,0 +1,1 @@
+"""Invariances learned, against networks that are told of them."""

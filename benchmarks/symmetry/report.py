@@ -1,0 +1,288 @@
+"""The rows of all jobs, and the tables of README.md between their markers."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from benchmarks.jobs import NOT_MEASURED, Job, Store
+from benchmarks.results import Row, met
+from benchmarks.symmetry.tasks import TASKS
+from trimtab import stats
+from trimtab.units import format_value
+
+__all__ = ["SEEDS", "all_rows", "fill", "jobs"]
+
+SEEDS: Final = 5
+COUNTS: Final = (300, 1000)
+HOLDS: Final = ("turned", "flipped", "turned and flipped")
+LILA: Final = ("plain", "turned 90", "turned 180", "translated", "scaled")
+LILA_COUNTS: Final = (312, 1250, 5000)
+_BEGIN, _END = "<!-- results: written by the command -->", "<!-- end of results -->"
+
+
+def _key(*parts: object) -> str:
+    return "/".join(str(each).replace(" ", "-") for each in parts)
+
+
+def jobs() -> list[Job]:
+    """Return all jobs, seed by seed, so that what is stored is paired."""
+    module = "benchmarks.symmetry.compare"
+    cost = Job(
+        key="cost/fit", module=module, arguments=("cost",), threads=2, cap_s=3600.0
+    )
+    return [cost, *(job for seed in range(SEEDS) for job in _of_seed(seed))]
+
+
+def _sizes(task: str) -> tuple[int, ...]:
+    return (*COUNTS, 5000) if task == "turned" else COUNTS
+
+
+def _of_seed(seed: int) -> Iterator[Job]:
+    for task in TASKS:
+        for count in _sizes(task):
+            yield _job("recover", ("recover", task, count, seed))
+    for source, task, count in itertools.product(
+        ("mnist", "fashion"), (*HOLDS, "upright"), COUNTS
+    ):
+        yield _job(
+            "compare",
+            ("task", source, task, count, seed),
+            ("task", task, count, seed, source),
+        )
+    for count in COUNTS:
+        yield _job("compare", ("unseen", count, seed))
+    for kind, count in itertools.product(LILA, LILA_COUNTS):
+        yield _job("compare", ("lila", kind, count, seed))
+
+
+def _job(
+    module: str, key: tuple[object, ...], arguments: tuple[object, ...] | None = None
+) -> Job:
+    """Return a job whose arguments are its key, unless others are given."""
+    given = arguments or (key[1:] if module == "recover" else key)
+    return Job(
+        key=_key(*key),
+        module=f"benchmarks.symmetry.{module}",
+        arguments=tuple(map(str, given)),
+        cap_s=7200.0,
+    )
+
+
+def _stored(store: Store, *parts: object) -> list[dict[str, Any]]:
+    """Return what is stored of a job, seed by seed, without failures."""
+    found = [store.get(_key(*parts, seed)) for seed in range(SEEDS)]
+    return [each for each in found if each and "failed" not in each]
+
+
+def all_rows(store: Store) -> list[Row]:
+    """Return every row, measured or not."""
+    rows = [*_recovery(store), *_cost(store)]
+    for source in ("mnist", "fashion"):
+        for task in (*HOLDS, "upright"):
+            for count in COUNTS:
+                rows += _against(store, source, task, count)
+    for count in COUNTS:
+        rows += _unseen(store, count)
+    for kind in LILA:
+        for count in LILA_COUNTS:
+            rows.append(_lila(store, kind, count))
+    return rows
+
+
+def _recovery(store: Store) -> list[Row]:
+    rows, right, total, control = [], 0, 0, 0
+    for task, each in TASKS.items():
+        for count in _sizes(task):
+            found = _stored(store, "recover", task, count)
+            chosen = [one["chosen"] for one in found]
+            hits = sum(one == each.truth for one in chosen)
+            right, total = right + hits, total + len(found)
+            control += sum(
+                one["random_partition"]["log_evidence_nats"]
+                > max(row["log_evidence_nats"] for row in one["schemes"])
+                for one in found
+            )
+            rows.append(
+                Row(
+                    id=f"symmetry/recovery/{task}/{count}",
+                    name=f"{task}, N = {count}: {each.truth} is chosen",
+                    value=hits / len(found) if found else None,
+                    unit="frac",
+                    note=f"{len(found)} seeds: {', '.join(chosen)}"
+                    if found
+                    else NOT_MEASURED,
+                )
+            )
+    rows.insert(
+        0,
+        Row(
+            id="symmetry/recovery/all",
+            name="tasks, sizes and seeds whose scheme is found",
+            value=right / total if total else None,
+            unit="frac",
+            op=">=",
+            goal=0.9,
+            note=f"{right} of {total}" if total else NOT_MEASURED,
+        ),
+    )
+    rows.insert(
+        1,
+        Row(
+            id="symmetry/recovery/control",
+            name="times that a random partition of the same orbit sizes wins",
+            value=control if total else None,
+            unit="",
+            op="<=",
+            goal=0,
+            note=f"of {total}" if total else NOT_MEASURED,
+        ),
+    )
+    return rows
+
+
+def _cost(store: Store) -> list[Row]:
+    found = store.get("cost/fit") or {}
+    times = found.get("call_s")
+    ratio = None
+    if times:
+        ratio = stats.median(times["averaged"]) / stats.median(times["plain"])
+    return [
+        Row(
+            id="symmetry/cost/fit",
+            name="seven schemes, N = 1000, CNN, two threads",
+            value=found.get("wall_s"),
+            unit="s",
+            op="<=",
+            goal=300.0,
+            note="" if times else NOT_MEASURED,
+        ),
+        Row(
+            id="symmetry/cost/call",
+            name="the plain network against averaging over four turns",
+            value=ratio,
+            unit="",
+            op=">=",
+            goal=3.0,
+            note="256 images, one thread" if times else NOT_MEASURED,
+        ),
+    ]
+
+
+def _difference(
+    found: Sequence[dict[str, Any]], one: str, two: str, key: str
+) -> tuple[float, float, float] | None:
+    if len(found) < 2:
+        return None
+    first = [each["quality"][one][key] for each in found]
+    second = [each["quality"][two][key] for each in found]
+    mean = stats.paired_difference(first, second).mean
+    return mean.value, mean.low, mean.high
+
+
+def _against(store: Store, source: str, task: str, count: int) -> list[Row]:
+    found = _stored(store, "task", source, task, count)
+    where = f"{source}, {task}, N = {count}"
+    base = f"symmetry/against/{source}/{task}/{count}"
+    if not found:
+        return [Row(id=base, name=where, value=None, unit="frac", note=NOT_MEASURED)]
+    rows = []
+    for method in found[0]["quality"]:
+        each = [one["quality"][method] for one in found]
+        note = (
+            f"{stats.median([one['nll'] for one in each]):.3f} nats, calibration error "
+            f"{100 * stats.median([one['ece'] for one in each]):.1f} %"
+        )
+        difference = _difference(found, "learned", method, "accuracy_frac")
+        if method != "learned" and difference is not None:
+            points = [f"{100 * end:+.1f}" for end in difference]
+            note += f"; learned is ahead by {points[0]} [{points[1]}, {points[2]}]"
+        # Best or tied with the oracle where it holds; not worse than free elsewhere.
+        rival = "oracle" if task in HOLDS else "cnn"
+        rows.append(
+            Row(
+                id=f"{base}/{method}",
+                name=f"{where}: {method}",
+                value=stats.median([one["accuracy_frac"] for one in each]),
+                unit="frac",
+                note=note,
+            )
+        )
+        if method == rival and difference is not None:
+            rows.append(
+                Row(
+                    id=f"{base}/goal",
+                    name=f"{where}: learned against {rival}, upper end of the interval",
+                    value=difference[2],
+                    unit="",
+                    op=">=",
+                    goal=0.0,
+                    note="not certainly worse",
+                )
+            )
+    return rows
+
+
+def _unseen(store: Store, count: int) -> list[Row]:
+    found = _stored(store, "unseen", count)
+    base = f"symmetry/unseen/{count}"
+    name = f"trained upright, tested turned, N = {count}"
+    if not found:
+        return [Row(id=base, name=name, value=None, unit="frac", note=NOT_MEASURED)]
+    rows = []
+    for strength in found[0]["strengths"]:
+        each = [one["strengths"][strength] for one in found]
+        upright = stats.median([one["upright"]["accuracy_frac"] for one in each])
+        rows.append(
+            Row(
+                id=f"{base}/{strength}",
+                name=f"{name}: {strength} nats a doubling",
+                value=stats.median([one["turned"]["accuracy_frac"] for one in each]),
+                unit="frac",
+                note=f"upright {100 * upright:.1f} %; "
+                f"{', '.join(one['chosen'] for one in each)}",
+            )
+        )
+    return rows
+
+
+def _lila(store: Store, kind: str, count: int) -> Row:
+    found = _stored(store, "lila", kind, count)
+    name, row_id = f"fashion, {kind}, N = {count}", f"symmetry/lila/{kind}/{count}"
+    if not found:
+        return Row(id=row_id, name=name, value=None, unit="frac", note=NOT_MEASURED)
+    values = [each["quality"]["accuracy_frac"] for each in found]
+    return Row(
+        id=row_id,
+        name=name,
+        value=stats.median(values),
+        unit="frac",
+        interval=(min(values), max(values)),
+        note=f"{len(found)} seeds; {', '.join(each['chosen'] for each in found)}",
+    )
+
+
+def fill(readme: Path, rows: Sequence[Row], head: str) -> None:
+    """Write the table into README.md, between the markers."""
+    lines = ["| claim | measured | goal | met | |", "|---|---|---|---|---|"]
+    for row in rows:
+        value = NOT_MEASURED
+        if row.value is not None:
+            value = format_value(row.value, row.unit)
+            if row.interval is not None:
+                low, high = (format_value(each, row.unit) for each in row.interval)
+                value += f" [{low}, {high}]"
+        goal, outcome = "", ""
+        if row.op and row.goal is not None:
+            goal = f"{row.op} {format_value(row.goal, row.unit)}"
+            fits = met({"op": row.op, "value": row.value, "goal": row.goal})
+            outcome = "yes" if fits else "**no**"
+        lines.append(f"| {row.name} | {value} | {goal} | {outcome} | {row.note} |")
+    text = readme.read_text("utf-8")
+    pattern = re.compile(re.escape(_BEGIN) + ".*?" + re.escape(_END), re.DOTALL)
+    table = "\n".join(lines)
+    body = f"{_BEGIN}\n\n{head}\n\n{table}\n\n{_END}"
+    readme.write_text(pattern.sub(lambda _: body, text), "utf-8")
