@@ -27,6 +27,10 @@ __all__ = ["Analysis", "Layer", "analyse"]
 
 assert _rules
 
+_PRODUCTS = frozenset(
+    {"aten.mul.Tensor", "aten.div.Tensor", "aten.matmul.default", "aten.bmm.default"}
+)
+
 
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -241,13 +245,18 @@ def _live(graph: Graph) -> set[str]:
 
 
 def _shortest(graph: Graph, live: set[str], counted: set[str]) -> int:
-    """Return how many of some nodes the path has that has fewest of them."""
+    """Return how many of some nodes the path has that has fewest of them.
+
+    What is multiplied takes all its factors: a gate is no way around what it scales. Of
+    several outputs that counts which is farthest.
+    """
     found = {each.name: 0 for each in graph.inputs}
     for node in graph.nodes:
         lengths = [found[ref.name] for ref in node.inputs if ref.name in found]
         if node.name in live and lengths and not is_nothing(node):
-            found[node.name] = min(lengths) + (node.name in counted)
-    return min(
+            way = max if node.op in _PRODUCTS else min
+            found[node.name] = way(lengths) + (node.name in counted)
+    return max(
         (
             found[each.name]
             for each in graph.outputs

@@ -210,7 +210,7 @@ def optimize(problem: Problem, progress: Progress = lambda done, text: None) -> 
         verdicts=search.budget.judge(after.as_dict()),
         steps=tuple(search.steps(best)),
         pareto=pareto(kept),
-        judged=len(designs),
+        judged=len({each.edits for each in designs}),
     )
 
 
@@ -531,7 +531,8 @@ def _infeasible(
     if allowed:
         best = max(allowed, key=lambda each: each.values.score)
         return BudgetInfeasibleError(
-            "a design that loses at no exponent of the score"
+            "a design that loses at no exponent of the score, with no more layers in "
+            "line"
             if search.problem.robust
             else "a design with no more layers in line",
             rule=f"{len(allowed)} of {len(designs)} keep the limits, the best of them "

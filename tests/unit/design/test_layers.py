@@ -64,6 +64,8 @@ def test_shortcuts_are_ways_around_layers():
     assert (
         shortest(lambda m, x: m.c(x) + m.b(m.a(x)), a=conv(), b=conv(), c=conv()) == 1
     )
+    gate = shortest(lambda m, x: m.a(x) * torch.sigmoid(x), a=conv())
+    assert gate == 1  # what it scales must be there
     nothing = shortest(lambda m, x: m.a(x) + x * 0.0, a=conv())
     assert nothing == 1  # a way that is multiplied by nothing is none
 
