@@ -58,7 +58,8 @@ def fit_family(
         typer.Option(help="Nats for each doubling of the subgroup, of `invariance`."),
     ] = 0.0,
     examples: Annotated[
-        int | None, typer.Option(min=2, help="Learn from the first so many only.")
+        int | None,
+        typer.Option(min=2, help="Learn from so many only, drawn."),
     ] = None,
     steps: Annotated[int, typer.Option(min=1, help="Of each training.")] = 1200,
     restarts: Annotated[
@@ -86,7 +87,7 @@ def fit_family(
 
         if output is not None:
             require_free(output, overwrite=overwrite)
-        dataset = _some(load(data, seed=seed), examples)
+        dataset = _some(load(data, seed=seed), examples, seed)
         schemes = family_of(family, tuple(dataset.train[0].shape[1:]))
         schemes = schemes.with_prior(prior, strength)
         posterior = fit(
@@ -100,7 +101,7 @@ def fit_family(
         plain_network = posterior.collapse(dataset.test[0][:500])
         judged = quality(posterior.predict(dataset.test[0]), dataset.test[1])
         if output is not None:
-            _write(output, plain_network, dataset, overwrite=overwrite)
+            _write(output, plain_network, dataset, seed=seed, overwrite=overwrite)
     record: dict[str, Any] = {
         "data": dataset.name,
         "examples": len(dataset.train[0]),
@@ -146,13 +147,17 @@ def fit_family(
     )
 
 
-def _some(dataset: Dataset, examples: int | None) -> Dataset:
+def _some(dataset: Dataset, examples: int | None, seed: int) -> Dataset:
     if examples is None or examples >= len(dataset.train[0]):
         return dataset
     from dataclasses import replace
 
+    import torch
+
     x, y = dataset.train
-    return replace(dataset, train=(x[:examples], y[:examples]))
+    drawn = torch.Generator().manual_seed(seed)
+    rows = torch.randperm(len(x), generator=drawn)[:examples]
+    return replace(dataset, train=(x[rows], y[rows]))
 
 
 def _network(spec: str | None, family: Family, dataset: Dataset) -> Symmetric:
@@ -168,7 +173,9 @@ def _network(spec: str | None, family: Family, dataset: Dataset) -> Symmetric:
     return tied_mlp(family, shape, dataset.classes)
 
 
-def _write(output: Path, network: Any, dataset: Dataset, *, overwrite: bool) -> None:
+def _write(
+    output: Path, network: Any, dataset: Dataset, *, seed: int, overwrite: bool
+) -> None:
     import torch
 
     from trimtab._version import __version__
@@ -184,7 +191,7 @@ def _write(output: Path, network: Any, dataset: Dataset, *, overwrite: bool) -> 
             format=manifests.FORMAT,
             name=output.stem,
             versions={"trimtab": __version__, "torch": torch.__version__},
-            seed=0,
+            seed=seed,
             machine="",
             threads=1,
             plan={},

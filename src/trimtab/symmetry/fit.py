@@ -117,6 +117,13 @@ def _check(network: Symmetric, data: Data) -> None:
             where=f"data {data.name!r}",
             remedy="build the network for this shape",
         )
+    if int(data.train[1].min()) == int(data.train[1].max()):
+        raise DataError(
+            f"{len(data.train[0])} examples of class {int(data.train[1][0])} alone",
+            rule="what holds for one class says nothing of telling classes apart",
+            where=f"data {data.name!r}",
+            remedy="give examples of at least two classes",
+        )
     for scheme in network.family.schemes:
         verify(retie(network, scheme, seed=0), data.train[0][:4])
 
@@ -160,7 +167,8 @@ class _Fit:
                 runs[scheme.name] = self.member(scheme, self.search.recipe, start=0)
         members = {name: [each] for name, each in runs.items()}
         kept = [each for each in family.schemes if each.name not in given_up]
-        order = sorted(kept, key=lambda each: -runs[each.name].value)
+        joint = self.joint(runs)
+        order = sorted(kept, key=lambda each: -joint[each.name])
         for scheme in order[:2]:
             for start in range(1, self.search.restarts):
                 made = self.member(scheme, self.search.recipe, start=start)
@@ -184,14 +192,21 @@ class _Fit:
     def behind(self, runs: dict[str, Member]) -> set[str]:
         """Return the schemes that are too far behind to catch up."""
         margin = max(_LEAST_MARGIN, _MARGIN * len(self.data.train[0]))
-        order = sorted(runs, key=lambda name: -runs[name].value)
-        best = runs[order[0]]
+        joint = self.joint(runs)
+        order = sorted(runs, key=lambda name: -joint[name])
+        best = order[0]
         return {
             name
             for name in order[_LEAST_KEPT:]
-            if best.value - runs[name].value
-            > margin + 3.0 * (best.error + runs[name].error)
+            if joint[best] - joint[name]
+            > margin + 3.0 * (runs[best].error + runs[name].error)
         }
+
+    def joint(self, runs: dict[str, Member]) -> dict[str, float]:
+        """Return log evidence and log prior together, by scheme."""
+        family = self.network.family
+        priors = zip(family.schemes, family.log_prior(), strict=True)
+        return {each.name: runs[each.name].value + prior for each, prior in priors}
 
     def member(
         self, scheme: Scheme, recipe: Recipe, *, start: int, cost: float = 1.0
@@ -224,7 +239,7 @@ class _Fit:
             settings = once.settings(len(self.data.train[0]), seed=seed)
             map_fit(made, self.data, precisions, settings)
             member = Member(
-                network=made, value=held.mean * count, error=held.error * count**0.5
+                network=made, value=held.mean * count, error=held.error * count
             )
         self.done += cost
         return member

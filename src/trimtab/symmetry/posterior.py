@@ -102,8 +102,10 @@ class Posterior:
     """A posterior over schemes of weight sharing.
 
     Differences of evidence grow with the examples, so that probabilities are all but 0
-    or 1 whatever the noise of a training. They are tempered: log evidence counts in
-    units of its standard deviation over starts, if that is above one nat.
+    or 1 whatever the noise of a training. They are tempered: log evidence and prior
+    count in units of the standard deviation of evidence over starts, if that is above
+    one nat. Schemes that were given up on the way have no probability: they were
+    trained for a part of the steps only.
 
     Attributes:
         family: of schemes, with its prior.
@@ -135,17 +137,14 @@ class Posterior:
     @property
     def best(self) -> Judged:
         """The most probable scheme."""
-        weights = [
-            each.value + prior
-            for each, prior in zip(self.judged, self.family.log_prior(), strict=True)
-        ]
-        return self.judged[weights.index(max(weights))]
+        chances = self.probabilities
+        return self.judged[chances.index(max(chances))]
 
     def _softmax(self, temperature: float) -> tuple[float, ...]:
         prior = self.family.log_prior()
         raw = torch.tensor(
             [
-                each.value / temperature + log
+                (each.value + log) / temperature if not each.given_up else -math.inf
                 for each, log in zip(self.judged, prior, strict=True)
             ],
             dtype=torch.float64,

@@ -67,6 +67,10 @@ def test_blocks_bound_what_is_too_large():
 
 def test_bad_input_is_refused_before_training():
     net = small_cnn(flips(), classes=2)
+    x, y = torch.randn(8, 1, 8, 8), torch.ones(8, dtype=torch.int64)
+    alone = Dataset(name="ones", train=(x, y), test=(x, y), classes=2)
+    with pytest.raises(DataError, match="8 examples of class 1 alone"):
+        fit(net, alone)
     with pytest.raises(UsageError, match="known are laplace, elbo, heldout"):
         fit(net, corners(), evidence="bayes")  # type: ignore[arg-type]
     with pytest.raises(DataError, match=r"the network takes \(1, 8, 8\)"):

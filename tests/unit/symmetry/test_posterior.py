@@ -67,6 +67,14 @@ def test_the_spread_of_starts_tempers():
     assert "the starts of a training differ by 28" in only.note
 
 
+def test_prior_and_evidence_are_tempered_alike():
+    favoured = FAMILY.with_prior("invariance", 60.0)
+    for spread in (None, 40.0):
+        found = posterior(VALUES, spread=spread, family=favoured)
+        assert found.best.scheme.name == "V4"
+        assert found.probabilities.index(max(found.probabilities)) == 4
+
+
 def test_findings_say_what_holds_and_by_how_much():
     found = {each.element: each for each in posterior(VALUES).findings()}
     assert found["hflip"].verdict == "holds"

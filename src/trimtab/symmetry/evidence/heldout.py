@@ -108,7 +108,7 @@ def heldout(
             test=(x[part], y[part]),
             classes=int(y.max()) + 1,
         )
-        made = settled(retie(network, scheme, seed=seed), x[rest][:500])
+        made = settled(retie(network, scheme, seed=seed), x[order[:500]])
         map_fit(
             made,
             learned,

@@ -150,6 +150,9 @@ def laplace(
     )
     exact = block is None or block >= len(x)
     volume, gamma = 0.0, torch.zeros(sum(sizes), dtype=torch.float64)
+    if not exact:  # blocks of all classes: files are often sorted by them
+        drawn = torch.Generator().manual_seed(0)
+        x = x[torch.randperm(len(x), generator=drawn)]
     for some in torch.split(x, len(x) if block is None else block):
         log_determinant, determined = _determinant(rows_of(network, some) * scale)
         volume += log_determinant
