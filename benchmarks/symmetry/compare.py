@@ -34,7 +34,7 @@ from benchmarks.symmetry.tasks import (
 )
 from trimtab.symmetry.backbone import group_cnn
 from trimtab.symmetry.evidence.laplace import evidence_fit
-from trimtab.symmetry.fit import Search, fit
+from trimtab.symmetry.fitting import Search, fit
 from trimtab.symmetry.metrics import quality
 from trimtab.symmetry.network import retie, transformed
 from trimtab.symmetry.posterior import Posterior

@@ -18,7 +18,7 @@ import torch
 
 from benchmarks.symmetry.tasks import TASKS, data_of
 from trimtab.symmetry.evidence.laplace import evidence_fit
-from trimtab.symmetry.fit import Search, fit
+from trimtab.symmetry.fitting import Search, fit
 from trimtab.symmetry.network import Symmetric, retie, tied
 from trimtab.symmetry.schemes import Scheme
 

@@ -135,7 +135,7 @@ def test_a_limit_that_training_misses_ends_with_two_and_a_bundle(folder, trimtab
         (("zoo:digits_cnn", "zoo:digit_cnn"), "digits_cnn"),
         (("zoo:digits_cnn", "zoo:lenet5"), "shape"),
         (('name = "small"', 'nmae = "small"'), "nmae: no such key"),
-        (("[inspect]", "[symmetry]"), "does not have it"),
+        (("[inspect]", "[partition]"), "does not have it"),
     ],
 )
 def test_a_wrong_run_file_is_one_message(folder, trimtab, change, said):
@@ -247,4 +247,4 @@ def test_a_bundle_is_a_network_for_run_too(folder, trimtab):
     )
     done = trimtab("run", "again.toml")
     assert done.returncode == 1
-    assert "Train the network it came from" in done.stderr
+    assert "Give the network it came from" in done.stderr

@@ -79,7 +79,7 @@ def fit_family(
     with progress_bar(quiet=as_json) as progress:
         progress("symmetry", 0.0, "loading")
         from trimtab.bundle.store import require_free
-        from trimtab.symmetry.fit import Search, fit
+        from trimtab.symmetry.fitting import Search, fit
         from trimtab.symmetry.metrics import quality
         from trimtab.symmetry.schemes import family_of
         from trimtab.symmetry.train import Recipe
@@ -162,7 +162,7 @@ def _some(dataset: Dataset, examples: int | None, seed: int) -> Dataset:
 
 def _network(spec: str | None, family: Family, dataset: Dataset) -> Symmetric:
     from trimtab.symmetry.backbone import group_cnn, tied_mlp
-    from trimtab.symmetry.symmetrize import symmetrize
+    from trimtab.symmetry.tying import symmetrize
     from trimtab.zoo.resolve import resolve
 
     shape = tuple(dataset.train[0].shape[1:])

@@ -30,7 +30,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from trimtab.symmetry.backbone import group_cnn, tied_mlp
-    from trimtab.symmetry.fit import Search, fit
+    from trimtab.symmetry.fitting import Search, fit
     from trimtab.symmetry.gates import relax
     from trimtab.symmetry.layers import (
         GroupConv2d,
@@ -41,8 +41,8 @@ if TYPE_CHECKING:
         TiedNorm,
     )
     from trimtab.symmetry.network import Symmetric
-    from trimtab.symmetry.polar import polar
     from trimtab.symmetry.posterior import Posterior
+    from trimtab.symmetry.resampling import polar
     from trimtab.symmetry.schemes import (
         Family,
         Scheme,
@@ -53,25 +53,25 @@ if TYPE_CHECKING:
         shifts,
         subgroups,
     )
-    from trimtab.symmetry.symmetrize import symmetrize
     from trimtab.symmetry.train import Recipe
+    from trimtab.symmetry.tying import symmetrize
 
 _HOMES = {
     "backbone": ("group_cnn", "tied_mlp"),
-    "fit": ("Search", "fit"),
+    "fitting": ("Search", "fit"),
     "gates": ("relax",),
     "layers": (
         "GroupConv2d", "InvariantHead", "LiftConv2d", "TiedConv2d", "TiedLinear",
         "TiedNorm",
     ),
     "network": ("Symmetric",),
-    "polar": ("polar",),
+    "resampling": ("polar",),
     "posterior": ("Posterior",),
     "schemes": (
         "Family", "Scheme", "flips", "permutations", "product", "rotations", "shifts",
         "subgroups",
     ),
-    "symmetrize": ("symmetrize",),
+    "tying": ("symmetrize",),
     "train": ("Recipe",),
 }  # fmt: skip
 
@@ -107,7 +107,5 @@ def __getattr__(name: str) -> Any:
     # Loaded on first use: to enter the room takes no torch.
     for home, names in _HOMES.items():
         if name in names:
-            found = getattr(importlib.import_module(f"trimtab.symmetry.{home}"), name)
-            globals()[name] = found  # a function of a module's name: ahead of it
-            return found
+            return getattr(importlib.import_module(f"trimtab.symmetry.{home}"), name)
     raise AttributeError(f"module 'trimtab.symmetry' has no attribute {name!r}")

@@ -18,7 +18,7 @@ from trimtab.symmetry.layers import (
 from trimtab.symmetry.network import Symmetric
 from trimtab.symmetry.orbits import channel, regular
 from trimtab.symmetry.schemes import Family
-from trimtab.symmetry.symmetrize import axes_of
+from trimtab.symmetry.tying import axes_of
 
 __all__ = ["group_cnn", "tied_mlp"]
 

@@ -255,7 +255,7 @@ def flips() -> Family:
 def rotations(order: int, *, axis: str = "angle") -> Family:
     """Return rotations by a full turn divided, on images in polar coordinates.
 
-    `trimtab.symmetry.polar.Polar` resamples images so that turning them shifts the axis
+    `trimtab.symmetry.polar` resamples images so that turning them shifts the axis
     ``angle``; the schemes are C1, C2 ... for each divisor of the order.
 
     Args:

@@ -7,8 +7,8 @@ from torch import Tensor
 
 from trimtab.bundle.section import Line, Section, Series, Table
 from trimtab.symmetry.network import Symmetric
-from trimtab.symmetry.polar import turned
 from trimtab.symmetry.posterior import Posterior
+from trimtab.symmetry.resampling import turned
 
 __all__ = ["change_by_angle", "posterior_section"]
 

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from typing import final
 
 from trimtab.bundle.stage import Context, StageResult
-from trimtab.symmetry.fit import Search, Way, fit
+from trimtab.symmetry.fitting import Search, Way, fit
 from trimtab.symmetry.schemes import Prior, family_of
 from trimtab.symmetry.sections import posterior_section
-from trimtab.symmetry.symmetrize import symmetrize
 from trimtab.symmetry.train import Recipe
+from trimtab.symmetry.tying import symmetrize
 from trimtab.training.loop import evaluate
 from trimtab.training.stage import data_of
 

@@ -12,7 +12,7 @@ from trimtab.symmetry.backbone import group_cnn, tied_mlp
 from trimtab.symmetry.collapse import collapse
 from trimtab.symmetry.network import retie, settled, tied
 from trimtab.symmetry.schemes import flips, shifts, subgroups
-from trimtab.symmetry.symmetrize import symmetrize
+from trimtab.symmetry.tying import symmetrize
 
 D4 = subgroups("D4")
 

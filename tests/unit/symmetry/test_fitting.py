@@ -5,7 +5,7 @@ import torch
 from tests.unit.symmetry.nets import corners, small_cnn
 
 from trimtab.errors import DataError, UsageError
-from trimtab.symmetry.fit import Search, fit
+from trimtab.symmetry.fitting import Search, fit
 from trimtab.symmetry.layers import TiedLinear
 from trimtab.symmetry.network import Symmetric
 from trimtab.symmetry.orbits import channel, space

@@ -16,7 +16,7 @@ from trimtab.symmetry.schemes import (
     shifts,
     subgroups,
 )
-from trimtab.symmetry.symmetrize import axes_of, symmetrize
+from trimtab.symmetry.tying import axes_of, symmetrize
 
 D4 = subgroups("D4")
 X = torch.zeros(1, 1, 8, 8)

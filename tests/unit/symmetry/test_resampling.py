@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from trimtab.errors import UsageError
-from trimtab.symmetry.polar import polar, turned
+from trimtab.symmetry.resampling import polar, turned
 
 
 @pytest.mark.parametrize("quarters", range(4))
