@@ -10,6 +10,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -140,21 +141,35 @@ def environment(threads: int) -> dict[str, str]:
     }
 
 
-def run(jobs: Sequence[Job], store: Store, *, again: bool = False) -> None:
+def run(
+    jobs: Sequence[Job], store: Store, *, again: bool = False, at_once: int = 1
+) -> None:
     """Run jobs whose result is not stored yet, or all; a failure does not end the rest.
 
     A failure is stored with its reason and tried again by the next run.
+
+    Args:
+        jobs: in order.
+        store: of results.
+        again: whether to do what is stored anew.
+        at_once: jobs that run beside each other; more than one for results that are no
+            times.
     """
-    for index, job in enumerate(jobs):
+
+    def do(numbered: tuple[int, Job]) -> None:
+        index, job = numbered
         place = f"[{index + 1}/{len(jobs)}] {job.key}"
         if store.done(job.key) and not again:
             print(f"{place}: stored", file=sys.stderr)
-            continue
+            return
         print(place, file=sys.stderr, flush=True)
         result = _result(job)
         if "failed" in result:
             print(f"{place}: {result['failed']}", file=sys.stderr, flush=True)
         store.put(job.key, result)
+
+    with ThreadPoolExecutor(at_once) as workers:
+        list(workers.map(do, enumerate(jobs)))
 
 
 def _result(job: Job) -> dict[str, Any]:

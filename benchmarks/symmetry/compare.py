@@ -1,6 +1,6 @@
 """Learned invariance against none, against augmentation, and against the oracle.
 
-python -m benchmarks.symmetry.compare task "turned" 300 0 mnist
+python -m benchmarks.symmetry.compare rivals mnist turned 300 0
 python -m benchmarks.symmetry.compare unseen 300 0
 python -m benchmarks.symmetry.compare lila "turned 180" 312 0
 python -m benchmarks.symmetry.compare cost
@@ -18,8 +18,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from benchmarks.jobs import Store
 from benchmarks.symmetry.peers import (
+    STEPS,
     Augerino,
+    Augment,
     augmented_by,
     equal_values,
     free_cnn,
@@ -27,19 +30,19 @@ from benchmarks.symmetry.peers import (
     trained,
 )
 from benchmarks.symmetry.tasks import (
+    SAMPLES,
     TASKS,
     data_of,
     images,
+    key_of,
     transformed_like_lila,
 )
 from trimtab.symmetry.backbone import group_cnn
-from trimtab.symmetry.evidence.laplace import evidence_fit
 from trimtab.symmetry.fitting import Search, fit
 from trimtab.symmetry.metrics import quality
-from trimtab.symmetry.network import retie, transformed
+from trimtab.symmetry.network import transformed
 from trimtab.symmetry.posterior import Posterior
 from trimtab.symmetry.schemes import subgroups
-from trimtab.symmetry.train import Recipe
 from trimtab.training.data import DIGITS_MEAN, DIGITS_STD, Dataset
 
 __all__ = ["main"]
@@ -56,121 +59,46 @@ def _softmax(net: torch.nn.Module) -> Callable[[Tensor], Tensor]:
     return lambda x: net(x).softmax(1)
 
 
-def _task(name: str, count: int, seed: int, source: str) -> dict[str, Any]:
-    """Return every method's quality on one task."""
+def _rivals(source: str, name: str, count: int, seed: int) -> Any:
+    """Return the quality of networks that learn no invariance.
+
+    Those that are told the group, by augmentation, have the seconds of the whole fit.
+    """
+    fitted = Store(SAMPLES).get(key_of("recover", source, name, count, seed))
+    if fitted is None or "failed" in fitted:
+        raise SystemExit("the fit whose seconds augmentation is given is not stored")
     task = TASKS[name]
     data = data_of(name, count, seed, source=source)
     family = task.family()
     truth = family[task.truth]
-    recipe = Recipe()
+    few = equal_values(family, truth, task.classes)
+    makes: dict[str, Callable[[], torch.nn.Module]] = {
+        "mlp": lambda: mlp(data, seed),
+        "cnn": lambda: free_cnn(family, data, seed),
+        "cnn, equal values": lambda: free_cnn(family, data, seed, few),
+        "augerino": lambda: Augerino(free_cnn(family, data, seed), seed),
+    }
     found: dict[str, Any] = {}
     times: dict[str, float] = {}
 
-    def put(method: str, done: Callable[[], Callable[[Tensor], Tensor]]) -> None:
+    def put(
+        method: str, of: str, augment: Augment | None, seconds: float | None
+    ) -> None:
         start = time.process_time()
-        predict = done()
+        net = trained(
+            makes[of], data, steps=STEPS, seed=seed, augment=augment, seconds=seconds
+        )
         times[method] = time.process_time() - start
-        found[method] = _judged(predict, data)
+        found[method] = _judged(_softmax(net), data)
         print(f"  {method}: {found[method]['accuracy_frac']:.3f}", file=sys.stderr)
 
-    posterior: list[Posterior] = []
-
-    def learned() -> Callable[[Tensor], Tensor]:
-        posterior.append(fit(task.network(family, task.classes), data, seed=seed))
-        return posterior[0].predict
-
-    def oracle() -> Callable[[Tensor], Tensor]:
-        made = retie(task.network(family, task.classes), truth, seed=seed)
-        evidence_fit(made, data, recipe, seed=seed, block=50)
-        return _softmax(made.eval())
-
-    put("learned", learned)
-    put("oracle", oracle)
-    put(
-        "mlp",
-        lambda: _softmax(
-            trained(lambda: mlp(data, seed), data, steps=recipe.steps, seed=seed)
-        ),
-    )
-    put(
-        "cnn",
-        lambda: _softmax(
-            trained(
-                lambda: free_cnn(family, data, seed),
-                data,
-                steps=recipe.steps,
-                seed=seed,
-            )
-        ),
-    )
-    channels = equal_values(family, truth, task.classes)
-    put(
-        "cnn, equal values",
-        lambda: _softmax(
-            trained(
-                lambda: free_cnn(family, data, seed, channels),
-                data,
-                steps=recipe.steps,
-                seed=seed,
-            )
-        ),
-    )
-    # Told the group, and given as many steps as all schemes together had.
-    together = round(times["learned"] / max(times["cnn"], 1e-9) * recipe.steps * 2)
-    augment = augmented_by(family, truth if len(truth) > 1 else family["D4"])
-    put(
-        "cnn, augmented",
-        lambda: _softmax(
-            trained(
-                lambda: free_cnn(family, data, seed),
-                data,
-                steps=min(together, 20_000),
-                seed=seed,
-                augment=augment,
-            )
-        ),
-    )
-    put(
-        "cnn, equal values, augmented",
-        lambda: _softmax(
-            trained(
-                lambda: free_cnn(family, data, seed, channels),
-                data,
-                steps=min(together, 20_000),
-                seed=seed,
-                augment=augment,
-            )
-        ),
-    )
-    put(
-        "mlp, augmented",
-        lambda: _softmax(
-            trained(
-                lambda: mlp(data, seed),
-                data,
-                steps=min(together, 20_000),
-                seed=seed,
-                augment=augment,
-            )
-        ),
-    )
-    put(
-        "augerino",
-        lambda: _softmax(
-            trained(
-                lambda: Augerino(free_cnn(family, data, seed), seed),
-                data,
-                steps=recipe.steps * 2,
-                seed=seed,
-            )
-        ),
-    )
-    return {
-        "truth": truth.name,
-        "chosen": posterior[0].best.scheme.name,
-        "quality": found,
-        "cpu_s": times,
-    }  # fmt: skip
+    for method in makes:
+        put(method, method, None, None)
+    if len(truth) > 1:
+        told = augmented_by(family, truth)
+        for method in ("cnn", "cnn, equal values", "mlp"):
+            put(f"{method}, augmented", method, told, fitted["cpu_s"])
+    return {"quality": found, "cpu_s": times, "equal_values_channels": few}
 
 
 def _unseen(count: int, seed: int) -> dict[str, Any]:
@@ -207,9 +135,10 @@ def _lila(kind: str, count: int, seed: int) -> dict[str, Any]:
     )
     family = subgroups("D4")
     net = group_cnn(family, (1, 28, 28), 10)
-    search = Search(recipe=Recipe(batch_size=50 if count < 5000 else 100))
-    posterior = fit(net, data, seed=seed, search=search)
+    start = time.process_time()
+    posterior = fit(net, data, seed=seed)
     return {
+        "cpu_s": time.process_time() - start,
         "chosen": posterior.best.scheme.name,
         "quality": _judged(posterior.predict, data),
         "schemes": posterior.table(),
@@ -255,8 +184,8 @@ def main() -> None:
     """Do the job of the command line; print the result."""
     what, *rest = sys.argv[1:]
     torch.set_num_threads(1)
-    if what == "task":
-        found = _task(rest[0], int(rest[1]), int(rest[2]), rest[3])
+    if what == "rivals":
+        found = _rivals(rest[0], rest[1], int(rest[2]), int(rest[3]))
     elif what == "unseen":
         found = _unseen(int(rest[0]), int(rest[1]))
     elif what == "lila":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable, Sequence
 from typing import Final
 
@@ -18,6 +19,7 @@ from trimtab.symmetry.schemes import Family, Scheme
 from trimtab.training.data import Dataset
 
 __all__ = [
+    "STEPS",
     "Augerino",
     "Augment",
     "augmented_by",
@@ -29,6 +31,9 @@ __all__ = [
 
 DECAYS: Final = (1.0, 10.0, 50.0)
 """Precisions of the weights, the best of which a validation part chooses."""
+
+STEPS: Final = 1200
+"""Of a training that is not given seconds."""
 
 Augment = Callable[[Tensor, torch.Generator], Tensor]
 
@@ -131,6 +136,7 @@ def trained(
     steps: int,
     seed: int,
     augment: Augment | None = None,
+    seconds: float | None = None,
     decays: Sequence[float] = DECAYS,
 ) -> nn.Module:
     """Return a network trained with the weight decay that a validation part prefers.
@@ -138,21 +144,28 @@ def trained(
     Args:
         make: draws a network.
         data: what it learns; a fifth chooses the decay, all of it is learned then.
-        steps: of the last training; those that choose have a third.
+        steps: of each training.
         seed: of the order of examples and of what moves them.
         augment: moves the examples of each step.
+        seconds: of CPU time that all trainings together are given; the last, on all
+            data, then takes what is left, if that is more than `steps`.
         decays: precisions of the weights.
     """
+    begun = time.process_time()
     x, y = data.train
     cut = max(1, len(x) // 5)
     held = (x[:cut], y[:cut])
     rest = (x[cut:], y[cut:])
     scores = []
     for decay in decays:
-        net = _fitted(make(), *rest, decay, max(1, steps // 3), seed, augment)
+        net = _fitted(make(), *rest, decay, steps, seed, augment)
         with torch.no_grad():
             scores.append(-float(F.cross_entropy(net(held[0]), held[1])))
     best = decays[scores.index(max(scores))]
+    if seconds is not None:
+        spent = time.process_time() - begun
+        a_step = spent / (steps * len(decays))
+        steps = max(steps, round((seconds - spent) / a_step))
     return _fitted(make(), x, y, best, steps, seed, augment)
 
 
@@ -166,6 +179,7 @@ def _fitted(
     augment: Augment | None,
 ) -> nn.Module:
     drawn = torch.Generator().manual_seed(seed)
+    x = x.to(memory_format=torch.channels_last)
     optimizer = torch.optim.Adam(net.parameters(), lr=3e-3, weight_decay=decay / len(x))
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
     net.train()
@@ -176,7 +190,7 @@ def _fitted(
         if isinstance(net, Augerino):
             loss = loss - net.BONUS * net.width
         optimizer.zero_grad()
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         schedule.step()
     return net.eval()

@@ -1,6 +1,6 @@
-"""Whether the right scheme is found.
+"""Whether the right scheme is found, and how good its predictions are.
 
-    python -m benchmarks.symmetry.recover turned 300 0
+    python -m benchmarks.symmetry.recover mnist turned 300 0
 
 The control is a random partition: the orbits of the scheme that is true (of C4 where
 none is), as many of the same sizes, with weights put into them at random. It has the
@@ -12,15 +12,20 @@ from __future__ import annotations
 import json
 import sys
 import time
+from collections.abc import Callable
+from dataclasses import asdict
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from benchmarks.symmetry.tasks import TASKS, data_of
 from trimtab.symmetry.evidence.laplace import evidence_fit
 from trimtab.symmetry.fitting import Search, fit
+from trimtab.symmetry.metrics import auroc, entropy, quality
 from trimtab.symmetry.network import Symmetric, retie, tied
 from trimtab.symmetry.schemes import Scheme
+from trimtab.training.data import Dataset
 
 __all__ = ["main", "scattered"]
 
@@ -36,40 +41,69 @@ def scattered(network: Symmetric, scheme: Scheme, *, seed: int) -> Symmetric:
 
 def main() -> None:
     """Do the job of the command line; print the result."""
-    name, count, seed = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+    source, name = sys.argv[1:3]
+    count, seed = map(int, sys.argv[3:5])
     torch.set_num_threads(1)
     task = TASKS[name]
-    data = data_of(name, count, seed)
+    data = data_of(name, count, seed, source=source)
     family = task.family()
     network = task.network(family, task.classes)
     search = Search()
     start = time.process_time()
     posterior = fit(network, data, seed=seed, search=search)
     spent = time.process_time() - start
-    rows = posterior.table()
     chosen = posterior.best
+    # At the starts that the true scheme had, as many of them and as long.
     control = family[task.truth if task.truth != "none" else family.schemes[-1].name]
-    made = scattered(network, control, seed=seed)
-    rows_of_all = count * (task.classes - 1)
-    block = (
-        None
-        if rows_of_all <= search.most_rows
-        else max(1, search.block_rows * count // rows_of_all)
-    )
-    found, _ = evidence_fit(made, data, search.recipe, seed=seed, block=block)
+    partitions = []
+    for number in range(search.restarts):
+        made = scattered(network, control, seed=seed + 1000 * number)
+        found, _ = evidence_fit(
+            made, data, search.recipe, seed=seed + 1000 * number,
+            block=search.block(network, data),
+        )  # fmt: skip
+        partitions.append(found.value)
+    x, y = data.test
+    truth = posterior.judged[[each.name for each in family.schemes].index(task.truth)]
+    oracle = truth.members[0].network
+    if truth.given_up:
+        oracle = retie(network, truth.scheme, seed=seed)
+        evidence_fit(oracle, data, search.recipe, seed=seed, block=50)
     with torch.no_grad():
-        p = posterior.predict(data.test[0])
-    result: dict[str, Any] = {
-        "truth": task.truth,
-        "chosen": chosen.scheme.name,
-        "schemes": rows,
-        "findings": posterior.verdict(),
-        "random_partition": {"of": control.name, "log_evidence_nats": found.value},
-        "accuracy": float((p.argmax(1) == data.test[1]).double().mean()),
-        "cpu_s": spent,
-    }
+        judged = {
+            "learned": quality(posterior.predict(x), y),
+            "learned, last layer drawn": quality(posterior.predict(x, samples=16), y),
+            "oracle": quality(oracle.eval()(x).softmax(1), y),
+        }
+        result: dict[str, Any] = {
+            "truth": task.truth,
+            "chosen": chosen.scheme.name,
+            "probability": posterior.probability(task.truth),
+            "temperature_nats": posterior.temperature,
+            "schemes": posterior.table(),
+            "findings": [asdict(each) for each in posterior.findings()],
+            "random_partition": {
+                "of": control.name, "log_evidence_nats": max(partitions),
+            },
+            "quality": {method: asdict(each) for method, each in judged.items()},
+            "entropy_nats": _entropies(posterior.predict, data),
+            "cpu_s": spent,
+        }  # fmt: skip
     print(f"  {chosen.scheme.name}, {spent:.0f} s", file=sys.stderr)
     print(json.dumps(result))
+
+
+def _entropies(predict: Callable[[Tensor], Tensor], data: Dataset) -> dict[str, float]:
+    """Return how unsure predictions are: of the task's test data, and of garments."""
+    found = {"test": entropy(predict(data.test[0]))}
+    if data.name.startswith("mnist"):
+        other = data_of("upright", 100, 0, source="fashion").test[0]
+        x = other if data.test[0].ndim == 4 else other[:, 0]
+        found["garments"] = entropy(predict(x))
+    means = {name: float(each.mean()) for name, each in found.items()}
+    if "garments" in found:
+        means["auroc"] = auroc(found["test"], found["garments"])
+    return means
 
 
 if __name__ == "__main__":

@@ -23,13 +23,30 @@ from trimtab.symmetry.network import Symmetric
 from trimtab.symmetry.schemes import Family, shifts, subgroups
 from trimtab.training.data import DIGITS_MEAN, DIGITS_STD, Dataset
 
-__all__ = ["TASKS", "TEST", "Task", "data_of", "images", "transformed_like_lila"]
+__all__ = [
+    "SAMPLES",
+    "TASKS",
+    "TEST",
+    "Task",
+    "data_of",
+    "images",
+    "key_of",
+    "transformed_like_lila",
+]
+
+SAMPLES: Final = Path(__file__).parent / "samples"
+"""Where results are stored."""
 
 TEST: Final = 2_000
 _FASHION: Final = Path("/usr/share/datasets/fashion-mnist")
 
 Pair = tuple[Tensor, Tensor]
 Moved = Callable[[Tensor, Tensor, torch.Generator], Pair]
+
+
+def key_of(*parts: object) -> str:
+    """Return the key of a job's result."""
+    return "/".join(str(each).replace(" ", "-") for each in parts)
 
 
 def images(name: str, *, size: int = 14) -> tuple[Pair, Pair]:

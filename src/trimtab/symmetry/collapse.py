@@ -31,7 +31,8 @@ def collapse(network: Symmetric, x: Tensor | None = None) -> nn.Module:
     """Return a network of plain layers that computes the same.
 
     Norms go into the convolution or dense layer before them, where it is next to them
-    in a `torch.nn.Sequential`.
+    in a `torch.nn.Sequential` or a `torch.nn.MaxPool2d` is between; others become a
+    layer of their own.
 
     Args:
         network: tied by a scheme; it is not changed.
@@ -54,7 +55,9 @@ def collapse(network: Symmetric, x: Tensor | None = None) -> nn.Module:
     if x is None:
         x = torch.randn(4, *network.shape, generator=torch.Generator().manual_seed(0))
     verify(network, x)
-    body = _folded(_plain(copy.deepcopy(network.body).eval()))
+    body = _plain(copy.deepcopy(network.body).eval())
+    body(x)  # norms learn how many axes they have
+    body = _folded(body)
     for each in body.parameters():
         each.requires_grad_(True)
     body.eval()
@@ -103,7 +106,8 @@ def _plain(module: nn.Module) -> nn.Module:
         )
         return nn.Sequential(pool, nn.Flatten(), _linear(module))
     if isinstance(module, TiedNorm):
-        return _Affine(*_affine(module))
+        scale, shift = module.affine()
+        return _Affine(scale.reshape(-1), shift.reshape(-1))
     for name, child in module.named_children():
         setattr(module, name, _plain(child))
     return module
@@ -117,18 +121,18 @@ def _linear(module: TiedLinear | InvariantHead) -> nn.Linear:
     return layer
 
 
-def _affine(module: TiedNorm) -> tuple[Tensor, Tensor]:
-    assert module.bias is not None
-    scale = (1.0 + module.weight()) / module.deviation
-    return scale.reshape(-1), (module.bias() - module.mean * scale).reshape(-1)
-
-
 class _Affine(nn.Module):
     """A scale and a shift of each channel, until they go into another layer."""
 
     def __init__(self, scale: Tensor, shift: Tensor) -> None:
         super().__init__()
         self.scale, self.shift = scale, shift
+        self.axes = 0  # of what comes in
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.axes = x.ndim
+        shape = (1, -1, *(1,) * (x.ndim - 2))
+        return x * self.scale.view(shape) + self.shift.view(shape)
 
 
 def _folded(module: nn.Module) -> nn.Module:
@@ -138,26 +142,42 @@ def _folded(module: nn.Module) -> nn.Module:
         if not isinstance(child, _Affine):
             setattr(module, name, _folded(child))
             continue
-        before = children[number - 1][1] if number else None
-        if isinstance(module, nn.Sequential) and isinstance(
-            before, nn.Conv2d | nn.Linear
-        ):
-            shape = (-1, *(1,) * (before.weight.ndim - 1))
-            before.weight.mul_(child.scale.view(shape))
-            shift = child.shift
-            if before.bias is not None:
-                shift = shift + before.bias * child.scale
-            before.bias = nn.Parameter(shift.clone())
-            setattr(module, name, nn.Identity())
-        else:
+        before = None
+        if isinstance(module, nn.Sequential):
+            before = _weights_before([each for _, each in children[:number]])
+        if before is None:
             setattr(module, name, _scaling(child))
+            continue
+        shape = (-1, *(1,) * (before.weight.ndim - 1))
+        before.weight.mul_(child.scale.view(shape))
+        shift = child.shift
+        if before.bias is not None:
+            shift = shift + before.bias * child.scale
+        before.bias = nn.Parameter(shift.clone())
+        setattr(module, name, nn.Identity())
     return module
+
+
+def _weights_before(modules: list[nn.Module]) -> nn.Conv2d | nn.Linear | None:
+    """Return the layer whose results a positive scale may be put into."""
+    for each in reversed(modules):
+        if isinstance(each, nn.Conv2d | nn.Linear):
+            return each
+        # The largest of scaled values is the scaled largest.
+        if not isinstance(each, nn.MaxPool2d | nn.Dropout):
+            break
+    return None
 
 
 def _scaling(affine: _Affine) -> nn.Module:
     channels = len(affine.scale)
-    layer = nn.Conv2d(channels, channels, 1, groups=channels)
-    layer.weight.copy_(affine.scale.view(-1, 1, 1, 1))
+    layer: nn.Conv2d | nn.Linear
+    if affine.axes == 2:
+        layer = nn.Linear(channels, channels)
+        layer.weight.copy_(affine.scale.diag())
+    else:
+        layer = nn.Conv2d(channels, channels, 1, groups=channels)
+        layer.weight.copy_(affine.scale.view(-1, 1, 1, 1))
     assert layer.bias is not None
     layer.bias.copy_(affine.shift)
     return layer

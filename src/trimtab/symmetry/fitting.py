@@ -1,12 +1,14 @@
 """From data to a posterior over schemes: all of a family, the promising ones whole.
 
 Successive halving: every scheme is trained for a part of its steps, those far behind
-are given up, the others trained whole, the best two again from other starts. Held-out
-likelihood checks what evidence says.
+are given up, the others trained on, the best two again from other starts. Held-out
+likelihood checks what evidence says. A family too large for that is cut to a shortlist
+by one training with a gate for each generator.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Final, Literal, final
@@ -17,21 +19,24 @@ from trimtab.bundle.stage import Data
 from trimtab.errors import DataError, UsageError
 from trimtab.symmetry.evidence.elbo import elbo_fit
 from trimtab.symmetry.evidence.heldout import Heldout, heldout
-from trimtab.symmetry.evidence.laplace import evidence_fit
-from trimtab.symmetry.network import Symmetric, retie, verify
+from trimtab.symmetry.evidence.laplace import Training, last_layer
+from trimtab.symmetry.gates import Relaxed, relax
+from trimtab.symmetry.network import Symmetric, retie, tied, verify
 from trimtab.symmetry.posterior import Judged, Member, Posterior
-from trimtab.symmetry.schemes import Scheme
-from trimtab.symmetry.train import Recipe, first_precisions, map_fit, prepared
+from trimtab.symmetry.schemes import Family, Scheme
+from trimtab.symmetry.train import Precisions, Recipe, map_fit, prepared
 
 __all__ = ["Search", "Way", "fit"]
 
 Way = Literal["laplace", "elbo", "heldout"]
 Progress = Callable[[float, str], None]
 
-_FIRST: Final = 0.4  # of the steps, before anything is given up
-_MARGIN: Final = 0.4  # nats an example that a scheme may be behind then
+_FIRST: Final = 1 / 3  # of the steps, before anything is given up
+_MARGIN: Final = 0.15  # nats an example that a scheme may be behind then
 _LEAST_MARGIN: Final = 30.0  # nats
 _LEAST_KEPT: Final = 3
+_SOME: Final = 300  # examples that stand for all then
+_HELD: Final = 0.5  # of the steps, for what is held out as a check
 
 
 @final
@@ -43,19 +48,53 @@ class Search:
         recipe: of each training.
         halving: whether schemes far behind are given up early.
         restarts: starts of the best two schemes.
-        folds: parts of the examples; one of them is held out as a check, all of them
-            where held-out likelihood is the evidence.
-        most_rows: of an exact determinant: examples times (classes - 1). With more,
-            blocks of examples bound it, of every scheme the same ones.
-        block_rows: of such a block.
+        folds: parts of the examples, at least 2; one of them is held out as a check,
+            all of them where held-out likelihood is the evidence.
+        most_rows: of an exact determinant: examples times (classes - 1), or values of
+            the scheme that shares nothing if these are fewer. With more, blocks of
+            examples as large as this bound it, of every scheme the same ones. The
+            matrix of 12,000 takes 2 GB.
+        enumerated: schemes that are compared one by one. A family of more is first put
+            to one training with a gate for each generator (`trimtab.symmetry.relax`),
+            which leaves so many.
+
+    Raises:
+        UsageError: a number outside of its limits.
     """
 
     recipe: Recipe = field(default_factory=Recipe)
     halving: bool = True
     restarts: int = 2
     folds: int = 5
-    most_rows: int = 3000
-    block_rows: int = 1500
+    most_rows: int = 12_000
+    enumerated: int = 16
+
+    def __post_init__(self) -> None:
+        limits = ("restarts", 1), ("folds", 2), ("most_rows", 1), ("enumerated", 2)
+        for name, least in limits:
+            if getattr(self, name) < least:
+                raise UsageError(
+                    f"`Search({name}=...)` of {getattr(self, name)}",
+                    rule=f"it must be at least {least}",
+                    where="trimtab.symmetry",
+                    remedy="give a larger number",
+                )
+
+    def block(self, network: Symmetric, data: Data) -> int | None:
+        """Return the examples of a block; None where determinants are exact.
+
+        Bounds are not compared with exact determinants: it is one for all schemes.
+
+        Args:
+            network: as `fit` takes it, tied by the scheme that shares nothing.
+            data: that it learns.
+        """
+        count = len(data.train[0])
+        rows = count * max(1, int(data.train[1].max()))
+        free = sum(math.prod(each.shape) for _, each in tied(network))
+        if min(rows, free) <= self.most_rows:
+            return None
+        return max(1, self.most_rows * count // rows)
 
 
 def fit(
@@ -80,8 +119,8 @@ def fit(
         progress: told the share that is done.
 
     Raises:
-        UsageError: the network is not invariant where a scheme says so, or an unknown
-            way.
+        UsageError: the network is not invariant where a scheme says so, an unknown
+            way, or a family too large for both enumeration and gates.
         DataError: examples of another shape than the network takes.
 
     Example:
@@ -128,6 +167,66 @@ def _check(network: Symmetric, data: Data) -> None:
         verify(retie(network, scheme, seed=0), data.train[0][:4])
 
 
+class _Run:
+    """One scheme from one start, trained in two parts."""
+
+    def __init__(self, job: _Fit, scheme: Scheme, start: int) -> None:
+        self.job, self.scheme, self.start = job, scheme, start
+        self.seed = job.seed + 1000 * start
+        self.network = retie(job.network, scheme, seed=self.seed)
+        self.precisions: Precisions | None = None
+        self.training: Training | None = None
+
+    def member(self, *, whole: bool) -> Member:
+        """Train the first part of the steps, or all of them; return what it led to."""
+        job, recipe = self.job, self.job.search.recipe
+        told = job.told(self.scheme, self.start, 1.0 if whole else _FIRST)
+        told(0.0)
+        if job.way == "laplace":
+            # What was trained goes on; other ways begin again.
+            if self.training is None:
+                self.training = Training(self.network, job.data, recipe, seed=self.seed)
+            first = max(1, round(_FIRST * recipe.rounds))
+            self.training.advance(recipe.rounds if whole else first, progress=told)
+            self.precisions = self.training.precisions
+            found = self.training.evidence(
+                block=job.block, some=None if whole else _SOME
+            )
+            return Member(
+                network=self.network,
+                value=found.value,
+                exact=found.exact,
+                last=last_layer(self.network, job.data.train[0], self.precisions)
+                if whole
+                else None,
+            )
+        if not whole:
+            steps = max(1, round(recipe.steps * _FIRST))
+            recipe = replace(recipe, steps=steps)
+        self.network = retie(job.network, self.scheme, seed=self.seed)
+        if job.way == "elbo":
+            bound = elbo_fit(
+                self.network, job.data, recipe, seed=self.seed, progress=told
+            )
+            return Member(
+                network=self.network, value=bound.value, error=bound.error,
+                sigmas=bound.sigmas, exact=False,
+            )  # fmt: skip
+        held = job.held(self, recipe, some=None, told=told)
+        count = len(held.each)
+        once = replace(recipe, rounds=1)
+        map_fit(
+            self.network,
+            job.data,
+            prepared(self.network, job.data, once),
+            once.settings(len(job.data.train[0]), seed=self.seed),
+        )
+        return Member(
+            network=self.network, value=held.mean * count, error=held.error * count,
+            exact=False,
+        )  # fmt: skip
+
+
 @final
 class _Fit:
     """The work of one fit."""
@@ -143,40 +242,56 @@ class _Fit:
     ) -> None:
         self.network, self.data, self.way = network, data, way
         self.seed, self.search, self.tell = seed, search, progress
-        rows = len(data.train[0]) * max(1, int(data.train[1].max()))
-        self.block = (
-            None
-            if rows <= search.most_rows
-            else max(1, search.block_rows * len(data.train[0]) // rows)
-        )
-        schemes = len(network.family.schemes)
-        self.done, self.whole = 0.0, schemes * (1.0 + _FIRST) + search.restarts * 2
+        self.family, self.gates = network.family, None
+        self.done, self.whole = 0.0, 1.0
+        if len(self.family.schemes) > search.enumerated:
+            self.family, self.gates = self.shortlist()
+        self.block = search.block(network, data)
+        schemes = len(self.family.schemes)
+        self.done = 0.2 * schemes if self.gates else 0.0
+        self.whole = self.done + schemes * (1.0 + _FIRST + _HELD) + search.restarts * 2
+
+    def shortlist(self) -> tuple[Family, Relaxed]:
+        """Return the schemes that one training with gates finds likeliest."""
+        family = self.network.family
+        some = replace(self.search.recipe, rounds=1)
+        gates = relax(
+            self.network, self.data, some, seed=self.seed,
+            progress=lambda done: self.tell(0.1 * done, "gates"),
+        )  # fmt: skip
+        names = [each.name for each in family.schemes]
+        chances = {
+            scheme.name: sum(
+                math.log(max(1e-6, gate if holds else 1.0 - gate))
+                for element, gate in gates.gates.items()
+                for holds in [family.group.index(element) in scheme.elements]
+            )
+            for scheme in family.schemes
+        }
+        order = sorted(names, key=lambda name: -chances[name])
+        # What shares nothing stays: evidence is read against it.
+        chosen = {names[0], *order[: self.search.enumerated - 1]}
+        return family.some([name for name in names if name in chosen]), gates
 
     def posterior(self) -> Posterior:
-        family = self.network.family
-        runs = dict[str, Member]()
+        runs = {each.name: _Run(self, each, 0) for each in self.family.schemes}
+        members = dict[str, list[Member]]()
         given_up = set[str]()
-        if self.search.halving and len(family.schemes) > _LEAST_KEPT:
-            steps = max(1, round(self.search.recipe.steps * _FIRST))
-            short = replace(self.search.recipe, steps=steps)
-            for scheme in family.schemes:
-                runs[scheme.name] = self.member(scheme, short, start=0, cost=_FIRST)
-            given_up = self.behind(runs)
-        for scheme in family.schemes:
-            if scheme.name not in given_up:
-                runs[scheme.name] = self.member(scheme, self.search.recipe, start=0)
-        members = {name: [each] for name, each in runs.items()}
-        kept = [each for each in family.schemes if each.name not in given_up]
-        joint = self.joint(runs)
-        order = sorted(kept, key=lambda each: -joint[each.name])
-        for scheme in order[:2]:
+        if self.search.halving and len(runs) > _LEAST_KEPT:
+            members = {name: [run.member(whole=False)] for name, run in runs.items()}
+            given_up = self.behind({name: each[0] for name, each in members.items()})
+        kept = [name for name in runs if name not in given_up]
+        for name in kept:
+            members[name] = [runs[name].member(whole=True)]
+        joint = self.joint({name: members[name][0] for name in kept})
+        for name in sorted(kept, key=lambda each: -joint[each])[:2]:
             for start in range(1, self.search.restarts):
-                made = self.member(scheme, self.search.recipe, start=start)
-                members[scheme.name].append(made)
-        checks = {scheme.name: self.check(scheme) for scheme in kept}
+                run = _Run(self, self.family[name], start)
+                members[name].append(run.member(whole=True))
+        checks = {name: self.check(runs[name]) for name in kept}
         self.tell(1.0, "done")
         found = []
-        for scheme in family.schemes:
+        for scheme in self.family.schemes:
             several = sorted(members[scheme.name], key=lambda each: -each.value)
             verify(several[0].network, self.data.train[0][:50])
             found.append(
@@ -187,81 +302,61 @@ class _Fit:
                     given_up=scheme.name in given_up,
                 )
             )
-        return Posterior(family=family, judged=tuple(found), way=self.way)
+        return Posterior(
+            family=self.family, judged=tuple(found), way=self.way, gates=self.gates
+        )
 
-    def behind(self, runs: dict[str, Member]) -> set[str]:
+    def behind(self, members: dict[str, Member]) -> set[str]:
         """Return the schemes that are too far behind to catch up."""
         margin = max(_LEAST_MARGIN, _MARGIN * len(self.data.train[0]))
-        joint = self.joint(runs)
-        order = sorted(runs, key=lambda name: -joint[name])
+        joint = self.joint(members)
+        order = sorted(members, key=lambda name: -joint[name])
         best = order[0]
         return {
             name
             for name in order[_LEAST_KEPT:]
             if joint[best] - joint[name]
-            > margin + 3.0 * (runs[best].error + runs[name].error)
+            > margin + 3.0 * (members[best].error + members[name].error)
         }
 
-    def joint(self, runs: dict[str, Member]) -> dict[str, float]:
+    def joint(self, members: dict[str, Member]) -> dict[str, float]:
         """Return log evidence and log prior together, by scheme."""
-        family = self.network.family
-        priors = zip(family.schemes, family.log_prior(), strict=True)
-        return {each.name: runs[each.name].value + prior for each, prior in priors}
+        priors = zip(self.family.schemes, self.family.log_prior(), strict=True)
+        return {
+            each.name: members[each.name].value + prior
+            for each, prior in priors
+            if each.name in members
+        }
 
-    def member(
-        self, scheme: Scheme, recipe: Recipe, *, start: int, cost: float = 1.0
-    ) -> Member:
-        """Train a network of a scheme and estimate its evidence."""
-        seed = self.seed + 1000 * start
-        made = retie(self.network, scheme, seed=seed)
+    def told(self, scheme: Scheme, start: int, cost: float) -> Callable[[float], None]:
+        """Return what takes the share of a training that is done."""
         which = f"{scheme.name}, start {start + 1}" if start else scheme.name
+        begun = self.done
+        self.done += cost
 
         def told(done: float) -> None:
-            share = min(0.99, (self.done + cost * done) / self.whole)
-            self.tell(share, which)
+            self.tell(min(0.99, (begun + cost * done) / self.whole), which)
 
-        told(0.0)
-        if self.way == "laplace":
-            found, _ = evidence_fit(
-                made, self.data, recipe, seed=seed, block=self.block, progress=told
-            )
-            member = Member(network=made, value=found.value)
-        elif self.way == "elbo":
-            bound = elbo_fit(made, self.data, recipe, seed=seed, progress=told)
-            member = Member(
-                network=made, value=bound.value, error=bound.error, sigmas=bound.sigmas
-            )
-        else:
-            held = self.held(scheme, recipe, seed=seed, some=None, told=told)
-            count = len(held.each)
-            once = replace(recipe, rounds=1)
-            precisions = prepared(made, self.data, once)
-            settings = once.settings(len(self.data.train[0]), seed=seed)
-            map_fit(made, self.data, precisions, settings)
-            member = Member(
-                network=made, value=held.mean * count, error=held.error * count
-            )
-        self.done += cost
-        return member
+        return told
 
     def held(
-        self, scheme: Scheme, recipe: Recipe, *, seed: int, some: int | None,
+        self, run: _Run, recipe: Recipe, *, some: int | None,
         told: Callable[[float], None],
     ) -> Heldout:  # fmt: skip
         return heldout(
             self.network,
-            scheme,
+            run.scheme,
             self.data,
-            first_precisions(retie(self.network, scheme, seed=0)),
+            run.precisions,
             recipe,
-            seed=seed,
+            seed=run.seed,
             folds=min(self.search.folds, len(self.data.train[0])),
             some=some,
             progress=told,
         )
 
-    def check(self, scheme: Scheme) -> Heldout:
+    def check(self, run: _Run) -> Heldout:
         """Return what a scheme predicts of one part of the examples."""
-        return self.held(
-            scheme, self.search.recipe, seed=self.seed, some=1, told=lambda done: None
-        )
+        steps = max(2, round(self.search.recipe.steps * _HELD))
+        recipe = replace(self.search.recipe, steps=steps)
+        return self.held(run, recipe, some=1, told=self.told(run.scheme, 0, _HELD))

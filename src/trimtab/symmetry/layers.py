@@ -273,7 +273,8 @@ class TiedNorm(_Tied):
     begins (`trimtab.symmetry.network.settled`), and stay: normalisation by what a batch
     or an example has makes the layers before it blind to the length of their weights,
     for which a Gaussian prior then has no maximum (ours; the idea to fix statistics at
-    the start is that of Glow, arXiv 1807.03039). The scale is one plus a tied tensor.
+    the start is that of Glow, arXiv 1807.03039). The scale is the exponential of a tied
+    tensor, and so positive: it can be put into a convolution ahead of a pool.
 
     Args:
         family: of schemes.
@@ -297,6 +298,12 @@ class TiedNorm(_Tied):
         self.register_buffer("deviation", torch.ones(channels, 1))
         self.settling = False
 
+    def affine(self) -> tuple[Tensor, Tensor]:
+        """Return scale and shift of each channel and slot, (channels, slots)."""
+        assert self.bias is not None
+        scale = self.weight().exp() / self.deviation
+        return scale, self.bias() - self.mean * scale
+
     def forward(self, x: Tensor) -> Tensor:
         """Map (n, channels x slots, ...) to the same shape."""
         channels = len(self.mean)
@@ -305,9 +312,7 @@ class TiedNorm(_Tied):
             seen = x.detach().reshape(len(x), channels, -1).transpose(0, 1).flatten(1)
             self.mean = seen.mean(1, keepdim=True)
             self.deviation = seen.std(1, keepdim=True).clamp(min=1e-5)
-        scale = (1.0 + self.weight()) / self.deviation
-        assert self.bias is not None
-        shift = self.bias() - self.mean * scale
+        scale, shift = self.affine()
         shape = (1, channels * slots, *(1,) * (x.ndim - 2))
         scaled: Tensor = x * scale.reshape(shape) + shift.reshape(shape)
         return scaled
@@ -339,9 +344,12 @@ class InvariantHead(_Tied):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (n, inputs x slots, rows, columns) to (n, outputs)."""
-        pooled = x.amax((2, 3)) if self.pool == "max" else x.mean((2, 3))
         weight = self.weight().reshape(self.outputs, self.inputs)
-        return F.linear(pooled, weight, self._biased())
+        return F.linear(self.pooled(x), weight, self._biased())
+
+    def pooled(self, x: Tensor) -> Tensor:
+        """Return (n, inputs x slots) of features with rows and columns."""
+        return x.amax((2, 3)) if self.pool == "max" else x.mean((2, 3))
 
 
 def _he(fan_in: int) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Final, final
 
@@ -45,7 +46,8 @@ class Symmetric(nn.Module):
         scheme: by which the layers share; at first the one that shares nothing.
 
     Raises:
-        UsageError: no layer of `body` is tied, or one is of another family.
+        UsageError: no layer of `body` is tied, one is of another family, or one has
+            parameters that are not tied.
 
     Example:
         >>> from trimtab.symmetry.layers import InvariantHead, LiftConv2d
@@ -66,14 +68,22 @@ class Symmetric(nn.Module):
         self.body, self.family, self.inputs = body, family, tuple(inputs)
         self.scheme = family.schemes[0]
         layers = [each for _, each in tied(self)]
-        if not layers or any(each.family is not family for each in layers):
+        shared = {id(each.values) for each in layers}
+        free = [
+            path for path, each in self.named_parameters() if id(each) not in shared
+        ]
+        if not layers or free or any(each.family is not family for each in layers):
             raise UsageError(
                 f"a symmetric network of a {type(body).__name__}",
                 rule="it has no layer of trimtab.symmetry"
                 if not layers
+                else f"`{free[0].removeprefix('body.')}` is a parameter that no scheme "
+                "ties, and has no prior"
+                if free
                 else "some of its layers are of another family",
                 where="trimtab.symmetry.Symmetric",
-                remedy="build all layers with the family that is given here",
+                remedy="build all layers with the family that is given here, and make "
+                "what is not learned a buffer",
             )
 
     @property
@@ -115,7 +125,10 @@ def retie(network: Symmetric, scheme: Scheme, *, seed: int) -> Symmetric:
 def settled(network: Symmetric, x: Tensor) -> Symmetric:
     """Let the norms of a network take their statistics from examples; return it.
 
-    Those behind see what those before have made of the same examples.
+    Those behind see what those before have made of the same examples. The values of
+    the last weight are then scaled so that scores have a standard deviation of one over
+    the examples: features that a scheme makes equal add up, and without it every scheme
+    would start from scores of another size.
 
     Args:
         network: is changed.
@@ -129,6 +142,10 @@ def settled(network: Symmetric, x: Tensor) -> Symmetric:
     finally:
         for each in norms:
             each.settling = False
+    size = float(network(x).std(0).mean()) if len(x) > 1 else 0.0
+    if math.isfinite(size) and size > 0:
+        drawn = [each for _, each in tied(network) if each.std]
+        drawn[-1].values.div_(size)
     return network
 
 

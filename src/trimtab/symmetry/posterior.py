@@ -14,13 +14,23 @@ from torch.nn import functional as F
 
 from trimtab.symmetry.collapse import collapse
 from trimtab.symmetry.evidence.heldout import Heldout
-from trimtab.symmetry.network import Symmetric
+from trimtab.symmetry.evidence.laplace import LastLayer
+from trimtab.symmetry.gates import Relaxed
+from trimtab.symmetry.network import Symmetric, tied
 from trimtab.symmetry.schemes import Family, Scheme
 
 __all__ = ["Finding", "Judged", "Member", "Posterior"]
 
 _SURE: Final = 0.95
 _DISAGREES: Final = 2.0  # standard errors of a paired difference
+_WORDS: Final = {
+    "rot90": "rotation by 90 degrees",
+    "rot180": "rotation by 180 degrees",
+    "hflip": "left and right exchanged",
+    "vflip": "top and bottom exchanged",
+    "diagonal": "mirror at the diagonal",
+    "antidiagonal": "mirror at the other diagonal",
+}
 _COUNTS: Final = 1e-3  # a scheme less probable takes no part in predictions
 
 
@@ -33,13 +43,28 @@ class Member:
         network: in evaluation mode, tied by its scheme.
         value: its log evidence, nats.
         error: of the estimate, nats; 0 where nothing was drawn.
+        exact: whether the determinant is that of all examples together, not a bound.
         sigmas: standard deviations of values by path, where they are known.
+        last: the posterior of the last layer, where that is known.
     """
 
     network: Symmetric
     value: float
     error: float = 0.0
+    exact: bool = True
     sigmas: Mapping[str, Tensor] = field(default_factory=dict)
+    last: LastLayer | None = None
+
+    def draw(self, drawn: torch.Generator) -> dict[str, Tensor]:
+        """Return values by path, drawn from what is known of them; none if nothing."""
+        if self.last is not None:
+            return self.last.draw(self.network, drawn)
+        tensors = dict(tied(self.network))
+        return {
+            path: tensors[path].values.detach()
+            + sigma * torch.randn(sigma.shape, generator=drawn)
+            for path, sigma in self.sigmas.items()
+        }
 
 
 @final
@@ -86,7 +111,7 @@ class Finding:
             ``undecided``.
         probability: that it holds, tempered.
         nats: log evidence of the best scheme with it over the best without.
-        note: why it is undecided, or empty.
+        note: why it is undecided, or what was not checked; or empty.
     """
 
     element: str
@@ -111,18 +136,26 @@ class Posterior:
         family: of schemes, with its prior.
         judged: schemes in the order of the family.
         way: how evidence was estimated.
+        gates: what one training said of a family too large to enumerate, of whose
+            schemes these are a shortlist; None of others.
     """
 
     family: Family
     judged: tuple[Judged, ...]
     way: Literal["laplace", "elbo", "heldout"]
+    gates: Relaxed | None = None
 
     @property
     def temperature(self) -> float:
-        """Standard deviation of log evidence over starts and draws, at least 1 nat."""
+        """Standard deviation of log evidence over starts and draws, at least 1 nat.
+
+        Over starts it is pooled: the root of the mean variance of the schemes that were
+        started more than once.
+        """
         spreads = [each.spread for each in self.judged if each.spread is not None]
+        pooled = math.sqrt(sum(each**2 for each in spreads) / max(1, len(spreads)))
         errors = [each.members[0].error for each in self.judged]
-        return max([1.0, *spreads, *errors])
+        return max([1.0, pooled, *errors])
 
     @property
     def probabilities(self) -> tuple[float, ...]:
@@ -183,31 +216,46 @@ class Posterior:
             [each for each in self.judged if (element in each.scheme.elements) is side]
             for side in (True, False)
         ]
-        best = [max(side, key=lambda each: each.value) for side in sides]
+        best = [
+            max(side, key=lambda each: (not each.given_up, each.value))
+            for side in sides
+        ]
         nats = best[0].value - best[1].value
-        ahead, behind = (best[0], best[1]) if nats > 0 else (best[1], best[0])
+        holds = probability > 0.5
+        ahead, behind = (best[0], best[1]) if holds else (best[1], best[0])
         note = self._doubt(ahead, behind)
         if note or 1 - _SURE < probability < _SURE:
-            note = note or f"the starts of a training differ by {self.temperature:.0f}"
-            return Finding(
-                element=name, verdict="undecided", probability=probability, nats=nats,
-                note=note,
-            )  # fmt: skip
+            note = note or (
+                f"starts of a training differ by {self.temperature:.0f} nats"
+                if self.temperature > 1.0
+                else "evidence is as good for both"
+            )
+            verdict: Literal["holds", "rejected", "undecided"] = "undecided"
+        else:
+            verdict = "holds" if holds else "rejected"
+            note = self._unchecked(ahead, behind, by_prior=(nats > 0) is not holds)
         return Finding(
-            element=name,
-            verdict="holds" if probability >= _SURE else "rejected",
-            probability=probability,
-            nats=nats,
-            note="",
+            element=name, verdict=verdict, probability=probability, nats=nats, note=note
         )
+
+    def _unchecked(self, ahead: Judged, behind: Judged, *, by_prior: bool) -> str:
+        """Return what a verdict rests on, where that is less than it could be."""
+        notes = []
+        if by_prior:
+            notes.append("by the prior")
+        if self.way != "heldout" and (ahead.heldout is None or behind.heldout is None):
+            notes.append("given up early" if behind.given_up else "not held out")
+        return ", ".join(notes)
 
     def _doubt(self, ahead: Judged, behind: Judged) -> str:
         """Return what held-out examples say against what evidence says."""
         if ahead.heldout is None or behind.heldout is None or self.way == "heldout":
             return ""
         difference = behind.heldout.each - ahead.heldout.each
-        error = float(difference.std()) / math.sqrt(len(difference))
         mean = float(difference.mean())
+        if len(difference) < 2:
+            return ""
+        error = float(difference.std()) / math.sqrt(len(difference))
         if mean <= _DISAGREES * error:
             return ""
         return (
@@ -219,15 +267,18 @@ class Posterior:
         """Return the findings as one sentence."""
         by: dict[str, list[str]] = {}
         for each in self.findings():
-            text = f"{each.element} ({abs(each.nats):.0f} nats)"
-            if each.note:
-                text = f"{each.element} ({each.note})"
-            by.setdefault(each.verdict, []).append(text)
-        return "; ".join(
+            notes = [f"{each.nats:+.0f} nats", *([each.note] if each.note else [])]
+            by.setdefault(each.verdict, []).append(
+                f"{_WORDS.get(each.element, each.element)} ({', '.join(notes)})"
+            )
+        parts = [
             f"{verdict}: {', '.join(by[verdict])}"
             for verdict in ("holds", "rejected", "undecided")
             if verdict in by
-        )
+        ]
+        if all(each.spread is None for each in self.judged):
+            parts.append("each of one start, so that their spread is unknown")
+        return "; ".join(parts)
 
     def table(self) -> list[dict[str, Any]]:
         """Return a row for each scheme, such as `pandas.DataFrame` takes."""
@@ -240,6 +291,7 @@ class Posterior:
                 "against_none_nats": each.value - none,
                 "spread_nats": each.spread,
                 "error_nats": each.members[0].error,
+                "exact": each.members[0].exact,
                 "prior": math.exp(prior),
                 "posterior": chance,
                 "posterior_untempered": bare,
@@ -267,8 +319,9 @@ class Posterior:
 
         Args:
             x: examples (n, ...).
-            samples: draws of the values of each network, where the fit knows how sure
-                it is of them; 0 takes its best values.
+            samples: draws of the values of each network: of all with ``elbo``, of the
+                last layer with ``laplace``, none with ``heldout``; 0 takes the best
+                values.
             seed: of the draws.
         """
         total: Tensor | None = None
@@ -318,15 +371,10 @@ def _predicted(
         ]
         return F.softmax(torch.cat(parts), 1)
 
-    if not samples or not member.sigmas:
+    if not samples or not (member.last or member.sigmas):
         return scores({})
     total = torch.zeros(())
-    means = dict(network.named_parameters())
     for _ in range(samples):
-        values = {
-            f"{path}.values": means[f"{path}.values"]
-            + sigma * torch.randn(sigma.shape, generator=drawn)
-            for path, sigma in member.sigmas.items()
-        }
+        values = {f"{path}.values": each for path, each in member.draw(drawn).items()}
         total = total + scores(values) / samples
     return total

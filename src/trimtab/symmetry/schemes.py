@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, Literal, final
 
@@ -44,6 +44,7 @@ _D4: Final[Mapping[str, tuple[str, ...]]] = {
     "aflip": ("antidiagonal",),
     "V4d": ("diagonal", "antidiagonal"),
 }
+_TOLD: Final = ("rot90", "rot180", "hflip", "vflip", "diagonal", "antidiagonal")
 _OFTEN: Final = ("none", "C2", "hflip", "vflip", "C4", "V4", "D4")
 
 
@@ -133,6 +134,17 @@ class Family:
         made.log_prior()
         return made
 
+    def some(self, names: Collection[str]) -> Family:
+        """Return the family with some of its schemes.
+
+        Example:
+            >>> [each.name for each in flips().some(["none", "V4"]).schemes]
+            ['none', 'V4']
+        """
+        schemes = [each for each in self.schemes if each.name in names]
+        made = _family(self.group, schemes, self.generators)
+        return replace(made, prior=self.prior, strength=self.strength)
+
     def log_prior(self) -> tuple[float, ...]:
         """Return the logarithm of the probability of each scheme."""
         if self.prior == "uniform":
@@ -218,8 +230,9 @@ def subgroups(
                     where="trimtab.symmetry.subgroups",
                     remedy="name some of these",
                 )
+    # Of the diagonals the data say something where they are schemes of their own.
     generators = (
-        [of.index("rot90"), of.index("rot180"), of.index("hflip"), of.index("vflip")]
+        [of.index(each) for each in (_TOLD if {*chosen} - {*_OFTEN} else _TOLD[:4])]
         if of.turns is not None and "rot90" in of.elements
         else list(range(1, len(of)))
     )

@@ -43,7 +43,9 @@ def test_it_computes_the_same_with_plain_layers(scheme):
 def test_norms_fold_and_dense_layers_stay():
     x = torch.randn(4, 1, 12, 12)
     plain: Any = collapse(drawn(group_cnn(D4, (1, 12, 12), 3, channels=2), D4["C4"], x))
-    assert [type(each).__name__ for each in plain][:3] == ["Conv2d", "Identity", "ReLU"]
+    kinds = [type(each).__name__ for each in plain]
+    # The norm stands behind the pool; its scale is positive and goes ahead of it.
+    assert kinds[:4] == ["Conv2d", "MaxPool2d", "Identity", "ReLU"]
     signals = torch.randn(4, 1, 6)
     family = shifts(6)
     net = drawn(tied_mlp(family, (1, 6), 3, channels=2), family["by 1"], signals)

@@ -64,7 +64,7 @@ def test_the_spread_of_starts_tempers():
     assert found.untempered[FAMILY.schemes.index(FAMILY["hflip"])] > 0.99
     (only,) = [each for each in found.findings() if each.element == "hflip"]
     assert only.verdict == "undecided"
-    assert "the starts of a training differ by 28" in only.note
+    assert "starts of a training differ by 28" in only.note
 
 
 def test_prior_and_evidence_are_tempered_alike():
@@ -81,9 +81,49 @@ def test_findings_say_what_holds_and_by_how_much():
     assert found["hflip"].nats == 10.0
     assert found["vflip"].verdict == "rejected"
     assert found["vflip"].nats == -40.0
-    assert posterior(VALUES).verdict() == (
-        "holds: hflip (10 nats); rejected: rot180 (30 nats), vflip (40 nats)"
+    held = dict.fromkeys(VALUES, -1.0)
+    assert posterior(VALUES, spread=0.5, held=held).verdict() == (
+        "holds: left and right exchanged (+10 nats); rejected: rotation by 180 degrees "
+        "(-30 nats), top and bottom exchanged (-40 nats)"
     )
+    alone = posterior(VALUES, held=held).verdict()
+    assert alone.endswith("; each of one start, so that their spread is unknown")
+
+
+def test_findings_say_what_they_rest_on():
+    favoured = FAMILY.with_prior("invariance", 60.0)
+    held = dict.fromkeys(VALUES, -1.0)
+    found = posterior(VALUES, held=held, family=favoured)
+    by = {each.element: each for each in found.findings()}
+    assert by["vflip"].verdict == "holds"
+    assert by["vflip"].nats == -40.0
+    assert by["vflip"].note == "by the prior"
+    left = [
+        Judged(
+            scheme=each.scheme,
+            members=each.members,
+            heldout=None if "vflip" in each.scheme.name else each.heldout,
+            given_up=each.scheme.name in ("vflip", "V4"),
+        )
+        for each in posterior(VALUES, held=held).judged
+    ]
+    rest = Posterior(family=FAMILY, judged=tuple(left), way="laplace")
+    by = {each.element: each for each in rest.findings()}
+    assert by["vflip"].verdict == "rejected"
+    assert by["vflip"].note == "given up early"
+    assert by["hflip"].note == ""
+
+
+def test_the_spread_is_pooled_over_schemes():
+    one, *rest = posterior(VALUES, spread=40.0).judged
+    quiet = Judged(
+        scheme=one.scheme,
+        members=(one.members[0], one.members[0]),
+        heldout=None,
+        given_up=False,
+    )
+    some = Posterior(family=FAMILY, judged=(quiet, *rest), way="laplace")
+    assert some.temperature == pytest.approx(math.sqrt(0.8) * 40.0 / math.sqrt(2))
 
 
 def test_held_out_examples_may_disagree():

@@ -17,7 +17,7 @@ def test_it_shows_findings_schemes_and_angles():
     assert [row[0] for row in findings.rows] == ["rot180", "hflip", "vflip"]
     assert len(schemes.rows) == 5
     assert [line.name for line in angles.lines] == ["hflip", "none"]
-    assert "holds: hflip" in section.text
+    assert "holds: left and right exchanged (+10 nats" in section.text
     assert len(posterior_section(found, torch.randn(6, 1, 8)).figures) == 2
 
 

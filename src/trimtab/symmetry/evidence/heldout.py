@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import final
 
 import torch
@@ -18,9 +18,9 @@ from torch.nn import functional as F
 
 from trimtab.bundle.stage import Data
 from trimtab.errors import UsageError
-from trimtab.symmetry.network import Symmetric, retie, settled
+from trimtab.symmetry.network import Symmetric, retie
 from trimtab.symmetry.schemes import Scheme
-from trimtab.symmetry.train import Precisions, Recipe, map_fit
+from trimtab.symmetry.train import Precisions, Recipe, map_fit, prepared
 from trimtab.training.data import Dataset
 
 __all__ = ["Heldout", "heldout"]
@@ -48,7 +48,9 @@ class Heldout:
 
     @property
     def error(self) -> float:
-        """Standard error of `mean`, nats."""
+        """Standard error of `mean`, nats; infinite of a single example."""
+        if len(self.each) < 2:
+            return math.inf
         return float(self.each.std()) / math.sqrt(len(self.each))
 
 
@@ -56,7 +58,7 @@ def heldout(
     network: Symmetric,
     scheme: Scheme,
     data: Data,
-    precisions: Precisions,
+    precisions: Precisions | None,
     recipe: Recipe,
     *,
     seed: int,
@@ -70,8 +72,10 @@ def heldout(
         network: that is tied, trained and thrown away for each part.
         scheme: of its family.
         data: its training examples are divided, for every scheme alike.
-        precisions: of the prior.
-        recipe: of each training, in one round.
+        precisions: of the prior in the second half of each training, such as those
+            fitted to all examples; None goes on with those of the first half, which
+            values are drawn with.
+        recipe: of each training.
         seed: of the division, values and order of examples.
         folds: parts.
         some: how many of them are predicted, None for all.
@@ -91,13 +95,7 @@ def heldout(
         )
     order = torch.randperm(len(x), generator=torch.Generator().manual_seed(seed))
     parts = torch.tensor_split(order, folds)[: some or folds]
-    once = Recipe(
-        steps=recipe.steps,
-        rounds=1,
-        batch_size=recipe.batch_size,
-        learning_rate=recipe.learning_rate,
-        threads=recipe.threads,
-    )
+    recipe = replace(recipe, rounds=2)
     found, right = [], 0
     for number, part in enumerate(parts):
         rest = torch.ones(len(x), dtype=torch.bool)
@@ -108,16 +106,18 @@ def heldout(
             test=(x[part], y[part]),
             classes=int(y.max()) + 1,
         )
-        made = settled(retie(network, scheme, seed=seed), x[order[:500]])
-        map_fit(
-            made,
-            learned,
-            precisions,
-            once.settings(len(learned.train[0]), seed=seed),
-            progress=lambda now, number=number: progress(  # type: ignore[misc]
-                (number + now.step / now.steps) / len(parts)
-            ),
-        )
+        made = retie(network, scheme, seed=seed)
+        first = prepared(made, learned, recipe)
+        for half, each in enumerate((first, precisions or first)):
+            map_fit(
+                made,
+                learned,
+                each,
+                recipe.settings(len(learned.train[0]), seed=seed + half),
+                progress=lambda now, at=2 * number + half: progress(  # type: ignore[misc]
+                    (at + now.step / now.steps) / (2 * len(parts))
+                ),
+            )
         with torch.no_grad():
             scores = made(x[part])
         found.append(-F.cross_entropy(scores, y[part], reduction="none"))

@@ -7,11 +7,14 @@ At the maximum v* of the posterior, with a precision delta for each tied tensor,
 
 where the rows of A are derivatives of the scores with respect to the values, times a
 root of the Hessian of the loss in the scores (MacKay, "A Practical Bayesian Framework
-for Backpropagation Networks", 1992; Immer et al., arXiv 2104.04975). Scores have one
-direction that changes no probability, so each example gives one row less than there are
-classes. K is worked out where it is smaller: between rows, or between values. Where
-both are too many, Fischer's inequality bounds the determinant by that of blocks of
-examples, the same ones for every scheme (as Immer et al., arXiv 2202.10638, do).
+for Backpropagation Networks", 1992; Immer et al., arXiv 2104.04975). K is worked out
+where it is smaller: between rows, or between values. Where both are too many, Fischer's
+inequality bounds the determinant by that of blocks of examples, the same ones for every
+scheme (as Immer et al., arXiv 2202.10638, do).
+
+The method takes scores to be linear in the values near the maximum. Networks with
+factors that only their product matters of, such as a depthwise convolution between two
+scales, are further from it, and then rank schemes worse.
 """
 
 from __future__ import annotations
@@ -23,17 +26,25 @@ from typing import Final, final
 
 import torch
 from torch import Tensor
-from torch.func import functional_call, jacrev, vmap
 from torch.nn import functional as F
 
 from trimtab.bundle.stage import Data
+from trimtab.symmetry.evidence.derivatives import rows_of
 from trimtab.symmetry.network import Symmetric, tied
 from trimtab.symmetry.train import Precisions, Recipe, map_fit, prepared
 
-__all__ = ["Evidence", "evidence_fit", "laplace", "rows_of", "updated"]
+__all__ = [
+    "Evidence",
+    "LastLayer",
+    "Training",
+    "evidence_fit",
+    "laplace",
+    "last_layer",
+    "updated",
+]
 
-_CHUNK: Final = 20  # examples differentiated at once
-_SOME: Final = 100  # examples that the precisions are updated by
+_SOME: Final = 200  # examples that the precisions are updated by
+_PARTS: Final = 8  # of a Gram matrix, of which half are worked out
 
 
 @final
@@ -46,7 +57,8 @@ class Evidence:
         log_likelihood: of the data at the maximum.
         log_prior: of the values there, without what the determinant has in it.
         log_volume: half the logarithm of the determinant, with its sign.
-        effective: values that the data determine, by path of their tensor.
+        effective: values that the data determine, by path of their tensor; empty where
+            nobody asked.
         exact: whether the determinant is that of all examples together.
     """
 
@@ -58,50 +70,6 @@ class Evidence:
     exact: bool
 
 
-def rows_of(network: Symmetric, x: Tensor) -> Tensor:
-    """Return the rows of A, (n (classes - 1), values), for examples x.
-
-    Values are in the order of `tied`.
-    """
-    parameters = {
-        f"{path}.values": each.values.detach() for path, each in tied(network)
-    }
-    others = {
-        name: each.detach()
-        for name, each in [*network.named_parameters(), *network.named_buffers()]
-        if name not in parameters
-    }
-
-    def scores(values: dict[str, Tensor], one: Tensor) -> Tensor:
-        found: Tensor = functional_call(network, (values, others), (one[None],))
-        return found[0]
-
-    def weighted(values: dict[str, Tensor], one: Tensor, root: Tensor) -> Tensor:
-        return root @ scores(values, one)
-
-    jacobian = vmap(jacrev(weighted), in_dims=(None, 0, 0))
-    found = []
-    for some in torch.split(x, _CHUNK):
-        with torch.no_grad():
-            roots = _roots(F.softmax(network(some).double(), 1)).to(some.dtype)
-        parts = jacobian(parameters, some, roots)
-        found.append(torch.cat([parts[name].flatten(0, 1) for name in parameters], 1))
-    return torch.cat(found)
-
-
-def _roots(p: Tensor) -> Tensor:
-    """Return R with R'R = diag(p) - pp' of each example, a row less than classes."""
-    root = p.sqrt()
-    whole = root[:, :, None] * (torch.eye(p.shape[1], dtype=p.dtype) - p[:, None, :])
-    # A reflection that moves root(p), which whole sends to zero, to the first axis.
-    mirror = root.clone()
-    mirror[:, 0] += 1.0
-    mirror = mirror / mirror.norm(dim=1, keepdim=True)
-    whole = whole - 2.0 * mirror[:, :, None] * (mirror[:, None, :] @ whole)
-    kept: Tensor = whole[:, 1:]
-    return kept
-
-
 def laplace(
     network: Symmetric,
     x: Tensor,
@@ -110,6 +78,7 @@ def laplace(
     *,
     block: int | None = None,
     share: float = 1.0,
+    effective: bool = True,
 ) -> Evidence:
     """Return the log evidence at the values of a network, which are the maximum.
 
@@ -120,6 +89,8 @@ def laplace(
         precisions: of every tied tensor.
         block: examples of a block whose determinant is worked out alone; None for all.
         share: of the examples of the data that these are: 0.1 counts each for ten.
+        effective: whether to work out how many values the data determine, which takes
+            as long again.
 
     Example:
         >>> from trimtab.symmetry.layers import TiedLinear
@@ -154,42 +125,59 @@ def laplace(
         drawn = torch.Generator().manual_seed(0)
         x = x[torch.randperm(len(x), generator=drawn)]
     for some in torch.split(x, len(x) if block is None else block):
-        log_determinant, determined = _determinant(rows_of(network, some) * scale)
+        log_determinant, determined = _determinant(
+            rows_of(network, some).mul_(scale), effective=effective
+        )
         volume += log_determinant
+        if determined is None:
+            continue
         # Blocks determine a value together as far as their information adds up.
         gamma += determined / (1.0 - determined).clamp(min=1e-9)
     gamma = gamma / (1.0 + gamma)
-    effective = {
-        path: float(part.sum())
-        for path, part in zip(tensors, torch.split(gamma, sizes), strict=True)
-    }
+    parts = zip(tensors, torch.split(gamma, sizes), strict=True)
     return Evidence(
         value=likelihood / share + prior - 0.5 * volume,
         log_likelihood=likelihood / share,
         log_prior=prior,
         log_volume=-0.5 * volume,
-        effective=effective,
+        effective={path: float(each.sum()) for path, each in parts if effective},
         exact=exact,
     )
 
 
-def _determinant(rows: Tensor) -> tuple[float, Tensor]:
+def _determinant(rows: Tensor, *, effective: bool) -> tuple[float, Tensor | None]:
     """Return logdet(I + A'A) and how far the data determine each value, 0 to 1."""
     between_rows = rows.shape[0] <= rows.shape[1]
-    gram = rows @ rows.T if between_rows else rows.T @ rows
-    whole = gram.double()
+    whole = _gram(rows if between_rows else rows.T).double()
     whole.diagonal().add_(1.0)
     factor, failed = torch.linalg.cholesky_ex(whole)
     if int(failed):  # rounding of single precision: as small as it takes
         whole.diagonal().add_(1e-5 * float(whole.diagonal().max()))
         factor = torch.linalg.cholesky(whole)
+    del whole
     volume = 2.0 * float(factor.diagonal().log().sum())
+    if not effective:
+        return volume, None
     if between_rows:
         # diag(A' (I + AA')^-1 A)
         solved = torch.linalg.solve_triangular(factor.float(), rows, upper=False)
         return volume, (solved**2).sum(0).double()
     inverse = torch.cholesky_inverse(factor)
     return volume, 1.0 - inverse.diagonal()
+
+
+def _gram(rows: Tensor) -> Tensor:
+    """Return the lower half of the products of all rows; above stands no matter what.
+
+    A Cholesky factor is made of the lower half alone.
+    """
+    found = torch.zeros(len(rows), len(rows), dtype=rows.dtype)
+    start = 0
+    for part in torch.tensor_split(rows, _PARTS):
+        end = start + len(part)
+        torch.mm(part, rows[:end].T, out=found[start:end, :end])
+        start = end
+    return found
 
 
 def updated(
@@ -210,6 +198,79 @@ def updated(
     return found
 
 
+@final
+class Training:
+    """A network on its way to a maximum, round by round, its precisions in turns.
+
+    Args:
+        network: tied by a scheme, trained in place; its norms take their statistics
+            from the data first.
+        data: what it learns.
+        recipe: of the training.
+        seed: of the order of examples.
+
+    Attributes:
+        precisions: of the prior of the round that was trained last.
+        rounds: that were trained.
+    """
+
+    def __init__(
+        self, network: Symmetric, data: Data, recipe: Recipe, *, seed: int
+    ) -> None:
+        self.network, self.data, self.recipe, self.seed = network, data, recipe, seed
+        self.precisions = prepared(network, data, recipe)
+        self.rounds = 0
+
+    def advance(
+        self, to: int, *, progress: Callable[[float], None] = lambda done: None
+    ) -> None:
+        """Train until so many rounds are done; between rounds precisions change."""
+        x = self.data.train[0]
+        first, rounds = self.rounds, to - self.rounds
+        for number in range(self.rounds, to):
+            if number:
+                self._update()
+            map_fit(
+                self.network,
+                self.data,
+                self.precisions,
+                self.recipe.settings(len(x), seed=self.seed + number),
+                progress=lambda now, number=number: progress(  # type: ignore[misc]
+                    (number - first + now.step / now.steps) / rounds
+                ),
+            )
+            self.rounds = number + 1
+
+    def _update(self) -> None:
+        x, y = self.data.train
+        drawn = torch.Generator().manual_seed(self.seed + self.rounds - 1)
+        some = torch.randperm(len(x), generator=drawn)[:_SOME]
+        found = laplace(
+            self.network, x[some], y[some], self.precisions, share=len(some) / len(x)
+        )
+        self.precisions = updated(self.network, found, self.precisions)
+
+    def evidence(
+        self, *, block: int | None = None, some: int | None = None
+    ) -> Evidence:
+        """Return the log evidence where the training stands.
+
+        Args:
+            block: as in `laplace`.
+            some: so many examples, drawn, stand for all; None takes all.
+        """
+        x, y = self.data.train
+        share = 1.0
+        if some is not None and some < len(x):
+            drawn = torch.Generator().manual_seed(self.seed)
+            rows = torch.randperm(len(x), generator=drawn)[:some]
+            x, y, share = x[rows], y[rows], some / len(x)
+        return laplace(
+            self.network, x, y, self.precisions,
+            block=block, share=share, effective=False,
+        )  # fmt: skip
+
+
 def evidence_fit(
     network: Symmetric,
     data: Data,
@@ -222,30 +283,66 @@ def evidence_fit(
     """Train a network in place, its precisions in turns, and return its evidence.
 
     Args:
-        network: tied by a scheme; its norms take their statistics from the data first.
+        network: tied by a scheme.
         data: what it learns.
         recipe: of the training.
         seed: of the order of examples.
-        block: as in `laplace`, for the last evidence. Those on the way, which only
-            serve the precisions, are of some examples that stand for all.
+        block: as in `laplace`.
         progress: told the share that is done.
     """
-    x, y = data.train
-    precisions = prepared(network, data, recipe)
-    for number in range(recipe.rounds):
-        map_fit(
-            network,
-            data,
-            precisions,
-            recipe.settings(len(x), seed=seed + number),
-            progress=lambda now, number=number: progress(  # type: ignore[misc]
-                (number + now.step / now.steps) / (recipe.rounds + 0.5)
-            ),
+    training = Training(network, data, recipe, seed=seed)
+    training.advance(recipe.rounds, progress=progress)
+    return training.evidence(block=block), dict(training.precisions)
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class LastLayer:
+    """A Gaussian posterior of the last weight and what follows it, all else fixed.
+
+    Attributes:
+        paths: of its tensors.
+        factor: lower Cholesky factor of the precision of all their values, float64.
+    """
+
+    paths: tuple[str, ...]
+    factor: Tensor
+
+    def draw(self, network: Symmetric, drawn: torch.Generator) -> dict[str, Tensor]:
+        """Return values by path: those of the network, moved by a draw."""
+        noise = torch.randn(len(self.factor), 1, generator=drawn, dtype=torch.float64)
+        moves = torch.linalg.solve_triangular(self.factor.T, noise, upper=True)[:, 0]
+        tensors = dict(tied(network))
+        values = [tensors[path].values.detach() for path in self.paths]
+        parts = torch.split(moves.float(), [len(each) for each in values])
+        return {
+            path: value + part
+            for path, value, part in zip(self.paths, values, parts, strict=True)
+        }
+
+
+def last_layer(network: Symmetric, x: Tensor, precisions: Precisions) -> LastLayer:
+    """Return the posterior of the last layer, by Laplace's method.
+
+    Args:
+        network: in evaluation mode, trained by `map_fit` with the same precisions.
+        x: the examples that it was trained on.
+        precisions: of every tied tensor.
+    """
+    tensors = dict(tied(network))
+    order = list(tensors)
+    start = max(
+        number for number, path in enumerate(order) if tensors[path].std or not number
+    )
+    paths = tuple(order[start:])
+    rows = rows_of(network, x, paths).double()
+    whole = rows.T @ rows
+    whole.diagonal().add_(
+        torch.cat(
+            [
+                torch.full((tensors[path].values.numel(),), precisions[path])
+                for path in paths
+            ]
         )
-        if number + 1 < recipe.rounds:
-            drawn = torch.Generator().manual_seed(seed + number)
-            some = torch.randperm(len(x), generator=drawn)[:_SOME]
-            share = len(some) / len(x)
-            found = laplace(network, x[some], y[some], precisions, share=share)
-            precisions = updated(network, found, precisions)
-    return laplace(network, x, y, precisions, block=block), precisions
+    )
+    return LastLayer(paths=paths, factor=torch.linalg.cholesky(whole))
