@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from trimtab.cli.output import console, plain, print_json, progress_bar, table
+from trimtab.errors import UsageError
 
 if TYPE_CHECKING:
+    from trimtab.bundle.section import Section
     from trimtab.symmetry.network import Symmetric
     from trimtab.symmetry.schemes import Family
     from trimtab.training.data import Dataset
@@ -38,7 +40,8 @@ def fit_family(
     family: Annotated[
         str,
         typer.Option(
-            help="D4, D4:all, D4:C4,hflip (some subgroups), flips, shifts, rotations."
+            help="D4, D4:all, D4:C4,hflip (some subgroups), flips, shifts, or "
+            "rotations:16, by a sixteenth of a turn, in polar coordinates."
         ),
     ] = "D4",
     network: Annotated[
@@ -70,38 +73,55 @@ def fit_family(
         Path | None,
         typer.Option("--output", "-o", help="Bundle of the plain network to write."),
     ] = None,
+    report: Annotated[
+        Path | None, typer.Option(help="HTML page of tables and figure to write.")
+    ] = None,
     overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace a bundle that is there.")
+        bool, typer.Option("--overwrite", help="Replace what is there.")
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Fit every scheme of a family; say which invariances hold, and how sure it is."""
     with progress_bar(quiet=as_json) as progress:
         progress("symmetry", 0.0, "loading")
+        from torch import nn
+
         from trimtab.bundle.store import require_free
         from trimtab.symmetry.fitting import Search, fit
         from trimtab.symmetry.metrics import quality
         from trimtab.symmetry.schemes import family_of
+        from trimtab.symmetry.sections import posterior_section
         from trimtab.symmetry.train import Recipe
         from trimtab.training.data import load
 
         if output is not None:
             require_free(output, overwrite=overwrite)
+        if report is not None:
+            _require_free_page(report, overwrite=overwrite)
         dataset = _some(load(data, seed=seed), examples, seed)
-        schemes = family_of(family, tuple(dataset.train[0].shape[1:]))
+        ahead = _ahead(family, network, dataset)
+        seen = _through(ahead, dataset)
+        schemes = family_of(family, tuple(seen.train[0].shape[1:]))
         schemes = schemes.with_prior(prior, strength)
         posterior = fit(
-            _network(network, schemes, dataset),
-            dataset,
+            _network(network, schemes, seen),
+            seen,
             evidence=evidence,
             seed=seed,
             search=Search(recipe=Recipe(steps=steps), restarts=restarts),
             progress=lambda done, text: progress("symmetry", done, text),
         )
-        plain_network = posterior.collapse(dataset.test[0][:500])
-        judged = quality(posterior.predict(dataset.test[0]), dataset.test[1])
+        judged = quality(posterior.predict(seen.test[0]), seen.test[1])
+        section = posterior_section(posterior, dataset.test[0][:500], ahead=ahead)
+        plain_network = posterior.collapse(seen.test[0][:500])
+        if ahead is not None:
+            plain_network = nn.Sequential(*ahead, plain_network).eval()
         if output is not None:
-            _write(output, plain_network, dataset, seed=seed, overwrite=overwrite)
+            _write(
+                output, plain_network, dataset, section, seed=seed, overwrite=overwrite
+            )
+        if report is not None:
+            _draw(report, section, dataset, seed)
     record: dict[str, Any] = {
         "data": dataset.name,
         "examples": len(dataset.train[0]),
@@ -130,12 +150,10 @@ def fit_family(
     if as_json:
         print_json(record)
         return
-    from trimtab.symmetry.sections import posterior_section
     from trimtab.units import format_percent
 
     out = console()
-    shown = posterior_section(posterior, dataset.test[0][:0])
-    for figure in reversed(shown.figures):
+    for figure in reversed(section.figures):
         if figure.kind == "table":
             columns = list(zip(figure.columns, figure.units, strict=True))
             out.print(table(figure.title, columns, figure.rows))
@@ -160,6 +178,65 @@ def _some(dataset: Dataset, examples: int | None, seed: int) -> Dataset:
     return replace(dataset, train=(x[rows], y[rows]))
 
 
+def _ahead(family: str, network: str | None, dataset: Dataset) -> Any:
+    """Return the layers that resample images for a family of rotations, or None."""
+    name, _, angles = family.partition(":")
+    shape = tuple(dataset.train[0].shape[1:])
+    square = len(shape) == 3 and shape[1] == shape[2]
+    if name != "rotations" or not angles.isdecimal() or not square:
+        return None
+    if network is not None:
+        raise UsageError(
+            f"network {network!r} tied by {family}",
+            rule="it takes images, and rotations shift an axis of polar coordinates",
+            where="trimtab symmetry fit",
+            remedy="leave out --network, or take --family D4",
+        )
+    from trimtab.symmetry.resampling import polar_layers
+
+    return polar_layers(shape, radii=max(1, shape[1] // 2), angles=int(angles))
+
+
+def _through(ahead: Any, dataset: Dataset) -> Dataset:
+    if ahead is None:
+        return dataset
+    from dataclasses import replace
+
+    (x, y), (xt, yt) = dataset.train, dataset.test
+    return replace(dataset, train=(ahead(x), y), test=(ahead(xt), yt))
+
+
+def _require_free_page(report: Path, *, overwrite: bool) -> None:
+    if (report.exists() and not (overwrite and report.is_file())) or (
+        not report.parent.is_dir()
+    ):
+        raise UsageError(
+            f"report {str(report)!r}",
+            rule="its folder does not exist"
+            if not report.parent.is_dir()
+            else "it exists, or is no file",
+            where="trimtab symmetry fit",
+            remedy="give another place, or --overwrite",
+        )
+
+
+def _draw(report: Path, section: Section, dataset: Dataset, seed: int) -> None:
+    from trimtab._version import __version__
+    from trimtab.hardware.load import machine
+    from trimtab.report.html import render
+
+    facts = {
+        "data": dataset.name,
+        "examples": str(len(dataset.train[0])),
+        "seed": str(seed),
+        "trimtab": __version__,
+    }
+    page = render("Invariances", [section], [], facts, machine("this").title)
+    draft = report.with_name(f".{report.name}.making")
+    draft.write_text(page, "utf-8")
+    draft.replace(report)
+
+
 def _network(spec: str | None, family: Family, dataset: Dataset) -> Symmetric:
     from trimtab.symmetry.backbone import group_cnn, tied_mlp
     from trimtab.symmetry.tying import symmetrize
@@ -174,7 +251,13 @@ def _network(spec: str | None, family: Family, dataset: Dataset) -> Symmetric:
 
 
 def _write(
-    output: Path, network: Any, dataset: Dataset, *, seed: int, overwrite: bool
+    output: Path,
+    network: Any,
+    dataset: Dataset,
+    section: Section,
+    *,
+    seed: int,
+    overwrite: bool,
 ) -> None:
     import torch
 
@@ -203,7 +286,7 @@ def _write(
         ),
         graph=graph,
         weights=weights_of(network, graph),
-        sections=[],
+        sections=[section],
         extra={},
         overwrite=overwrite,
     )

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     )
     from trimtab.symmetry.network import Symmetric
     from trimtab.symmetry.posterior import Posterior
-    from trimtab.symmetry.resampling import polar
+    from trimtab.symmetry.resampling import polar, polar_layers
     from trimtab.symmetry.schemes import (
         Family,
         Scheme,
@@ -65,7 +65,7 @@ _HOMES = {
         "TiedNorm",
     ),
     "network": ("Symmetric",),
-    "resampling": ("polar",),
+    "resampling": ("polar", "polar_layers"),
     "posterior": ("Posterior",),
     "schemes": (
         "Family", "Scheme", "flips", "permutations", "product", "rotations", "shifts",
@@ -93,6 +93,7 @@ __all__ = [
     "group_cnn",
     "permutations",
     "polar",
+    "polar_layers",
     "product",
     "relax",
     "rotations",

@@ -195,8 +195,8 @@ def generated(generators: Mapping[str, Sequence[int]], *, axis: str) -> Group:
         axis: its name.
 
     Raises:
-        UsageError: one is no permutation, they differ in length, or the group has more
-            than 4,096 elements.
+        UsageError: one is no permutation, moves nothing or what another moves, they
+            differ in length, or the group has more than 4,096 elements.
 
     Example:
         >>> len(generated({"swap": [1, 0, 2], "turn": [1, 2, 0]}, axis="sensor"))
@@ -216,6 +216,14 @@ def generated(generators: Mapping[str, Sequence[int]], *, axis: str) -> Group:
             )
         given.setdefault(tuple(map(int, places)), name)
     identity = tuple(range(length))
+    lost = [each for each in generators if each not in given.values() or each == "e"]
+    if lost or identity in given:
+        raise _wrong(
+            axis,
+            f"generator {(lost or [given[identity]])[0]!r} moves nothing, moves "
+            "what another moves, or has the name of what moves nothing, 'e'",
+            "leave it out, or give it another name",
+        )
     found: dict[tuple[int, ...], str] = {identity: "e"}
     new = [identity]
     while new:

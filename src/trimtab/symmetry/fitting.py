@@ -23,7 +23,7 @@ from trimtab.symmetry.evidence.laplace import Training, last_layer
 from trimtab.symmetry.gates import Relaxed, relax
 from trimtab.symmetry.network import Symmetric, retie, tied, verify
 from trimtab.symmetry.posterior import Judged, Member, Posterior
-from trimtab.symmetry.schemes import Family, Scheme
+from trimtab.symmetry.schemes import Scheme
 from trimtab.symmetry.train import Precisions, Recipe, map_fit, prepared
 
 __all__ = ["Search", "Way", "fit"]
@@ -36,6 +36,7 @@ _MARGIN: Final = 0.15  # nats an example that a scheme may be behind then
 _LEAST_MARGIN: Final = 30.0  # nats
 _LEAST_KEPT: Final = 3
 _SOME: Final = 300  # examples that stand for all then
+_GATES: Final = 0.1  # of the work, where a family is put to gates
 _HELD: Final = 0.5  # of the steps, for what is held out as a check
 
 
@@ -55,8 +56,8 @@ class Search:
             examples as large as this bound it, of every scheme the same ones. The
             matrix of 12,000 takes 2 GB.
         enumerated: schemes that are compared one by one. A family of more is first put
-            to one training with a gate for each generator (`trimtab.symmetry.relax`),
-            which leaves so many.
+            to one training with a gate for each generator (`trimtab.symmetry.relax`);
+            a search from what that says trains so many at most.
 
     Raises:
         UsageError: a number outside of its limits.
@@ -168,7 +169,11 @@ def _check(network: Symmetric, data: Data) -> None:
 
 
 class _Run:
-    """One scheme from one start, trained in two parts."""
+    """One scheme from one start, trained in two parts.
+
+    Attributes:
+        precisions: of the prior, once evidence has fitted them; None before.
+    """
 
     def __init__(self, job: _Fit, scheme: Scheme, start: int) -> None:
         self.job, self.scheme, self.start = job, scheme, start
@@ -176,9 +181,17 @@ class _Run:
         self.network = retie(job.network, scheme, seed=self.seed)
         self.precisions: Precisions | None = None
         self.training: Training | None = None
+        self.first: Member | None = None
 
     def member(self, *, whole: bool) -> Member:
         """Train the first part of the steps, or all of them; return what it led to."""
+        if whole:
+            return self._member(whole=True)
+        if self.first is None:
+            self.first = self._member(whole=False)
+        return self.first
+
+    def _member(self, *, whole: bool) -> Member:
         job, recipe = self.job, self.job.search.recipe
         told = job.told(self.scheme, self.start, 1.0 if whole else _FIRST)
         told(0.0)
@@ -242,39 +255,64 @@ class _Fit:
     ) -> None:
         self.network, self.data, self.way = network, data, way
         self.seed, self.search, self.tell = seed, search, progress
-        self.family, self.gates = network.family, None
+        self.family = network.family
+        self.gates: Relaxed | None = None
         self.done, self.whole = 0.0, 1.0
         if len(self.family.schemes) > search.enumerated:
-            self.family, self.gates = self.shortlist()
+            self.gates = self.gated()
         self.block = search.block(network, data)
-        schemes = len(self.family.schemes)
-        self.done = 0.2 * schemes if self.gates else 0.0
-        self.whole = self.done + schemes * (1.0 + _FIRST + _HELD) + search.restarts * 2
+        schemes = min(len(self.family.schemes), search.enumerated)
+        self.whole = schemes * (1.0 + _FIRST + _HELD) + search.restarts * 2
+        if self.gates is not None:
+            self.whole /= 1.0 - _GATES
+            self.done = _GATES * self.whole
 
-    def shortlist(self) -> tuple[Family, Relaxed]:
-        """Return the schemes that one training with gates finds likeliest."""
-        family = self.network.family
+    def gated(self) -> Relaxed:
+        """Return what one training with gates says of the generators."""
         some = replace(self.search.recipe, rounds=1)
-        gates = relax(
+        return relax(
             self.network, self.data, some, seed=self.seed,
-            progress=lambda done: self.tell(0.1 * done, "gates"),
+            progress=lambda done: self.tell(_GATES * done, "gates"),
         )  # fmt: skip
-        names = [each.name for each in family.schemes]
-        chances = {
-            scheme.name: sum(
+
+    def shortlist(self, gates: Relaxed) -> dict[str, _Run]:
+        """Return runs of the schemes that gates find likeliest, and of those around.
+
+        Gates share one set of weights and a bound that favours large subgroups, so
+        that they may be wrong: from what they say the best of the schemes trained so
+        far is left for its neighbours in the lattice until none of them is better.
+        """
+        family = self.family
+
+        def chance(scheme: Scheme) -> float:
+            return sum(
                 math.log(max(1e-6, gate if holds else 1.0 - gate))
                 for element, gate in gates.gates.items()
                 for holds in [family.group.index(element) in scheme.elements]
             )
-            for scheme in family.schemes
-        }
-        order = sorted(names, key=lambda name: -chances[name])
-        # What shares nothing stays: evidence is read against it.
-        chosen = {names[0], *order[: self.search.enumerated - 1]}
-        return family.some([name for name in names if name in chosen]), gates
+
+        most = self.search.enumerated
+        order = sorted(family.schemes, key=lambda each: -chance(each))
+        # What shares nothing is one of them: evidence is read against it.
+        new = list(dict.fromkeys([family.schemes[0], *order[: max(1, most // 4)]]))
+        runs: dict[str, _Run] = {}
+        members: dict[str, Member] = {}
+        while new:
+            for scheme in new[: most - len(runs)]:
+                runs[scheme.name] = _Run(self, scheme, 0)
+                members[scheme.name] = runs[scheme.name].member(whole=False)
+            joint = self.joint(members)
+            best = max(joint, key=lambda name: joint[name])
+            new = [each for each in family.around(family[best])
+                   if each.name not in runs and len(runs) < most]  # fmt: skip
+        self.family = family.some(runs)
+        return runs
 
     def posterior(self) -> Posterior:
-        runs = {each.name: _Run(self, each, 0) for each in self.family.schemes}
+        if self.gates is not None:
+            runs = self.shortlist(self.gates)
+        else:
+            runs = {each.name: _Run(self, each, 0) for each in self.family.schemes}
         members = dict[str, list[Member]]()
         given_up = set[str]()
         if self.search.halving and len(runs) > _LEAST_KEPT:

@@ -10,8 +10,9 @@ eigenspaces V_a, a in {0, 1}^J, where R_j is a_j. A gate z_j = 1 keeps what R_j 
 with q(u_a) Gaussian of one variance in each tensor and eigenspace, s_a by empirical
 Bayes, and z by the binary Concrete distribution (Maddison et al., arXiv 1611.00712),
 hard in the forward pass. With all gates open the learned variances are those of
-residual pathway priors (Finzi et al., arXiv 2112.01388): how much of the weights an
-invariance leaves out is its *degree*, 1 where it holds and 0 where nothing is shared.
+residual pathway priors (Finzi et al., arXiv 2112.01388): weights begin all but
+invariant, data move them away as far as it pays, and the share of the weights that an
+invariance keeps is its *degree*, 1 where it holds.
 
 Gates share one set of weights and may settle early: what they say is a shortlist, which
 enumeration must confirm.
@@ -38,12 +39,13 @@ from trimtab.symmetry.train import Recipe
 
 __all__ = ["Relaxed", "commuting", "relax"]
 
-_MOST: Final = 6  # generators: there are 2^J eigenspaces
+_MOST: Final = 8  # generators: there are 2^J eigenspaces
 _WARM: Final = 1.0  # temperature of the Concrete distribution at the start
 _COLD: Final = 0.2  # and at the end
 _OPEN: Final = 0.3  # of the steps, before gates may close
 _LOG_SIGMA: Final = -4.0
 _FLOOR: Final = 1e-8  # of a variance
+_RESIDUAL: Final = 0.1  # of what is drawn, where an open network breaks an invariance
 
 
 @final
@@ -155,7 +157,7 @@ def relax(
         progress: told the share that is done.
 
     Raises:
-        UsageError: more than 6 generators, none, or some that do not commute.
+        UsageError: more than 8 generators, none, or some that do not commute.
     """
     family = network.family
     chosen = tuple(family.generators if generators is None else generators)
@@ -168,7 +170,7 @@ def relax(
             remedy="choose others, or enumerate the schemes with `fit`",
         )
     made = settled(retie(network, family.schemes[0], seed=seed), data.train[0][:500])
-    state = _State(made, chosen)
+    state = _State(made, chosen, open_=open_)
     x, y = data.train
     drawn = torch.Generator().manual_seed(seed)
     optimizer = torch.optim.Adam(
@@ -214,7 +216,9 @@ def _called(network: Symmetric, weights: Mapping[str, Tensor], x: Tensor) -> Ten
 class _State:
     """What is learned: means, deviations of each eigenspace, gates."""
 
-    def __init__(self, network: Symmetric, generators: Sequence[int]) -> None:
+    def __init__(
+        self, network: Symmetric, generators: Sequence[int], *, open_: bool
+    ) -> None:
         self.tensors = dict(tied(network))
         self.splits = {
             path: _split(network, each.axes, generators)
@@ -227,10 +231,12 @@ class _State:
         self.places = torch.tensor(
             list(itertools.product((0, 1), repeat=len(generators)))
         )
-        self.means = {
-            path: each.values.detach().clone().requires_grad_()
-            for path, each in self.tensors.items()
-        }
+        self.means = {}
+        for path, each in self.tensors.items():
+            parts = self.splits[path].parts(each.values.detach())
+            if open_:
+                parts = [*(_RESIDUAL * part for part in parts[:-1]), parts[-1]]
+            self.means[path] = torch.stack(parts).sum(0).requires_grad_()
         self.logs = {
             path: torch.full((len(self.places),), _LOG_SIGMA).requires_grad_()
             for path in self.tensors
@@ -295,12 +301,13 @@ class _State:
     def degrees(self) -> list[float]:
         """Return the share of the weights that each generator keeps."""
         with torch.no_grad():
-            # Of the means: what no example has moved from zero is no weight.
             total = torch.zeros(len(self.places))
             for path, tensor in self.tensors.items():
                 if tensor.std:
                     parts = self.splits[path].parts(self.means[path])
                     squares = torch.stack([(each**2).sum() for each in parts])
+                    # What data determine: what they leave open is no weight.
+                    squares = squares**2 / self.lengths(path).clamp(min=_FLOOR)
                     total += squares / squares.sum().clamp(min=_FLOOR)
             kept = (total[:, None] * self.places).sum(0) / total.sum()
         return kept.tolist()

@@ -8,14 +8,15 @@ the number of angles is the same rows shifted cyclically by one place.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from trimtab.errors import UsageError
 
-__all__ = ["polar", "turned"]
+__all__ = ["polar", "polar_layers", "turned"]
 
 
 def polar(x: Tensor, *, radii: int, angles: int) -> Tensor:
@@ -55,6 +56,35 @@ def polar(x: Tensor, *, radii: int, angles: int) -> Tensor:
     return F.grid_sample(
         x, grid.expand(len(x), -1, -1, -1), mode="bilinear", align_corners=False
     )
+
+
+def polar_layers(shape: Sequence[int], *, radii: int, angles: int) -> nn.Sequential:
+    """Return plain layers that resample images as `polar` does: one fixed product.
+
+    Ahead of a network that `trimtab.symmetry.collapse` made they give one that takes
+    images.
+
+    Args:
+        shape: (channels, size, size) of an image.
+        radii: rows of the result.
+        angles: columns.
+
+    Raises:
+        UsageError: images that are not square, or fewer than 1 radius or 2 angles.
+
+    Example:
+        >>> layers = polar_layers((1, 8, 8), radii=3, angles=8)
+        >>> x = torch.rand(2, 1, 8, 8)
+        >>> torch.allclose(layers(x), polar(x, radii=3, angles=8), atol=1e-6)
+        True
+    """
+    _, *rest = shape
+    pixels = math.prod(rest)
+    each = torch.eye(pixels).reshape(pixels, 1, *rest)
+    found = polar(each, radii=radii, angles=angles).reshape(pixels, -1)
+    layer = nn.Linear(pixels, radii * angles, bias=False)
+    layer.weight = nn.Parameter(found.T.contiguous(), requires_grad=False)
+    return nn.Sequential(nn.Flatten(2), layer, nn.Unflatten(2, (radii, angles)))
 
 
 def turned(x: Tensor, degrees: float) -> Tensor:

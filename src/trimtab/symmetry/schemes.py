@@ -145,6 +145,26 @@ class Family:
         made = _family(self.group, schemes, self.generators)
         return replace(made, prior=self.prior, strength=self.strength)
 
+    def around(self, scheme: Scheme) -> tuple[Scheme, ...]:
+        """Return the next larger and smaller subgroups among the schemes.
+
+        Example:
+            >>> family = subgroups("D4")
+            >>> [each.name for each in family.around(family["C2"])]
+            ['none', 'C4', 'V4']
+        """
+
+        def between(one: Scheme, two: Scheme) -> bool:
+            return one.elements < two.elements and not any(
+                one.elements < each.elements < two.elements for each in self.schemes
+            )
+
+        return tuple(
+            each
+            for each in self.schemes
+            if between(each, scheme) or between(scheme, each)
+        )
+
     def log_prior(self) -> tuple[float, ...]:
         """Return the logarithm of the probability of each scheme."""
         if self.prior == "uniform":
@@ -384,7 +404,8 @@ def family_of(text: str, shape: Sequence[int]) -> Family:
 
     Args:
         text: ``D4``, ``D4:all``, ``D4:C4,hflip`` (some of its subgroups), ``flips``,
-            ``rotations`` or ``shifts``; the last two act on the last axis of the shape.
+            ``shifts`` of the last axis, or ``rotations:16`` of images in polar
+            coordinates, whose last axis has so many angles.
         shape: of one example.
 
     Raises:
@@ -403,11 +424,22 @@ def family_of(text: str, shape: Sequence[int]) -> Family:
         return subgroups("D4", include=rest.split(",") if rest else None)
     if name == "flips" and not rest:
         return flips()
-    if name in ("rotations", "shifts") and not rest and shape:
-        return (rotations if name == "rotations" else shifts)(shape[-1])
+    if name == "shifts" and not rest and shape:
+        return shifts(shape[-1])
+    if name == "rotations" and rest.isdecimal():
+        if shape and shape[-1] == int(rest):
+            return rotations(int(rest))
+        raise UsageError(
+            f"family {text!r} for examples of shape {tuple(shape)}",
+            rule="it shifts an axis of angles, and the last axis has not so many",
+            where="trimtab.symmetry",
+            remedy="resample images with `trimtab.symmetry.polar`, as `trimtab "
+            "symmetry fit` does, or take D4, which turns by quarters",
+        )
     raise UsageError(
         f"family {text!r}",
-        rule="known are D4, D4:all, D4:C4,hflip and the like, flips, rotations, shifts",
+        rule="known are D4, D4:all, D4:C4,hflip and the like, flips, shifts, "
+        "rotations:16 and the like",
         where="trimtab.symmetry",
         remedy="name one of these; others are made in Python",
     )

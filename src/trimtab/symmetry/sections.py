@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from trimtab.bundle.section import Line, Section, Series, Table
-from trimtab.symmetry.network import Symmetric
 from trimtab.symmetry.posterior import Posterior
 from trimtab.symmetry.resampling import turned
 
@@ -18,6 +17,8 @@ COLUMNS = (
     ("scheme", "", "scheme"),
     ("log evidence, nats", "", "log_evidence_nats"),
     ("spread over starts", "", "spread_nats"),
+    ("error", "", "error_nats"),
+    ("exact", "", "exact"),
     ("posterior", "frac", "posterior"),
     ("held out, nats", "", "heldout_nats"),
     ("held-out accuracy", "frac", "heldout_accuracy_frac"),
@@ -26,12 +27,16 @@ COLUMNS = (
 """Heading, unit, key of `Posterior.table`."""
 
 
-def posterior_section(posterior: Posterior, x: Tensor) -> Section:
+def posterior_section(
+    posterior: Posterior, x: Tensor, *, ahead: nn.Module | None = None
+) -> Section:
     """Return the table of schemes, and how predictions change with the angle.
 
     Args:
         posterior: of a fit.
         x: examples for the figure; none is drawn where they are no square images.
+        ahead: layers between these and the networks of the fit, such as
+            `trimtab.symmetry.polar_layers`.
     """
     rows = tuple(
         tuple(
@@ -58,19 +63,19 @@ def posterior_section(posterior: Posterior, x: Tensor) -> Section:
     )  # fmt: skip
     figures: list[Table | Series] = [found, table]
     if len(x) and x.ndim == 4 and x.shape[2] == x.shape[3] > 1:
-        figures.append(_figure(posterior, x))
+        figures.append(_figure(posterior, x, ahead or nn.Identity()))
     return Section(
         name="symmetry",
         title="Invariances learned",
         text=f"{posterior.verdict()}. Log evidence is estimated by "
         f"{posterior.way}; the posterior is tempered by its spread over starts, "
         f"{posterior.temperature:.1f} nats. Schemes that fell behind early were given "
-        "up after a short training.",
+        "up after a short training." + _on_bounds(posterior) + _on_gates(posterior),
         figures=tuple(figures),
     )
 
 
-def change_by_angle(network: Symmetric, x: Tensor) -> list[tuple[float, float]]:
+def change_by_angle(network: nn.Module, x: Tensor) -> list[tuple[float, float]]:
     """Return angles in degrees, and the share of predictions that each changes."""
     found = []
     with torch.no_grad():
@@ -81,12 +86,13 @@ def change_by_angle(network: Symmetric, x: Tensor) -> list[tuple[float, float]]:
     return found
 
 
-def _figure(posterior: Posterior, x: Tensor) -> Series:
+def _figure(posterior: Posterior, x: Tensor, ahead: nn.Module) -> Series:
     lines = []
     shown = {posterior.best.scheme.name: posterior.best}
     shown.setdefault("none", posterior.judged[0])
     for name, each in shown.items():
-        points = change_by_angle(each.members[0].network.eval(), x)
+        network = nn.Sequential(ahead, each.members[0].network).eval()
+        points = change_by_angle(network, x)
         lines.append(
             Line(
                 name=name,
@@ -100,4 +106,26 @@ def _figure(posterior: Posterior, x: Tensor) -> Series:
         x_title="angle (degrees)",
         y_title="share of examples",
         lines=tuple(lines),
+    )
+
+
+def _on_bounds(posterior: Posterior) -> str:
+    exact = all(each.members[0].exact for each in posterior.judged)
+    if exact or posterior.way != "laplace":
+        return ""
+    return (
+        " Determinants are bounds from blocks of examples, which favours schemes that "
+        "share little."
+    )
+
+
+def _on_gates(posterior: Posterior) -> str:
+    if posterior.gates is None:
+        return ""
+    gates = ", ".join(
+        f"{name} {chance:.2f}" for name, chance in posterior.gates.gates.items()
+    )
+    return (
+        " The family is too large to try all of it: these schemes are those that one "
+        f"training with gates found likeliest ({gates}) and their neighbours."
     )

@@ -49,10 +49,11 @@ def axes_of(family: Family, shape: Sequence[int]) -> tuple[Axis, ...]:
     Args:
         family: of schemes.
         shape: (channels, rows, columns) of an image for families that turn images; for
-            others one axis must have as many places as the family permutes.
+            others one axis must have as many places as the family permutes; of several
+            the last is taken.
 
     Raises:
-        UsageError: it fits no such shape.
+        UsageError: it fits no such shape, or two permuted axes have as many places.
 
     Example:
         >>> from trimtab.symmetry.schemes import shifts
@@ -76,7 +77,9 @@ def axes_of(family: Family, shape: Sequence[int]) -> tuple[Axis, ...]:
             permuted(lengths.pop(size), size) if size in lengths else channel(size)
             for size in reversed(shape)
         )[::-1]
-        if not lengths:
+        if not lengths and len(group.moves) == sum(
+            each.kind == "permuted" for each in found
+        ):
             return found
     raise UsageError(
         f"examples of shape {tuple(shape)}",
@@ -122,7 +125,8 @@ def symmetrize(
     """Return a copy of a network whose layers a scheme of the family can tie.
 
     `torch.nn.Conv2d`, `Linear` and `BatchNorm2d` become their tied counterparts of the
-    same shape; everything else must treat all channels and places alike.
+    same shape; everything else must treat all channels and places alike. Weights are
+    drawn anew: those of the model belong to no scheme.
 
     Args:
         model: from examples (n, ...) to scores (n, classes); it is not changed.

@@ -3,6 +3,7 @@
 import json
 
 import pytest
+import torch
 from tests.unit.symmetry.test_step import plan  # noqa: F401
 
 
@@ -28,9 +29,32 @@ def test_fit_says_what_holds(trimtab, plan):  # noqa: F811
     assert len(record["schemes"]) == 5
 
 
+def test_rotations_are_fitted_in_polar_coordinates(trimtab, plan):  # noqa: F811
+    arguments = (
+        "symmetry", "fit", "--data", "corners.npz", "--family", "rotations:8",
+        "--steps", "40", "-o", "turned.trimtab", "--report", "turned.html",
+    )  # fmt: skip
+    done = trimtab(*arguments, "--json")
+    assert done.returncode == 0, done.stderr
+    record = json.loads(done.stdout)
+    assert [each["scheme"] for each in record["schemes"]] == ["none", "C2", "C4", "C8"]
+    page = (plan / "turned.html").read_text("utf-8")
+    assert "Predictions that change when an image is turned" in page
+    # What was written takes images.
+    from trimtab.pipeline.load import load
+
+    assert load(plan / "turned.trimtab")(torch.zeros(1, 1, 8, 8)).shape == (1, 2)
+    again = trimtab(*arguments, "--overwrite", "--network", "net.py")
+    assert again.returncode == 1
+    assert "rotations shift an axis of polar coordinates" in again.stderr
+    taken = trimtab(*arguments[:8], "--report", "turned.html")
+    assert "it exists, or is no file" in taken.stderr
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
+        (("--data", "corners.npz", "--report", "no/such.html"), "does not exist"),
         (("--data", "nosuch.npz"), "nosuch.npz"),
         (("--data", "corners.npz", "--family", "D7"), "family 'D7'"),
         (("--data", "corners.npz", "--strength", "2"), "only `invariance` has one"),

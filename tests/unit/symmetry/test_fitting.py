@@ -114,7 +114,7 @@ def test_large_families_are_cut_to_a_shortlist():
     y = (x[:, 0] > x[:, 1]).long()  # the first pair matters, others do not
     data = Dataset(name="pairs", train=(x, y), test=(x, y), classes=2)
     search = Search(
-        recipe=Recipe(steps=120, rounds=2, batch_size=20), enumerated=4, restarts=1
+        recipe=Recipe(steps=300, rounds=3, batch_size=20), enumerated=7, restarts=1
     )
     assert len(family.schemes) == 16
     told = []
@@ -126,7 +126,8 @@ def test_large_families_are_cut_to_a_shortlist():
     assert found.gates.gates["swap0"] < min(
         found.gates.gates[f"swap{k}"] for k in (1, 2, 3)
     )
-    assert len(found.judged) <= 4
+    assert found.probability("swap0") < 0.05
+    assert len(found.judged) <= 7
     assert found.judged[0].scheme.name == "none"
     assert told[0][1] == "gates"
     assert [done for done, _ in told] == sorted(done for done, _ in told)
