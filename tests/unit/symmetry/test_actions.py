@@ -73,6 +73,9 @@ def test_a_generated_group_is_that_of_all_permutations():
         ({}, "there is no generator"),
         ({"a": [0, 0, 1]}, "generator 'a' is no permutation of 0 to 2"),
         ({"a": [1, 0], "b": [1, 0, 2]}, "generator 'b' is no permutation of 0 to 1"),
+        ({"a": [0, 1, 2]}, "generator 'a' moves nothing"),
+        ({"a": [1, 0], "b": [1, 0]}, "generator 'b' moves nothing, moves what another"),
+        ({"e": [1, 0]}, "has the name of what moves nothing"),
         ({"a": [1, 0, *range(2, 9)], "b": [*range(1, 9), 0]}, "more than 4096"),
     ],
 )

@@ -65,6 +65,18 @@ def test_norms_that_stand_alone_become_a_layer():
     assert torch.allclose(plain(x), net(x), atol=1e-5)
 
 
+def test_norms_of_dense_features_become_a_dense_layer():
+    model = nn.Sequential(
+        nn.Flatten(), nn.Linear(64, 8), nn.ReLU(), nn.BatchNorm1d(8), nn.Linear(8, 2)
+    )
+    x = torch.randn(6, 1, 8, 8)
+    family = flips()
+    net = drawn(symmetrize(model, family, x), family["V4"], x)
+    plain: Any = collapse(net, x)
+    assert isinstance(plain[3], nn.Linear)
+    assert torch.allclose(plain(x), net(x), atol=1e-5)
+
+
 def test_what_is_not_exact_is_refused():
     class Position(nn.Module):
         def forward(self, x):

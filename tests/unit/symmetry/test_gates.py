@@ -5,10 +5,12 @@ import torch
 from tests.unit.symmetry.nets import corners, small_cnn
 
 from trimtab.errors import UsageError
+from trimtab.symmetry.backbone import tied_mlp
 from trimtab.symmetry.gates import _split, commuting, relax
 from trimtab.symmetry.orbits import channel, space
-from trimtab.symmetry.schemes import flips, subgroups
+from trimtab.symmetry.schemes import flips, permutations, subgroups
 from trimtab.symmetry.train import Recipe
+from trimtab.training.data import Dataset
 
 
 def test_parts_lie_in_their_eigenspaces_and_add_up():
@@ -44,6 +46,22 @@ def test_gates_and_degrees_are_shares():
     assert all(0 <= each <= 1 for each in (*one.gates.values(), *one.degrees.values()))
     free = relax(net, corners(), recipe, open_=True, seed=1)
     assert set(free.gates.values()) == {0.0}
+
+
+def test_gates_and_degrees_say_which_of_the_pairs_matter():
+    swaps = {"first": [1, 0, 2, 3], "second": [0, 1, 3, 2]}
+    family = permutations(swaps)
+    x = torch.randn(120, 4, generator=torch.Generator().manual_seed(0))
+    y = (x[:, 0] > x[:, 1]).long()
+    data = Dataset(name="pairs", train=(x, y), test=(x, y), classes=2)
+    net = tied_mlp(family, (4,), 2, channels=2)
+    recipe = Recipe(steps=500, rounds=1, batch_size=20)
+    shut = relax(net, data, recipe)
+    assert shut.gates["first"] < 0.3
+    assert shut.gates["second"] > 0.7
+    free = relax(net, data, recipe, open_=True)
+    assert free.degrees["second"] > 0.95
+    assert free.degrees["first"] < 0.7
 
 
 def test_gates_need_means_that_commute():

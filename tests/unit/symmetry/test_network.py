@@ -64,6 +64,17 @@ def test_layers_are_of_the_family():
     body = LiftConv2d(flips(), 1, 2, 3)
     with pytest.raises(UsageError, match="of another family"):
         Symmetric(body, D4, (channel(1), space(8, 8)))
+    net = small_cnn(D4)
+    net.body.insert(1, nn.Conv2d(16, 16, 1))
+    with pytest.raises(UsageError, match=r"`1\.weight` is a parameter that no scheme"):
+        Symmetric(net.body, D4, net.inputs)
+
+
+def test_scores_start_from_one_size_whatever_the_scheme():
+    x = torch.randn(40, 1, 8, 8)
+    for name in ("none", "C4", "D4"):
+        net = settled(retie(small_cnn(D4), D4[name], seed=1), x)
+        assert float(net(x).std(0).mean().detach()) == pytest.approx(1.0, abs=1e-4)
 
 
 def test_changes_of_predictions_are_counted():

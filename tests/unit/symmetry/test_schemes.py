@@ -60,6 +60,23 @@ def test_generators_are_those_that_tell_schemes_apart():
     family = subgroups("D4", include=["C4", "hflip"])
     names = [family.group.elements[each] for each in family.generators]
     assert names == ["rot90", "rot180", "hflip"]
+    every = subgroups("D4", include="all")
+    names = [every.group.elements[each] for each in every.generators]
+    assert names[-2:] == ["diagonal", "antidiagonal"]
+    assert min(every.with_prior("generators").log_prior()) > -math.inf
+
+
+def test_neighbours_are_those_with_nothing_between():
+    family = permutations({"a": [1, 0, 2, 3], "b": [0, 1, 3, 2]})
+    assert [each.name for each in family.around(family["a"])] == ["none", "a, b"]
+    some = family.with_prior("invariance", 2.0).some(["none", "a, b"])
+    assert [each.name for each in some.around(some["none"])] == ["a, b"]
+    assert some.log_prior()[1] - some.log_prior()[0] == pytest.approx(4.0)
+
+
+def test_families_of_texts_fit_the_shape():
+    assert family_of("rotations:16", (1, 7, 16)).schemes[-1].name == "C16"
+    assert family_of("shifts", (14, 14)).schemes[-1].name == "by 1"
 
 
 @pytest.mark.parametrize(
@@ -73,6 +90,8 @@ def test_generators_are_those_that_tell_schemes_apart():
         , "known are uniform"),
         (lambda: flips().with_prior("uniform", 1.0), "only `invariance` has one"),
         (lambda: family_of("D8", (1, 8, 8)), "known are D4"),
+        (lambda: family_of("rotations:16", (1, 8, 8)), "an axis of angles"),
+        (lambda: family_of("rotations", (1, 8, 8)), "known are D4"),
         (lambda: family_of("flips:hflip", (1, 8, 8)), "known are D4"),
         (lambda: shifts(24).with_prior("generators") and subgroups(
             cyclic(300, axis="a", name="Z", element="s")).with_prior("generators"),

@@ -152,3 +152,6 @@ def test_families_find_their_axes():
     with pytest.raises(UsageError, match="exchanges rows and columns"):
         axes_of(D4, (1, 8, 6))
     assert axes_of(flips(), (1, 8, 6))[1].sizes == (8, 6)
+    both = product(shifts(6, axis="one"), shifts(6, axis="two"))
+    with pytest.raises(UsageError, match="a family made for this shape"):
+        axes_of(both, (6, 6))

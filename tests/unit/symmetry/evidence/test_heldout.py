@@ -1,11 +1,13 @@
 """What is held out is predicted by networks that have not seen it."""
 
+import math
+
 import pytest
 import torch
 from tests.unit.symmetry.evidence.test_laplace import data, logistic
 
 from trimtab.errors import UsageError
-from trimtab.symmetry.evidence.heldout import heldout
+from trimtab.symmetry.evidence.heldout import Heldout, heldout
 from trimtab.symmetry.train import Recipe
 
 RECIPE = Recipe(steps=60, rounds=1, batch_size=10, learning_rate=0.05)
@@ -35,6 +37,21 @@ def test_schemes_are_held_out_the_same_examples():
     ]
     assert torch.equal(*rows)
     assert len(rows[0]) == 4
+
+
+def test_the_precisions_given_are_those_of_the_second_half():
+    found, net = data(count=20), logistic("none")
+    first, same, large = (
+        heldout(net, net.family["none"], found, each, RECIPE, seed=0, some=1).mean
+        for each in (None, {"body.weight": 0.3}, {"body.weight": 1e4})
+    )
+    assert first == same  # what values are drawn with, times 0.3
+    assert abs(large + math.log(2.0)) < abs(first + math.log(2.0))
+
+
+def test_one_example_alone_has_no_error():
+    held = Heldout(each=torch.tensor([-1.0]), rows=torch.arange(1), accuracy_frac=0.0)
+    assert held.error == math.inf
 
 
 def test_parts_are_at_least_two():

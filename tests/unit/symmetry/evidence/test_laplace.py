@@ -7,10 +7,13 @@ import torch
 from tests.unit.symmetry.nets import corners, small_cnn
 from torch.nn import functional as F
 
+from trimtab.symmetry.evidence.derivatives import rows_of
 from trimtab.symmetry.evidence.laplace import (
+    Training,
+    _gram,
     evidence_fit,
     laplace,
-    rows_of,
+    last_layer,
     updated,
 )
 from trimtab.symmetry.layers import TiedLinear
@@ -80,25 +83,6 @@ def test_it_ranks_as_the_integral_does():
     assert (values[0] > values[1]) is (exact[0] > exact[1])
 
 
-def test_rows_square_to_the_gauss_newton_matrix():
-    net = retie(small_cnn(flips()), flips()["hflip"], seed=0).eval()
-    x = torch.randn(3, 1, 8, 8)
-    rows = rows_of(net, x)
-    tensors = [each for _, each in tied(net)]
-    assert rows.shape == (3 * 2, sum(each.values.numel() for each in tensors))
-    wanted = torch.zeros(rows.shape[1], rows.shape[1])
-    for one in x:
-        scores = net(one[None])[0]
-        p = F.softmax(scores, 0).detach()
-        jacobian = torch.stack([
-            torch.cat([g.reshape(-1) for g in torch.autograd.grad(
-                score, [each.values for each in tensors], retain_graph=True)])
-            for score in scores
-        ])  # fmt: skip
-        wanted += jacobian.T @ (torch.diag(p) - torch.outer(p, p)) @ jacobian
-    assert torch.allclose(rows.T @ rows, wanted, atol=1e-4 * float(wanted.abs().max()))
-
-
 def test_rows_or_values_give_the_same_determinant():
     net = logistic("none").eval()
     found = data(count=3)  # 3 rows, 4 values; then 12 rows
@@ -160,3 +144,52 @@ def test_a_fit_prefers_the_scheme_of_its_data():
         assert set(precisions) == {path for path, _ in tied(made)}
     # A corner and a bar both stand at the top left: flips lose nothing here.
     assert values["V4"].value > values["none"].value
+
+
+def test_a_training_goes_on_where_it_stood():
+    found = data(count=40)
+    recipe = Recipe(steps=60, rounds=3, batch_size=20)
+    one, two = logistic("none"), logistic("none")
+    whole = Training(one, found, recipe, seed=0)
+    whole.advance(3)
+    parts = Training(two, found, recipe, seed=0)
+    told = []
+    parts.advance(1)
+    assert parts.rounds == 1
+    parts.advance(3, progress=told.append)
+    assert torch.equal(one.body.weight.values, two.body.weight.values)
+    assert whole.precisions == parts.precisions
+    assert told == sorted(told)
+    assert told[-1] == 1.0
+    assert whole.evidence().effective == {}
+    assert whole.evidence(some=20).value != whole.evidence().value
+    assert whole.evidence(some=40).value == whole.evidence().value
+
+
+def test_half_of_a_gram_matrix_is_enough_for_its_factor():
+    rows = torch.randn(13, 5, generator=torch.Generator().manual_seed(0))
+    found, wanted = _gram(rows), rows @ rows.T
+    assert torch.allclose(found.tril(), wanted.tril(), atol=1e-5)
+    eye = torch.eye(13)
+    assert torch.allclose(
+        torch.linalg.cholesky(found + eye), torch.linalg.cholesky(wanted + eye),
+        atol=1e-5,
+    )  # fmt: skip
+
+
+def test_the_last_layer_is_drawn_from_its_posterior():
+    net = retie(small_cnn(flips(), classes=2), flips()["hflip"], seed=0).eval()
+    x = corners().train[0]
+    precisions = dict.fromkeys((path for path, _ in tied(net)), 3.0)
+    last = last_layer(net, x, precisions)
+    assert last.paths == ("body.6.weight", "body.6.bias")
+    rows = rows_of(net, x, last.paths).double()
+    whole = rows.T @ rows + 3.0 * torch.eye(rows.shape[1], dtype=torch.float64)
+    drawn = torch.Generator().manual_seed(0)
+    means = torch.cat([dict(tied(net))[path].values.detach() for path in last.paths])
+    some = torch.stack(
+        [torch.cat(list(last.draw(net, drawn).values())) for _ in range(4000)]
+    )
+    spread = ((some - means).T @ (some - means) / len(some)).double()
+    wanted = torch.linalg.inv(whole)
+    assert float((spread - wanted).abs().max()) < 0.1 * float(wanted.abs().max())
