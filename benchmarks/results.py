@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import json
 import operator
+import re
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,6 +19,7 @@ from pathlib import Path
 from trimtab.hardware.load import machine
 from trimtab.units import format_value
 
+_BEGIN, _END = "<!-- results: written by the command -->", "<!-- end of results -->"
 _OPERATORS = {"<=": operator.le, ">=": operator.ge, "==": operator.eq}
 
 
@@ -84,6 +87,33 @@ def write(folder: Path, rows: list[Row], *, quick: bool) -> Path:
     draft.replace(path)
     print(table(path))
     return path
+
+
+def claims(rows: Sequence[Row]) -> str:
+    """Return rows as a table: what was claimed, measured, and whether it holds."""
+    lines = ["| claim | measured | goal | met | |", "|---|---|---|---|---|"]
+    for row in rows:
+        value = "not measured"
+        if row.value is not None:
+            value = format_value(row.value, row.unit)
+            if row.interval is not None:
+                low, high = (format_value(each, row.unit) for each in row.interval)
+                value += f" [{low}, {high}]"
+        goal, outcome = "", ""
+        if row.op and row.goal is not None:
+            goal = f"{row.op} {format_value(row.goal, row.unit)}"
+            fits = met({"op": row.op, "value": row.value, "goal": row.goal})
+            outcome = "yes" if fits else "**no**"
+        lines.append(f"| {row.name} | {value} | {goal} | {outcome} | {row.note} |")
+    return "\n".join(lines)
+
+
+def fill(readme: Path, body: str) -> None:
+    """Put what a command found into a README, between the markers."""
+    text = readme.read_text("utf-8")
+    pattern = re.compile(re.escape(_BEGIN) + ".*?" + re.escape(_END), re.DOTALL)
+    made = f"{_BEGIN}\n\n{body}\n\n{_END}"
+    readme.write_text(pattern.sub(lambda _: made, text), "utf-8")
 
 
 def _commit() -> str:

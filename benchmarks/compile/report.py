@@ -13,13 +13,12 @@ from benchmarks.compile.adapter import TARGETS
 from benchmarks.compile.networks import NETWORKS
 from benchmarks.jobs import NOT_MEASURED, Store, origins
 from benchmarks.results import Row, met
+from benchmarks.results import fill as fill_in
 from trimtab.units import format_value
 
 __all__ = ["all_rows", "fill", "tables"]
 
 Record = dict[str, Any]
-
-_BEGIN, _END = "<!-- results: written by the command -->", "<!-- end of results -->"
 
 
 def all_rows(store: Store) -> list[Row]:
@@ -36,10 +35,7 @@ def all_rows(store: Store) -> list[Row]:
 
 def fill(readme: Path, results: Path, store: Store) -> None:
     """Write the tables of a results file into README.md, between the markers."""
-    text = readme.read_text("utf-8")
-    pattern = re.compile(re.escape(_BEGIN) + ".*?" + re.escape(_END), re.DOTALL)
-    body = f"{_BEGIN}\n\n{origins(store)}\n\n{tables(results)}\n{_END}"
-    readme.write_text(pattern.sub(lambda _: body, text), "utf-8")
+    fill_in(readme, f"{origins(store)}\n\n{tables(results)}".rstrip("\n"))
 
 
 def tables(results: Path) -> str:

@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import itertools
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from benchmarks import results
 from benchmarks.design.correlate import COLUMNS, correlated
 from benchmarks.design.fields import KNOWN
 from benchmarks.design.headline import CONTROLS, LEVELS, SEEDS, TRAINED, digest
 from benchmarks.jobs import NOT_MEASURED, Store
-from benchmarks.results import Row, met
+from benchmarks.results import Row, claims
 from trimtab import stats
 from trimtab.units import format_value
 
 __all__ = ["all_rows", "fill", "records_of"]
 
-_BEGIN, _END = "<!-- results: written by the command -->", "<!-- end of results -->"
 _NEEDED = {("torchvision_v1", "imagenet"), ("nasbench101", "cifar10")}
 # Where S is to be ahead of FLOPs for certain.
 _PROXIES_201 = "nasbench201"
@@ -271,27 +270,16 @@ def _search_row(
 
 def fill(readme: Path, rows: Sequence[Row], head: str) -> None:
     """Write the tables into README.md, between the markers."""
-    text = readme.read_text("utf-8")
-    pattern = re.compile(re.escape(_BEGIN) + ".*?" + re.escape(_END), re.DOTALL)
-    body = f"{_BEGIN}\n\n{head}\n\n{_tables(rows)}\n{_END}"
-    readme.write_text(pattern.sub(lambda _: body, text), "utf-8")
+    results.fill(readme, f"{head}\n\n{_tables(rows)}".rstrip("\n"))
 
 
 def _tables(rows: Sequence[Row]) -> str:
-    lines = ["| claim | measured | goal | met | |", "|---|---|---|---|---|"]
-    for row in rows:
-        if row.id.startswith("design/rank/") and not row.id.endswith("/ahead"):
-            continue
-        value = NOT_MEASURED
-        if row.value is not None:
-            value = format_value(row.value, row.unit)
-        goal, outcome = "", ""
-        if row.op and row.goal is not None:
-            goal = f"{row.op} {format_value(row.goal, row.unit)}"
-            fits = met({"op": row.op, "value": row.value, "goal": row.goal})
-            outcome = "yes" if fits else "**no**"
-        lines.append(f"| {row.name} | {value} | {goal} | {outcome} | {row.note} |")
-    parts = ["\n".join(lines), "### Rank correlation with published accuracy"]
+    told = [
+        row
+        for row in rows
+        if not row.id.startswith("design/rank/") or row.id.endswith("/ahead")
+    ]
+    parts = [claims(told), "### Rank correlation with published accuracy"]
     lines = ["| table | what | Spearman | |", "|---|---|---|---|"]
     for row in rows:
         if not row.id.startswith("design/rank/") or row.id.endswith("/ahead"):

@@ -18,7 +18,7 @@ from typing import Annotated
 import typer
 
 from benchmarks.jobs import NOT_MEASURED, Job, Store, cache_folder, origins, run
-from benchmarks.results import write
+from benchmarks.results import claims, fill, write
 from benchmarks.symmetry import report
 from benchmarks.symmetry.tasks import SAMPLES
 
@@ -69,7 +69,7 @@ def main(
         rows = [row for row in rows if row.note != NOT_MEASURED]
     write(HERE, rows, quick=quick)
     if not quick:
-        report.fill(HERE / "README.md", rows, origins(store))
+        fill(HERE / "README.md", f"{origins(store)}\n\n{claims(rows)}")
 
 
 if __name__ == "__main__":

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import itertools
-import re
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any, Final
 
 from benchmarks.jobs import NOT_MEASURED, Job, Store
-from benchmarks.results import Row, met
+from benchmarks.results import Row
 from benchmarks.symmetry.tasks import TASKS, key_of
 from trimtab import stats
-from trimtab.units import format_value
 
-__all__ = ["SEEDS", "all_rows", "fill", "jobs"]
+__all__ = ["SEEDS", "all_rows", "jobs"]
 
 SEEDS: Final = 5
 COUNTS: Final = (300, 1000)
@@ -25,7 +22,6 @@ RIVALLED: Final[dict[str, tuple[str, ...]]] = {
 }  # fmt: skip
 LILA: Final = ("plain", "turned 90", "turned 180", "translated", "scaled")
 LILA_COUNTS: Final = (312, 1250, 5000)
-_BEGIN, _END = "<!-- results: written by the command -->", "<!-- end of results -->"
 
 
 def jobs() -> list[Job]:
@@ -296,26 +292,3 @@ def _lila(store: Store, kind: str, count: int) -> Row:
         interval=(min(values), max(values)),
         note=f"{len(found)} seeds; {', '.join(each['chosen'] for each in found)}",
     )
-
-
-def fill(readme: Path, rows: Sequence[Row], head: str) -> None:
-    """Write the table into README.md, between the markers."""
-    lines = ["| claim | measured | goal | met | |", "|---|---|---|---|---|"]
-    for row in rows:
-        value = NOT_MEASURED
-        if row.value is not None:
-            value = format_value(row.value, row.unit)
-            if row.interval is not None:
-                low, high = (format_value(each, row.unit) for each in row.interval)
-                value += f" [{low}, {high}]"
-        goal, outcome = "", ""
-        if row.op and row.goal is not None:
-            goal = f"{row.op} {format_value(row.goal, row.unit)}"
-            fits = met({"op": row.op, "value": row.value, "goal": row.goal})
-            outcome = "yes" if fits else "**no**"
-        lines.append(f"| {row.name} | {value} | {goal} | {outcome} | {row.note} |")
-    text = readme.read_text("utf-8")
-    pattern = re.compile(re.escape(_BEGIN) + ".*?" + re.escape(_END), re.DOTALL)
-    table = "\n".join(lines)
-    body = f"{_BEGIN}\n\n{head}\n\n{table}\n\n{_END}"
-    readme.write_text(pattern.sub(lambda _: body, text), "utf-8")
