@@ -13,6 +13,7 @@ from trimtab.errors import UsageError
 if TYPE_CHECKING:
     from trimtab.bundle.section import Section
     from trimtab.symmetry.network import Symmetric
+    from trimtab.symmetry.posterior import Posterior
     from trimtab.symmetry.schemes import Family
     from trimtab.training.data import Dataset
 
@@ -68,6 +69,12 @@ def fit_family(
     restarts: Annotated[
         int, typer.Option(min=1, help="Starts of the best two schemes.")
     ] = 2,
+    degrees: Annotated[
+        bool,
+        typer.Option(
+            "--degrees", help="Also how far each element holds: one training for each."
+        ),
+    ] = False,
     seed: Annotated[int, typer.Option(min=0, help="Of everything random.")] = 0,
     output: Annotated[
         Path | None,
@@ -111,6 +118,7 @@ def fit_family(
             search=Search(recipe=Recipe(steps=steps), restarts=restarts),
             progress=lambda done, text: progress("symmetry", done, text),
         )
+        held = _degrees(posterior, seen, steps, seed, progress) if degrees else []
         judged = quality(posterior.predict(seen.test[0]), seen.test[1])
         section = posterior_section(posterior, dataset.test[0][:500], ahead=ahead)
         plain_network = posterior.collapse(seen.test[0][:500])
@@ -139,6 +147,7 @@ def fit_family(
             }
             for each in posterior.findings()
         ],
+        "degrees": held,
         "schemes": posterior.table(),
         "test": {
             "accuracy_frac": judged.accuracy_frac,
@@ -157,6 +166,17 @@ def fit_family(
         if figure.kind == "table":
             columns = list(zip(figure.columns, figure.units, strict=True))
             out.print(table(figure.title, columns, figure.rows))
+    if held:
+        columns = [("element", ""), ("degree", ""), ("log evidence, nats", "")]
+        shown = [
+            [
+                each["element"],
+                round(each["degree"], 3),
+                round(each["log_evidence_nats"]),
+            ]
+            for each in held
+        ]
+        out.print(table("How far each holds, tied in part", columns, shown))
     out.print(plain(record["verdict"]), soft_wrap=True)
     out.print(
         f"of {len(dataset.test[0])} test examples "
@@ -176,6 +196,45 @@ def _some(dataset: Dataset, examples: int | None, seed: int) -> Dataset:
     drawn = torch.Generator().manual_seed(seed)
     rows = torch.randperm(len(x), generator=drawn)[:examples]
     return replace(dataset, train=(x[rows], y[rows]))
+
+
+def _degrees(
+    posterior: Posterior, dataset: Dataset, steps: int, seed: int, progress: Any
+) -> list[dict[str, Any]]:
+    """Return for each element in question how far it holds."""
+    from trimtab.symmetry.fitting import Search
+    from trimtab.symmetry.partial import fit_partial
+    from trimtab.symmetry.schemes import Scheme
+    from trimtab.symmetry.train import Recipe
+
+    family = posterior.family
+    network = posterior.judged[0].members[0].network
+    found = []
+    for number, element in enumerate(family.generators):
+        name = family.group.elements[element]
+        each = fit_partial(
+            network,
+            dataset,
+            Scheme(
+                name=name,
+                generators=(element,),
+                elements=family.group.closure([element]),
+            ),
+            recipe=Recipe(steps=steps),
+            block=Search().block(network, dataset),
+            seed=seed,
+            progress=lambda done, name=name, at=number: progress(  # type: ignore[misc]
+                "symmetry", (at + done) / len(family.generators), f"degree of {name}"
+            ),
+        )
+        found.append(
+            {
+                "element": name,
+                "degree": each.degree,
+                "log_evidence_nats": each.log_evidence,
+            }
+        )
+    return found
 
 
 def _ahead(family: str, network: str | None, dataset: Dataset) -> Any:

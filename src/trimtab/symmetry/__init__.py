@@ -41,6 +41,7 @@ if TYPE_CHECKING:
         TiedNorm,
     )
     from trimtab.symmetry.network import Symmetric
+    from trimtab.symmetry.partial import fit_partial
     from trimtab.symmetry.posterior import Posterior
     from trimtab.symmetry.resampling import polar, polar_layers
     from trimtab.symmetry.schemes import (
@@ -66,6 +67,7 @@ _HOMES = {
     ),
     "network": ("Symmetric",),
     "resampling": ("polar", "polar_layers"),
+    "partial": ("fit_partial",),
     "posterior": ("Posterior",),
     "schemes": (
         "Family", "Scheme", "flips", "permutations", "product", "rotations", "shifts",
@@ -89,6 +91,7 @@ __all__ = [
     "TiedLinear",
     "TiedNorm",
     "fit",
+    "fit_partial",
     "flips",
     "group_cnn",
     "permutations",

@@ -1,4 +1,4 @@
-"""One run over a whole family: a gate for each generator, and degrees of invariance.
+"""One run over a whole family: a gate for each generator.
 
 For generators whose Reynolds projectors R_j commute, weights split into joint
 eigenspaces V_a, a in {0, 1}^J, where R_j is a_j. A gate z_j = 1 keeps what R_j keeps:
@@ -9,13 +9,10 @@ eigenspaces V_a, a in {0, 1}^J, where R_j is a_j. A gate z_j = 1 keeps what R_j 
 
 with q(u_a) Gaussian of one variance in each tensor and eigenspace, s_a by empirical
 Bayes, and z by the binary Concrete distribution (Maddison et al., arXiv 1611.00712),
-hard in the forward pass. With all gates open the learned variances are those of
-residual pathway priors (Finzi et al., arXiv 2112.01388): weights begin all but
-invariant, data move them away as far as it pays, and the share of the weights that an
-invariance keeps is its *degree*, 1 where it holds.
+hard in the forward pass.
 
-Gates share one set of weights and may settle early: what they say is a shortlist, which
-enumeration must confirm.
+Gates share one set of weights and may settle early, and the bound favours large
+subgroups where examples are few: what they say is where enumeration begins.
 """
 
 from __future__ import annotations
@@ -45,7 +42,6 @@ _COLD: Final = 0.2  # and at the end
 _OPEN: Final = 0.3  # of the steps, before gates may close
 _LOG_SIGMA: Final = -4.0
 _FLOOR: Final = 1e-8  # of a variance
-_RESIDUAL: Final = 0.1  # of what is drawn, where an open network breaks an invariance
 
 
 @final
@@ -55,11 +51,9 @@ class Relaxed:
 
     Attributes:
         gates: probability that each holds, by its name.
-        degrees: share of the weights' square length that it keeps, by its name.
     """
 
     gates: Mapping[str, float]
-    degrees: Mapping[str, float]
 
 
 @final
@@ -140,19 +134,16 @@ def relax(
     recipe: Recipe,
     *,
     generators: Sequence[int] | None = None,
-    open_: bool = False,
     seed: int = 0,
     progress: Callable[[float], None] = lambda done: None,
 ) -> Relaxed:
-    """Return gates and degrees of generators, from one training.
+    """Return gates of generators, from one training.
 
     Args:
         network: of tied layers; it is not changed.
         data: what it learns.
         recipe: of the training, in one round.
         generators: elements; by default those of the family.
-        open_: whether all gates stay open: degrees of partial invariance are those of a
-            network that is free to break it.
         seed: of values, examples and gates.
         progress: told the share that is done.
 
@@ -170,7 +161,7 @@ def relax(
             remedy="choose others, or enumerate the schemes with `fit`",
         )
     made = settled(retie(network, family.schemes[0], seed=seed), data.train[0][:500])
-    state = _State(made, chosen, open_=open_)
+    state = _State(made, chosen)
     x, y = data.train
     drawn = torch.Generator().manual_seed(seed)
     optimizer = torch.optim.Adam(
@@ -185,7 +176,7 @@ def relax(
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, recipe.steps)
     for step in range(recipe.steps):
         done = step / recipe.steps
-        shut = done > _OPEN and not open_
+        shut = done > _OPEN
         temperature = _WARM + (_COLD - _WARM) * done
         gates = state.gates(temperature, drawn) if shut else torch.zeros(len(chosen))
         rows = torch.randint(len(x), (recipe.batch_size,), generator=drawn)
@@ -199,11 +190,8 @@ def relax(
         schedule.step()
         if step % 10 == 0:
             progress(done)
-    shares = [0.0] * len(chosen) if open_ else state.logits.sigmoid().tolist()
-    return Relaxed(
-        gates=dict(zip(names, shares, strict=True)),
-        degrees=dict(zip(names, state.degrees(), strict=True)),
-    )
+    shares = state.logits.sigmoid().tolist()
+    return Relaxed(gates=dict(zip(names, shares, strict=True)))
 
 
 def _called(network: Symmetric, weights: Mapping[str, Tensor], x: Tensor) -> Tensor:
@@ -216,9 +204,7 @@ def _called(network: Symmetric, weights: Mapping[str, Tensor], x: Tensor) -> Ten
 class _State:
     """What is learned: means, deviations of each eigenspace, gates."""
 
-    def __init__(
-        self, network: Symmetric, generators: Sequence[int], *, open_: bool
-    ) -> None:
+    def __init__(self, network: Symmetric, generators: Sequence[int]) -> None:
         self.tensors = dict(tied(network))
         self.splits = {
             path: _split(network, each.axes, generators)
@@ -231,12 +217,10 @@ class _State:
         self.places = torch.tensor(
             list(itertools.product((0, 1), repeat=len(generators)))
         )
-        self.means = {}
-        for path, each in self.tensors.items():
-            parts = self.splits[path].parts(each.values.detach())
-            if open_:
-                parts = [*(_RESIDUAL * part for part in parts[:-1]), parts[-1]]
-            self.means[path] = torch.stack(parts).sum(0).requires_grad_()
+        self.means = {
+            path: each.values.detach().clone().requires_grad_()
+            for path, each in self.tensors.items()
+        }
         self.logs = {
             path: torch.full((len(self.places),), _LOG_SIGMA).requires_grad_()
             for path in self.tensors
@@ -297,17 +281,3 @@ class _State:
                 ).sum()
             )
         return total
-
-    def degrees(self) -> list[float]:
-        """Return the share of the weights that each generator keeps."""
-        with torch.no_grad():
-            total = torch.zeros(len(self.places))
-            for path, tensor in self.tensors.items():
-                if tensor.std:
-                    parts = self.splits[path].parts(self.means[path])
-                    squares = torch.stack([(each**2).sum() for each in parts])
-                    # What data determine: what they leave open is no weight.
-                    squares = squares**2 / self.lengths(path).clamp(min=_FLOOR)
-                    total += squares / squares.sum().clamp(min=_FLOOR)
-            kept = (total[:, None] * self.places).sum(0) / total.sum()
-        return kept.tolist()

@@ -144,8 +144,11 @@ def settled(network: Symmetric, x: Tensor) -> Symmetric:
             each.settling = False
     size = float(network(x).std(0).mean()) if len(x) > 1 else 0.0
     if math.isfinite(size) and size > 0:
-        drawn = [each for _, each in tied(network) if each.std]
-        drawn[-1].values.div_(size)
+        drawn = [path for path, each in tied(network) if each.std]
+        last = drawn[-1].removesuffix(".free")  # with its tied part, if it has one
+        for path, tensor in tied(network):
+            if path == last or path.startswith(f"{last}."):
+                tensor.values.div_(size)
     return network
 
 

@@ -19,7 +19,7 @@ def test_fit_says_what_holds(trimtab, plan):  # noqa: F811
     assert "test examples" in done.stdout
     shown = trimtab("inspect", "tied.trimtab", "--json")
     assert shown.returncode == 0, shown.stderr
-    again = trimtab(*arguments, "--network", "net.py", "--json")
+    again = trimtab(*arguments, "--network", "net.py", "--degrees", "--json")
     assert again.returncode == 0, again.stderr
     record = json.loads(again.stdout)
     assert record["examples"] == 30
@@ -27,6 +27,10 @@ def test_fit_says_what_holds(trimtab, plan):  # noqa: F811
         "rot180", "hflip", "vflip",
     }  # fmt: skip
     assert len(record["schemes"]) == 5
+    assert all(0 < each["degree"] <= 1 for each in record["degrees"])
+    assert [each["element"] for each in record["degrees"]] == [
+        each["element"] for each in record["findings"]
+    ]
 
 
 def test_rotations_are_fitted_in_polar_coordinates(trimtab, plan):  # noqa: F811

@@ -9,7 +9,8 @@ Entries that share a value then add up.
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import Final
+from dataclasses import dataclass
+from typing import Final, final
 
 import torch
 from torch import Tensor, nn
@@ -53,16 +54,10 @@ def rows_of(
     Raises:
         UsageError: a tied tensor belongs to a layer of another kind.
     """
-    layers = _layers(network, paths)
-    # Each layer's tensors are its children: (path of the tensor, name in the layer).
-    sizes = {
-        path: tensor.values.numel()
-        for path, tensor in tied(network)
-        if path.rpartition(".")[0] in layers and (paths is None or path in paths)
-    }
+    layers, places = _layers(network, paths)
     starts, end = {}, 0
-    for path, size in sizes.items():
-        starts[path], end = end, end + size
+    for path in places:
+        starts[path], end = end, end + places[path].tensor.values.numel()
     found: Tensor | None = None
     first = 0
     for some in torch.split(x, _CHUNK):
@@ -71,39 +66,55 @@ def rows_of(
         if found is None:
             found = torch.zeros(len(x) * gradients[0].shape[1], end, dtype=some.dtype)
         rows = found[first : first + count]
-        for (path, given), gradient in zip(calls, gradients, strict=True):
-            layer = layers[path]
-            for name, entries in _entries(layer, given, gradient).items():
-                tensor = getattr(layer, name)
-                whole = f"{path}.{name}" if path else name
-                if whole in starts:
-                    start = starts[whole]
-                    part = rows[:, start : start + sizes[whole]]
-                    part += _shared(tensor, entries.reshape(count, -1))
+        for (owner, given), gradient in zip(calls, gradients, strict=True):
+            entries = _entries(layers[owner], given, gradient)
+            for path, place in places.items():
+                if place.owner == owner:
+                    start, tensor = starts[path], place.tensor
+                    part = rows[:, start : start + tensor.values.numel()]
+                    part += _shared(tensor, entries[place.name].reshape(count, -1))
         first += count
     assert found is not None
     return found
 
 
-def _layers(network: Symmetric, paths: Collection[str] | None) -> dict[str, _Layer]:
-    found: dict[str, _Layer] = {}
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Place:
+    """Where a tied tensor is: the layer that uses it, and as what."""
+
+    owner: str
+    name: str
+    tensor: TiedTensor
+
+
+def _layers(
+    network: Symmetric, paths: Collection[str] | None
+) -> tuple[dict[str, _Layer], dict[str, _Place]]:
+    """Return layers by path, and places by path of the tensor."""
+    layers: dict[str, _Layer] = {}
+    places: dict[str, _Place] = {}
     modules = dict(network.named_modules())
-    for path, _ in tied(network):
+    for path, tensor in tied(network):
         if paths is not None and path not in paths:
             continue
-        owner = path.rpartition(".")[0]
+        owner, _, name = path.rpartition(".")
+        if not isinstance(modules[owner], _Layer):  # one of several that are added up
+            owner, _, name = owner.rpartition(".")
         layer = modules[owner]
         if not isinstance(layer, _Layer):
             raise UsageError(
-                f"evidence of a network with a tied {type(layer).__name__}",
+                f"evidence of a network with a tied tensor of a "
+                f"{type(modules[path.rpartition('.')[0]]).__name__}",
                 rule=f"derivatives in `{path}` are known for the layers of "
                 "trimtab.symmetry alone",
                 where="trimtab.symmetry.evidence",
                 remedy="build the network from these layers, or give "
                 'evidence="heldout"',
             )
-        found[owner] = layer
-    return found
+        layers[owner] = layer
+        places[path] = _Place(owner=owner, name=name, tensor=tensor)
+    return layers, places
 
 
 def _differentiated(

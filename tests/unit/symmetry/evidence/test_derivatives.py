@@ -93,5 +93,5 @@ def test_layers_of_other_kinds_are_refused():
 
     body = nn.Sequential(Own(), TiedLinear(FLIPS, IMAGE, (channel(2),)))
     net = Symmetric(body, FLIPS, IMAGE)
-    with pytest.raises(UsageError, match="a tied Own"):
+    with pytest.raises(UsageError, match="a tied tensor of a Own"):
         rows_of(net, torch.zeros(1, 1, 8, 8))
