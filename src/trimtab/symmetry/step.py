@@ -41,8 +41,8 @@ class Settings:
     prior: Prior = "uniform"
     strength: float = 0.0
     steps: int = 1200
-    learning_rate: float = 3e-3
-    batch_size: int = 50
+    learning_rate: float = 1e-2
+    batch_size: int = 25
     restarts: int = 2
 
 
