@@ -16,10 +16,10 @@ __all__ = ["SEEDS", "all_rows", "jobs"]
 SEEDS: Final = 5
 COUNTS: Final = (300, 1000)
 HOLDS: Final = ("turned", "flipped", "turned and flipped")
-COMPARED: Final = (*HOLDS, "upright")
 RIVALLED: Final[dict[str, tuple[str, ...]]] = {
-    "mnist": COMPARED, "fashion": ("turned", "upright"),
-}  # fmt: skip
+    "mnist": (*HOLDS, "upright"),
+    "fashion": ("turned", "upright"),
+}
 LILA: Final = ("plain", "turned 90", "turned 180", "translated", "scaled")
 LILA_COUNTS: Final = (312, 1250, 5000)
 
@@ -44,7 +44,7 @@ def _sizes(source: str, task: str) -> tuple[int, ...]:
 
 def _of_seed(seed: int) -> Iterator[tuple[object, ...]]:
     for source in ("mnist", "fashion"):
-        for task in TASKS if source == "mnist" else COMPARED:
+        for task in TASKS if source == "mnist" else RIVALLED[source]:
             for count in _sizes(source, task):
                 yield ("recover", source, task, count, seed)
     for source, tasks in RIVALLED.items():
@@ -87,9 +87,10 @@ def all_rows(store: Store) -> list[Row]:
 
 def _recovery(store: Store) -> list[Row]:
     rows, right, total, control, sure, wrong = [], 0, 0, 0, 0, 0
-    where = [("mnist", task) for task in TASKS]
-    where += [("fashion", task) for task in COMPARED]
-    for source, task in where:
+    # Garments are all but mirror images of themselves, so that of theirs it is not
+    # known what holds.
+    source = "mnist"
+    for task in TASKS:
         truth = TASKS[task].truth
         for count in _sizes(source, task):
             found = _stored(store, "recover", source, task, count)

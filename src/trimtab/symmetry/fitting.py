@@ -350,6 +350,12 @@ class _Fit:
         joint = self.joint(members)
         order = sorted(members, key=lambda name: -joint[name])
         best = order[0]
+        y = self.data.train[1]
+        counts = torch.bincount(y).double()
+        constant = float(torch.xlogy(counts, counts / len(y)).sum())
+        if members[best].value < constant:
+            # It has learned nothing yet: ahead is who has least to unlearn.
+            return set()
         return {
             name
             for name in order[_LEAST_KEPT:]

@@ -65,7 +65,7 @@ def test_other_ways_to_compare(evidence):
 def test_what_is_far_behind_is_given_up_and_the_truth_is_kept():
     data = quarters(count=160)
     family = subgroups("D4", include=["C2", "hflip", "C4", "D4"])
-    search = Search(recipe=Recipe(steps=180, rounds=3, batch_size=20), restarts=1)
+    search = Search(recipe=Recipe(steps=450, rounds=3, batch_size=20), restarts=1)
     found = fit(small_cnn(family, classes=2, channels=4), data, search=search)
     given_up = {each.scheme.name for each in found.judged if each.given_up}
     assert given_up
@@ -73,6 +73,22 @@ def test_what_is_far_behind_is_given_up_and_the_truth_is_kept():
     assert all(each.heldout is None for each in found.judged if each.given_up)
     assert found.best.scheme.name in ("none", "hflip")
     assert found.probability("rot180") < 0.05
+
+
+def test_nothing_is_given_up_before_something_was_learned():
+    data = quarters(count=160)
+    noise = torch.randn(
+        *data.train[0].shape, generator=torch.Generator().manual_seed(0)
+    )
+    lost = Dataset(
+        name="noise", train=(noise, data.train[1]), test=data.test, classes=2
+    )
+    family = subgroups("D4", include=["C2", "hflip", "C4", "D4"])
+    search = Search(recipe=Recipe(steps=30, rounds=3, batch_size=20), restarts=1)
+    found = fit(small_cnn(family, classes=2, channels=4), lost, search=search)
+    values = [each.value for each in found.judged]
+    assert max(values) - min(values) > 30.0  # behind they are
+    assert not any(each.given_up for each in found.judged)
 
 
 def test_rungs_go_on_where_they_stood():
