@@ -65,7 +65,10 @@ def fit_family(
         int | None,
         typer.Option(min=2, help="Learn from so many only, drawn."),
     ] = None,
-    steps: Annotated[int, typer.Option(min=1, help="Of each training.")] = 1200,
+    steps: Annotated[
+        int | None,
+        typer.Option(min=1, help="Of each training: 1200, with elbo 5000."),
+    ] = None,
     restarts: Annotated[
         int, typer.Option(min=1, help="Starts of the best two schemes.")
     ] = 2,
@@ -94,13 +97,14 @@ def fit_family(
         from torch import nn
 
         from trimtab.bundle.store import require_free
-        from trimtab.symmetry.fitting import Search, fit
+        from trimtab.symmetry.fitting import STEPS, Search, fit
         from trimtab.symmetry.metrics import quality
         from trimtab.symmetry.schemes import family_of
         from trimtab.symmetry.sections import posterior_section
         from trimtab.symmetry.train import Recipe
         from trimtab.training.data import load
 
+        steps = steps or STEPS[evidence]
         if output is not None:
             require_free(output, overwrite=overwrite)
         if report is not None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import final
 
 from trimtab.bundle.stage import Context, StageResult
-from trimtab.symmetry.fitting import Search, Way, fit
+from trimtab.symmetry.fitting import STEPS, Search, Way, fit
 from trimtab.symmetry.schemes import Prior, family_of
 from trimtab.symmetry.sections import posterior_section
 from trimtab.symmetry.train import Recipe
@@ -30,7 +30,7 @@ class Settings:
         evidence: how schemes are compared.
         prior: of the schemes.
         strength: of prior ``invariance``, nats for each doubling of the subgroup.
-        steps: of each training.
+        steps: of each training; None for as many as the way to compare needs.
         learning_rate: of Adam.
         batch_size: examples of a step.
         restarts: starts of the best two schemes.
@@ -40,7 +40,7 @@ class Settings:
     evidence: Way = "laplace"
     prior: Prior = "uniform"
     strength: float = 0.0
-    steps: int = 1200
+    steps: int | None = None
     learning_rate: float = 1e-2
     batch_size: int = 25
     restarts: int = 2
@@ -69,7 +69,7 @@ class _Symmetry:
             seed=context.seed,
             search=Search(
                 recipe=Recipe(
-                    steps=settings.steps,
+                    steps=settings.steps or STEPS[settings.evidence],
                     learning_rate=settings.learning_rate,
                     batch_size=settings.batch_size,
                 ),
