@@ -32,7 +32,7 @@ Way = Literal["laplace", "elbo", "heldout"]
 Progress = Callable[[float, str], None]
 
 STEPS: Final[Mapping[str, int]] = {"laplace": 1200, "elbo": 5000, "heldout": 1200}
-"""Of a training, by the way to compare: a bound that has not converged ranks nothing."""
+"""Of a training, by the way to compare: a bound ranks nothing until it converges."""
 
 _FIRST: Final = 1 / 3  # of the steps, before anything is given up
 _MARGIN: Final = 0.15  # nats an example that a scheme may be behind then
