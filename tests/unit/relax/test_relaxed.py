@@ -1,0 +1,372 @@
+"""The optimizer: identities, closed forms, and what training loops do to it."""
+
+import io
+import math
+import warnings
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from trimtab.errors import UsageError
+from trimtab.relax.relaxed import Relaxed
+from trimtab.relax.scopes import Exponential
+
+MODES = {
+    "local-entropy": {"scope": 0.3, "temperature": 1e-4},
+    "hopf-lax": {"scope": 0.5},
+    "hopf-lax-fixed-point": {"scope": 20.0},
+    "heat": {"scope": 1.0, "temperature": 1e-3},
+}
+
+
+def sgd(rate, **more):
+    return lambda groups: torch.optim.SGD(groups, lr=rate, **more)
+
+
+def net(seed=0):
+    torch.manual_seed(seed)
+    return nn.Sequential(nn.Linear(6, 8), nn.Tanh(), nn.Linear(8, 3))
+
+
+def batches(count, seed=0):
+    drawn = torch.Generator().manual_seed(seed)
+    for _ in range(count):
+        x = torch.randn(16, 6, generator=drawn)
+        yield x, (x[:, :3].argmax(1))
+
+
+def trained(model, opt, some):
+    for x, y in some:
+        opt.zero_grad()
+        F.cross_entropy(model(x), y).backward()
+        opt.step()
+    return [each.detach().clone() for each in model.parameters()]
+
+
+def made(model, mode, *, steps=4, **more):
+    generator = torch.Generator().manual_seed(7)
+    settings = MODES[mode] | more
+    return Relaxed(
+        model.parameters(), relaxation=mode, steps=steps, generator=generator,
+        **settings,
+    )  # fmt: skip
+
+
+def same(one, two):
+    return all(torch.equal(a, b) for a, b in zip(one, two, strict=True))
+
+
+def test_without_a_tether_it_is_lookahead_bit_for_bit():
+    one, two = net(), net()
+    opt = Relaxed(
+        one.parameters(), scope=0.0, newest=1.0, steps=5,
+        inner=sgd(0.1, momentum=0.9, nesterov=True), outer=sgd(0.5),
+    )  # fmt: skip
+    found = trained(one, opt, batches(50))
+    fast = torch.optim.SGD(two.parameters(), lr=0.1, momentum=0.9, nesterov=True)
+    slow = [each.detach().clone() for each in two.parameters()]
+    for number, (x, y) in enumerate(batches(50), 1):
+        fast.zero_grad()
+        F.cross_entropy(two(x), y).backward()
+        fast.step()
+        if number % 5 == 0:
+            with torch.no_grad():
+                for kept, each in zip(slow, two.parameters(), strict=True):
+                    kept.add_(each - kept, alpha=0.5)
+                    each.copy_(kept)
+    assert same(found, list(two.parameters()))
+
+
+def test_one_worker_is_the_outer_step_of_diloco():
+    one, two = net(), net()
+    outer = {"momentum": 0.9, "nesterov": True}
+    opt = Relaxed(
+        one.parameters(), scope=0.0, newest=1.0, steps=5,
+        inner=lambda groups: torch.optim.AdamW(groups, lr=0.01),
+        outer=sgd(0.7, **outer),
+    )  # fmt: skip
+    found = trained(one, opt, batches(30))
+    inner = torch.optim.AdamW(two.parameters(), lr=0.01)
+    kept = [each.detach().clone().requires_grad_() for each in two.parameters()]
+    after = torch.optim.SGD(kept, lr=0.7, **outer)
+    for number, (x, y) in enumerate(batches(30), 1):
+        inner.zero_grad()
+        F.cross_entropy(two(x), y).backward()
+        inner.step()
+        if number % 5 == 0:
+            with torch.no_grad():
+                for a, b in zip(kept, two.parameters(), strict=True):
+                    a.grad = a - b  # original less local
+                after.step()
+                for a, b in zip(kept, two.parameters(), strict=True):
+                    b.copy_(a)
+    assert same(found, list(two.parameters()))
+
+
+@pytest.mark.parametrize("curvature", [0.5, 3.0])
+@pytest.mark.parametrize("mode", MODES)
+def test_each_mode_moves_along_the_slope_of_its_closed_form(mode, curvature):
+    x = nn.Parameter(torch.tensor([2.0, -1.0], dtype=torch.float64))
+    start, t = x.detach().clone(), 0.5
+    tethered = mode in ("local-entropy", "hopf-lax")
+    more = {"temperature": 0.01} if mode == "heat" else {}
+    opt = Relaxed(
+        [x], relaxation=mode, scope=1 / t, steps=401,
+        inner=sgd(0.1) if tethered else None, outer=sgd(0.25),
+        generator=torch.Generator().manual_seed(0), **more,
+    )  # fmt: skip
+    for _ in range(401):
+        opt.zero_grad()
+        (0.5 * curvature * x**2).sum().backward()
+        opt.step()
+    # x - mu is t times the slope of the relaxed parabola.
+    relaxed = curvature / (1 + t * curvature)
+    slope = {"heat": curvature, "hopf-lax-fixed-point": relaxed}.get(mode, t * relaxed)
+    wanted = start - 0.25 * slope * start
+    with opt.at_iterate():
+        assert torch.allclose(x, wanted, atol=1e-10)
+
+
+def test_the_proximal_point_is_that_of_the_equation():
+    t = 0.02  # t times the curvature, 1 + 3 pi^2 at most, below one: one minimiser
+    start = torch.linspace(-2, 2, 21, dtype=torch.float64)
+    x = nn.Parameter(start.clone())
+    opt = Relaxed(
+        [x], relaxation="hopf-lax", scope=1 / t, steps=600, inner=sgd(0.01),
+        outer=sgd(1.0),
+    )  # fmt: skip
+    for _ in range(600):
+        opt.zero_grad()
+        (x**2 / 2 + 0.75 * torch.sin(2 * math.pi * x)).sum().backward()
+        opt.step()
+    y = x.detach()
+    slope = y + 1.5 * math.pi * torch.cos(2 * math.pi * y)
+    assert torch.allclose((start - y) / t, slope, atol=1e-6)
+
+
+def test_noise_has_the_variance_of_langevin_dynamics():
+    curvature, gamma, rate, temperature, count = 2.0, 1.0, 0.05, 0.25, 20_000
+    x = nn.Parameter(torch.zeros(count, dtype=torch.float64))
+    opt = Relaxed(
+        [x], scope=gamma, steps=10_000, inner=sgd(rate), temperature=temperature,
+        generator=torch.Generator().manual_seed(0),
+    )  # fmt: skip
+    for _ in range(200):
+        opt.zero_grad()
+        (0.5 * curvature * x**2).sum().backward()
+        opt.step()
+    stiffness = curvature + gamma
+    wanted = temperature / stiffness / (1 - rate * stiffness / 2)
+    found = float(x.detach().var())
+    assert abs(found - wanted) < 4 * wanted * math.sqrt(2 / count)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_run_goes_on_from_the_middle_of_a_round_bit_for_bit(mode):
+    model = net()
+    opt = made(model, mode, scope=Exponential(MODES[mode]["scope"], 1.1))
+    whole = trained(model, opt, batches(22))
+    again = net()
+    first = made(again, mode, scope=Exponential(MODES[mode]["scope"], 1.1))
+    some = list(batches(22))
+    trained(again, first, some[:10])
+    file = io.BytesIO()
+    with first.at_iterate():  # the weights that are kept are the iterate's
+        weights = {key: each.clone() for key, each in again.state_dict().items()}
+    # What users of torch do, whose checkpoints hold optimizers.
+    state = {"model": weights, "optimizer": first.state_dict()}
+    torch.save(state, file)  # noqa: TID251
+    file.seek(0)
+    stored = torch.load(file, weights_only=True)  # noqa: TID251
+    resumed = net(seed=5)
+    resumed.load_state_dict(stored["model"])
+    second = made(resumed, mode, scope=Exponential(MODES[mode]["scope"], 1.1))
+    second.load_state_dict(stored["optimizer"])
+    assert (second.rounds, second.position, second.evaluations) == (2, 2, 10)
+    assert same(trained(resumed, second, some[10:]), whole)
+
+
+def test_the_state_is_flat():
+    model = net()
+    opt = made(model, "local-entropy")
+    trained(model, opt, batches(6))
+    for state in opt.state_dict()["state"].values():
+        assert {"iterate", "average", "inner.momentum_buffer"} <= set(state)
+        assert not any(isinstance(each, dict | list) for each in state.values())
+    (group,) = opt.state_dict()["param_groups"]
+    assert group["inner.lr"] == 0.1
+    assert group["outer.lr"] == 1.0
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_equal_generators_give_equal_runs(mode):
+    runs = []
+    for _ in range(2):
+        model = net()
+        runs.append(trained(model, made(model, mode), batches(9)))
+    assert same(*runs)
+    assert all(bool(each.isfinite().all()) for each in runs[0])
+
+
+def test_a_scaler_of_gradients_changes_nothing():
+    one, two = net(), net()
+    plain, scaled = (made(each, "local-entropy") for each in (one, two))
+    scaler = torch.amp.GradScaler("cpu", init_scale=1024.0)
+    for x, y in batches(9):
+        scaled.zero_grad()
+        scaler.scale(F.cross_entropy(two(x), y)).backward()
+        scaler.step(scaled)
+        scaler.update()
+    assert same(trained(one, plain, batches(9)), list(two.parameters()))
+    # An overflow skips the step, and the round does not advance.
+    before = scaled.position
+    scaled.zero_grad()
+    scaler.scale(F.cross_entropy(two(x) * math.inf, y)).backward()
+    scaler.step(scaled)
+    assert scaled.position == before
+
+
+def test_frozen_parameters_stay_and_thawed_ones_join():
+    model = net()
+    for each in model[0].parameters():
+        each.requires_grad_(False)
+    first = [each.detach().clone() for each in model[0].parameters()]
+    opt = made(model, "local-entropy", outer=sgd(1.0, momentum=0.5))
+    some = list(batches(12))
+    trained(model, opt, some[:6])
+    assert same(first, list(model[0].parameters()))
+    for each in model[0].parameters():
+        each.requires_grad_(True)
+    trained(model, opt, some[6:])
+    assert not same(first, list(model[0].parameters()))
+    assert opt.rounds == 3
+
+
+def test_groups_and_schedules_reach_the_inner_and_outer_optimizers():
+    model = net()
+    opt = Relaxed(
+        [{"params": model[0].parameters(), "lr": 0.01, "weight_decay": 0.1},
+         {"params": model[2].parameters()}],
+        inner=sgd(0.2, momentum=0.9), outer=lambda groups: torch.optim.SGD(
+            [{"params": each["params"]} for each in groups], lr=1.0),
+        steps=2, scope=5.0,
+    )  # fmt: skip
+    assert opt.inner is not None
+    assert [group["lr"] for group in opt.inner.param_groups] == [0.01, 0.2]
+    assert opt.inner.param_groups[0]["weight_decay"] == 0.1
+    schedule = torch.optim.lr_scheduler.StepLR(opt.outer, 1, 0.5)
+    trained(model, opt, batches(2))
+    schedule.step()
+    assert opt.outer.param_groups[1]["lr"] == 0.5
+    rate = opt.inner.param_groups[0]["lr"] / (1 - 0.9)
+    assert opt.equilibration == pytest.approx(1 - (1 - rate * 5.0) ** 2)
+
+
+def test_closures_are_called_once_a_step():
+    model, calls = net(), []
+    opt = made(model, "hopf-lax")
+    some = iter(batches(5))
+
+    def closure():
+        x, y = next(some)
+        opt.zero_grad()
+        loss = F.cross_entropy(model(x), y)
+        loss.backward()
+        calls.append(float(loss.detach()))
+        return calls[-1]
+
+    assert [opt.step(closure) for _ in range(5)] == calls
+    other = net()
+    assert same(
+        trained(other, made(other, "hopf-lax"), batches(5)), list(model.parameters())
+    )
+
+
+def test_the_iterate_is_shown_and_taken_away_again():
+    model = net()
+    opt = made(model, "local-entropy")
+    opt.watch(model)
+    trained(model, opt, batches(6))
+    points = [each.detach().clone() for each in model.parameters()]
+    with pytest.warns(UserWarning, match="2 steps into a round of 4"):
+        model.state_dict()
+    with opt.at_iterate(), warnings.catch_warnings():
+        warnings.simplefilter("error")
+        iterate = [each.detach().clone() for each in model.parameters()]
+        model.state_dict()
+        with opt.at_iterate():
+            assert same(iterate, list(model.parameters()))
+        with pytest.raises(UsageError, match="within `at_iterate`"):
+            opt.step()
+    assert same(points, list(model.parameters()))
+    assert not same(points, iterate)
+
+
+def test_a_tether_without_effect_is_told_once():
+    model = net()
+    opt = made(model, "local-entropy", scope=Exponential(1e-4, 1.0))
+    assert opt.equilibration < 0.01
+    with pytest.warns(UserWarning, match="the method is Lookahead") as told:
+        trained(model, opt, batches(12))
+    assert len(told) == 1
+    adam = Relaxed(model.parameters(), inner=torch.optim.Adam)
+    assert adam.equilibration is None
+    assert made(model, "heat").equilibration is None
+
+
+def test_unstable_fixed_points_are_refused_at_the_iterate():
+    x = nn.Parameter(torch.tensor([1.0]))
+    opt = Relaxed(
+        [x], relaxation="hopf-lax-fixed-point", scope=1 / 9, damping=0.75, steps=200
+    )
+
+    def run():
+        for _ in range(200):
+            opt.zero_grad()
+            (0.5 * x**2).sum().backward()
+            opt.step()
+
+    with pytest.raises(UsageError, match="curvature of the loss is above 7"):
+        run()
+    assert float(x.detach()) == 1.0
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"relaxation": "entropy"}, "known are local-entropy"),
+        ({"steps": 0}, "there is at least one"),
+        ({"scope": -0.1}, "a scope with gamma of -0.1"),
+        ({"temperature": math.nan}, "finite and at least 0"),
+        ({"newest": 0.0}, "above 0 and at most 1"),
+        ({"relaxation": "hopf-lax", "scope": 0.0}, "would be infinite"),
+        ({"relaxation": "hopf-lax", "newest": 0.5}, "it is not used there"),
+        ({"relaxation": "hopf-lax", "temperature": 0.5}, "it is not used there"),
+        ({"relaxation": "heat"}, "smooths over a variance"),
+        ({"relaxation": "heat", "temperature": 1.0, "inner": torch.optim.Adam},
+         "it is not used there"),
+        ({"relaxation": "hopf-lax-fixed-point", "damping": 1.0}, "at most 0.999"),
+        ({"inner": lambda groups: torch.optim.SGD(groups[0]["params"][:1], lr=0.1)},
+         "its factory made one of 1 in 1"),
+    ],
+)  # fmt: skip
+def test_bad_settings_are_refused(settings, said):
+    with pytest.raises(UsageError, match=said):
+        Relaxed(net().parameters(), **settings)
+
+
+def test_states_of_other_modes_and_sparse_gradients_are_refused():
+    model = net()
+    state = made(model, "heat").state_dict()
+    with pytest.raises(UsageError, match=r"a state of heat loaded into .*'hopf-lax'"):
+        made(model, "hopf-lax").load_state_dict(state)
+    other = torch.optim.SGD(model.parameters(), lr=0.1).state_dict()
+    with pytest.raises(UsageError, match="a state of another optimizer"):
+        made(model, "hopf-lax").load_state_dict(other)
+    table = nn.Embedding(4, 2, sparse=True)
+    opt = Relaxed(table.parameters())
+    table(torch.tensor([1])).sum().backward()
+    with pytest.raises(UsageError, match="sparse gradients"):
+        opt.step()
