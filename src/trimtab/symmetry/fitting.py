@@ -1,4 +1,4 @@
-"""From data to a posterior over schemes: all of a family, the promising ones whole.
+"""From data to a posterior over schemes; over 400 lines: rungs, restarts, shortlists.
 
 Successive halving: every scheme is trained for a part of its steps, those far behind
 are given up, the others trained on, the best two again from other starts. Held-out
