@@ -32,6 +32,7 @@ __all__ = [
     "MissingExtraError",
     "NetworkNotFoundError",
     "PlanError",
+    "ReplicaError",
     "TrimtabError",
     "UnknownMachineError",
     "UnknownWorkError",
@@ -149,6 +150,10 @@ class BudgetInfeasibleError(TrimtabError, RuntimeError):
         super().__init__(asked, rule=rule, where=where, remedy=remedy)
         self.best = best
         self.binding = binding
+
+
+class ReplicaError(TrimtabError, RuntimeError):
+    """Replicas of a training that lost each other."""
 
 
 class MissingExtraError(TrimtabError, ImportError):

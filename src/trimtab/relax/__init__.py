@@ -28,15 +28,29 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from trimtab.relax import pde
+    from trimtab.relax.exchange import Processes, Together
+    from trimtab.relax.parle import Parle, consensus
     from trimtab.relax.relaxed import Relaxed
     from trimtab.relax.scopes import Constant, Exponential, Linear
 
 _HOMES = {
+    "exchange": ("Processes", "Together"),
+    "parle": ("Parle", "consensus"),
     "relaxed": ("Relaxed",),
     "scopes": ("Constant", "Exponential", "Linear"),
 }
 
-__all__ = ["Constant", "Exponential", "Linear", "Relaxed", "pde"]
+__all__ = [
+    "Constant",
+    "Exponential",
+    "Linear",
+    "Parle",
+    "Processes",
+    "Relaxed",
+    "Together",
+    "consensus",
+    "pde",
+]
 
 
 def __getattr__(name: str) -> Any:

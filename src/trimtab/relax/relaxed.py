@@ -24,7 +24,7 @@ import contextlib
 import math
 import warnings
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, Final, Literal, final, overload
+from typing import Any, Final, Literal, overload
 
 import torch
 from torch import Tensor, nn
@@ -43,7 +43,6 @@ _GROWTH: Final = 100.0  # of the norm of p within a round: the fixed point is un
 _LOOSE: Final = 0.1  # of `equilibration`, below which the tether does nothing
 
 
-@final
 class Relaxed(torch.optim.Optimizer):
     """An optimizer along the slope of a relaxed loss.
 
@@ -357,19 +356,45 @@ class Relaxed(torch.optim.Optimizer):
         torch._foreach_copy_(parameters, list(values))
 
     def _outer_step(self) -> None:
+        """End a round; replicas wait for each other here."""
+        self._finish()
+
+    def _moved(self) -> list[Tensor]:
+        """Return the parameters that had a gradient in this round."""
+        return [
+            each
+            for group in self.param_groups
+            for each in group["params"]
+            if self.state[each].get("seen")
+        ]
+
+    def _reached(self, parameter: Tensor) -> Tensor:
+        """Return where the round of a tethered relaxation has led a parameter."""
+        found: Tensor = self.state[parameter].get("average", parameter)
+        return found
+
+    def _finish(self, pull: Callable[[Tensor], Tensor] | None = None) -> None:
+        """Take the outer step.
+
+        Args:
+            pull: what is added to the slope of a parameter.
+        """
         every = [each for group in self.param_groups for each in group["params"]]
-        moved = [each for each in every if self.state[each].get("seen")]
+        moved = self._moved()
         self._warn_if_loose()
         gradients = [each.grad for each in every]
+        slopes = [
+            self.state[each]["iterate"] - self._reached(each)
+            if self.relaxation in TETHERED
+            else self.state[each]["slope"]
+            for each in moved
+        ]
+        if pull is not None:
+            torch._foreach_add_(slopes, [pull(each) for each in moved])
         for each in every:
             each.grad = None
-        for each in moved:
-            state = self.state[each]
-            if self.relaxation in TETHERED:
-                reached = state.get("average", each)
-                each.grad = state["iterate"] - reached
-            else:
-                each.grad = state["slope"]
+        for each, slope in zip(moved, slopes, strict=True):
+            each.grad = slope
         self._to(moved, self._of("iterate", moved))
         self.outer.step()
         for each in moved:
