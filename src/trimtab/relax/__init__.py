@@ -29,12 +29,14 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from trimtab.relax import pde
     from trimtab.relax.exchange import Processes, Together
+    from trimtab.relax.norms import reestimate
     from trimtab.relax.parle import Parle, consensus
     from trimtab.relax.relaxed import Relaxed
     from trimtab.relax.scopes import Constant, Exponential, Linear
 
 _HOMES = {
     "exchange": ("Processes", "Together"),
+    "norms": ("reestimate",),
     "parle": ("Parle", "consensus"),
     "relaxed": ("Relaxed",),
     "scopes": ("Constant", "Exponential", "Linear"),
@@ -50,6 +52,7 @@ __all__ = [
     "Together",
     "consensus",
     "pde",
+    "reestimate",
 ]
 
 
