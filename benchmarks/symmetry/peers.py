@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Sequence
-from typing import Final
+from typing import Any, Final
 
 import torch
 from torch import Tensor, nn
@@ -29,7 +29,7 @@ __all__ = [
     "trained",
 ]
 
-DECAYS: Final = (1.0, 10.0, 50.0)
+DECAYS: Final = (0.3, 3.0, 30.0, 300.0)
 """Precisions of the weights, the best of which a validation part chooses."""
 
 STEPS: Final = 1200
@@ -89,11 +89,13 @@ class Augerino(nn.Module):
 
     After Benton et al., "Learning Invariances in Neural Networks" (arXiv 2010.11882):
     angles uniform within a learned width, one copy in training, some at test; the loss
-    has the width taken off, so that it grows where it costs nothing.
+    has the width taken off, so that it grows where it costs nothing. The width has no
+    decay and a rate of its own.
     """
 
     COPIES: Final = 8
     BONUS: Final = 0.01
+    RATE: Final = 0.03
 
     def __init__(self, net: nn.Module, seed: int) -> None:
         super().__init__()
@@ -180,7 +182,15 @@ def _fitted(
 ) -> nn.Module:
     drawn = torch.Generator().manual_seed(seed)
     x = x.to(memory_format=torch.channels_last)
-    optimizer = torch.optim.Adam(net.parameters(), lr=3e-3, weight_decay=decay / len(x))
+    groups: list[dict[str, Any]] = [
+        {"params": list(net.parameters()), "weight_decay": decay / len(x)}
+    ]
+    if isinstance(net, Augerino):
+        groups = [
+            {"params": list(net.net.parameters()), "weight_decay": decay / len(x)},
+            {"params": [net.raw], "weight_decay": 0.0, "lr": net.RATE},
+        ]
+    optimizer = torch.optim.Adam(groups, lr=3e-3)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
     net.train()
     for _ in range(steps):

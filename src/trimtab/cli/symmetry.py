@@ -78,7 +78,9 @@ def fit_family(
             "--degrees", help="Also how far each element holds: one training for each."
         ),
     ] = False,
-    seed: Annotated[int, typer.Option(min=0, help="Of everything random.")] = 0,
+    seed: Annotated[
+        int, typer.Option(min=0, max=2**31, help="Of everything random.")
+    ] = 0,
     output: Annotated[
         Path | None,
         typer.Option("--output", "-o", help="Bundle of the plain network to write."),
@@ -103,6 +105,7 @@ def fit_family(
         from trimtab.symmetry.sections import posterior_section
         from trimtab.symmetry.train import Recipe
         from trimtab.training.data import load
+        from trimtab.training.loop import evaluate
 
         steps = steps or STEPS[evidence]
         if output is not None:
@@ -126,6 +129,7 @@ def fit_family(
         judged = quality(posterior.predict(seen.test[0]), seen.test[1])
         section = posterior_section(posterior, dataset.test[0][:500], ahead=ahead)
         plain_network = posterior.collapse(seen.test[0][:500])
+        _, alone = evaluate(plain_network, *seen.test)
         if ahead is not None:
             plain_network = nn.Sequential(*ahead, plain_network).eval()
         if output is not None:
@@ -159,6 +163,7 @@ def fit_family(
             "ece_frac": judged.ece,
             "brier": judged.brier,
         },
+        "plain": {"scheme": posterior.best.scheme.name, "accuracy_frac": alone},
     }
     if as_json:
         print_json(record)
@@ -185,7 +190,8 @@ def fit_family(
     out.print(
         f"of {len(dataset.test[0])} test examples "
         f"{format_percent(judged.accuracy_frac)} right, {judged.nll:.3f} nats, "
-        f"calibration error {format_percent(judged.ece)}"
+        f"calibration error {format_percent(judged.ece)}; the plain network of "
+        f"{posterior.best.scheme.name} alone {format_percent(alone)}"
     )
 
 
@@ -228,7 +234,7 @@ def _degrees(
             block=Search().block(network, dataset),
             seed=seed,
             progress=lambda done, name=name, at=number: progress(  # type: ignore[misc]
-                "symmetry", (at + done) / len(family.generators), f"degree of {name}"
+                "degrees", (at + done) / len(family.generators), name
             ),
         )
         found.append(
@@ -256,7 +262,9 @@ def _ahead(family: str, network: str | None, dataset: Dataset) -> Any:
             remedy="leave out --network, or take --family D4",
         )
     from trimtab.symmetry.resampling import polar_layers
+    from trimtab.symmetry.schemes import rotations
 
+    rotations(int(angles))  # refuses what is too large
     return polar_layers(shape, radii=max(1, shape[1] // 2), angles=int(angles))
 
 

@@ -9,6 +9,7 @@ by one training with a gate for each generator.
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final, Literal, final
@@ -24,7 +25,7 @@ from trimtab.symmetry.gates import Relaxed, relax
 from trimtab.symmetry.network import Symmetric, retie, tied, verify
 from trimtab.symmetry.posterior import Judged, Member, Posterior
 from trimtab.symmetry.schemes import Scheme
-from trimtab.symmetry.train import Precisions, Recipe, map_fit, prepared
+from trimtab.symmetry.train import Recipe, map_fit, prepared
 
 __all__ = ["STEPS", "Search", "Way", "fit"]
 
@@ -38,7 +39,9 @@ _FIRST: Final = 1 / 3  # of the steps, before anything is given up
 _MARGIN: Final = 0.15  # nats an example that a scheme may be behind then
 _LEAST_MARGIN: Final = 30.0  # nats
 _LEAST_KEPT: Final = 3
-_SOME: Final = 300  # examples that stand for all then
+_RUNG: Final = 300  # examples of a block then
+_MOST_ENTRIES: Final = 500_000_000  # of the derivatives of a block
+_MOST_SEED: Final = 2**62  # starts and rounds add to it
 _GATES: Final = 0.1  # of the work, where a family is put to gates
 _HELD: Final = 0.5  # of the steps, for what is held out as a check
 
@@ -56,8 +59,9 @@ class Search:
             all of them where held-out likelihood is the evidence.
         most_rows: of an exact determinant: examples times (classes - 1), or values of
             the scheme that shares nothing if these are fewer. With more, blocks of
-            examples as large as this bound it, of every scheme the same ones. The
-            matrix of 12,000 takes 2 GB.
+            examples as large as this bound it, of every scheme the same ones, and so
+            where rows times values are above 500 million. The matrix of 12,000 rows
+            takes 2 GB, the derivatives it is made of 2 GB more.
         enumerated: schemes that are compared one by one. A family of more is first put
             to one training with a gate for each generator (`trimtab.symmetry.relax`);
             a search from what that says trains so many at most.
@@ -96,9 +100,10 @@ class Search:
         count = len(data.train[0])
         rows = count * max(1, int(data.train[1].max()))
         free = sum(math.prod(each.shape) for _, each in tied(network))
-        if min(rows, free) <= self.most_rows:
+        if min(rows, free) <= self.most_rows and rows * free <= _MOST_ENTRIES:
             return None
-        return max(1, self.most_rows * count // rows)
+        most = min(self.most_rows, _MOST_ENTRIES // free)
+        return max(1, most * count // rows)
 
 
 def fit(
@@ -146,12 +151,34 @@ def fit(
             where="trimtab.symmetry.fit",
             remedy="choose one of these",
         )
-    _check(network, data)
+    _check(network, data, seed)
+    if evidence == "elbo" and search.recipe.steps < STEPS["elbo"]:
+        warnings.warn(
+            f"a variational bound with {search.recipe.steps} steps ranks schemes by "
+            f"how fast they learn: give {STEPS['elbo']} or more",
+            UserWarning,
+            stacklevel=2,
+        )
     with torch.random.fork_rng(devices=[]):
         return _Fit(network, data, evidence, seed, search, progress).posterior()
 
 
-def _check(network: Symmetric, data: Data) -> None:
+def _check(network: Symmetric, data: Data, seed: int) -> None:
+    if not 0 <= seed < _MOST_SEED:
+        raise UsageError(
+            f"seed {seed}",
+            rule="it is at least 0 and below 2^62",
+            where="trimtab.symmetry.fit",
+            remedy="give a smaller one",
+        )
+    if not network.family.generators:
+        raise UsageError(
+            f"a family of {len(network.family.schemes)} schemes of "
+            f"{network.family.group.name}",
+            rule="there is nothing that some of them have and others have not",
+            where="trimtab.symmetry.fit",
+            remedy="give a family with at least one subgroup to learn of",
+        )
     shape = tuple(data.train[0].shape[1:])
     if shape != network.shape:
         raise DataError(
@@ -175,14 +202,13 @@ class _Run:
     """One scheme from one start, trained in two parts.
 
     Attributes:
-        precisions: of the prior, once evidence has fitted them; None before.
+        seed: of its start.
     """
 
     def __init__(self, job: _Fit, scheme: Scheme, start: int) -> None:
         self.job, self.scheme, self.start = job, scheme, start
         self.seed = job.seed + 1000 * start
         self.network = retie(job.network, scheme, seed=self.seed)
-        self.precisions: Precisions | None = None
         self.training: Training | None = None
         self.first: Member | None = None
 
@@ -201,18 +227,20 @@ class _Run:
         if job.way == "laplace":
             # What was trained goes on; other ways begin again.
             if self.training is None:
-                self.training = Training(self.network, job.data, recipe, seed=self.seed)
+                self.training = Training(
+                    self.network, job.data, recipe, seed=self.seed, block=job.block
+                )
             first = max(1, round(_FIRST * recipe.rounds))
             self.training.advance(recipe.rounds if whole else first, progress=told)
-            self.precisions = self.training.precisions
-            found = self.training.evidence(
-                block=job.block, some=None if whole else _SOME
-            )
+            # Of a rung blocks will do: what is behind is far behind.
+            found = self.training.evidence(block=None if whole else _RUNG)
             return Member(
                 network=self.network,
                 value=found.value,
                 exact=found.exact,
-                last=last_layer(self.network, job.data.train[0], self.precisions)
+                last=last_layer(
+                    self.network, job.data.train[0], self.training.precisions
+                )
                 if whole
                 else None,
             )
@@ -329,7 +357,12 @@ class _Fit:
             for start in range(1, self.search.restarts):
                 run = _Run(self, self.family[name], start)
                 members[name].append(run.member(whole=True))
-        checks = {name: self.check(runs[name]) for name in kept}
+        # Of the start that evidence thinks best.
+        checks = {}
+        for name in kept:
+            values = [each.value for each in members[name]]
+            start = values.index(max(values))
+            checks[name] = self.check(_Run(self, self.family[name], start))
         self.tell(1.0, "done")
         found = []
         for scheme in self.family.schemes:
@@ -394,7 +427,6 @@ class _Fit:
             self.network,
             run.scheme,
             self.data,
-            run.precisions,
             recipe,
             seed=run.seed,
             folds=min(self.search.folds, len(self.data.train[0])),
@@ -405,5 +437,6 @@ class _Fit:
     def check(self, run: _Run) -> Heldout:
         """Return what a scheme predicts of one part of the examples."""
         steps = max(2, round(self.search.recipe.steps * _HELD))
-        recipe = replace(self.search.recipe, steps=steps)
+        rounds = max(2, self.search.recipe.rounds // 2)
+        recipe = replace(self.search.recipe, steps=steps, rounds=rounds)
         return self.held(run, recipe, some=1, told=self.told(run.scheme, 0, _HELD))

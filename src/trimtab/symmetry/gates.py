@@ -30,9 +30,9 @@ from torch.nn import functional as F
 
 from trimtab.bundle.stage import Data
 from trimtab.errors import UsageError
-from trimtab.symmetry.network import Symmetric, retie, settled, tied
+from trimtab.symmetry.network import Symmetric, retie, tied
 from trimtab.symmetry.orbits import Axis, orbits
-from trimtab.symmetry.train import Recipe
+from trimtab.symmetry.train import Recipe, prepared
 
 __all__ = ["Relaxed", "commuting", "relax"]
 
@@ -160,7 +160,8 @@ def relax(
             where="trimtab.symmetry.relax",
             remedy="choose others, or enumerate the schemes with `fit`",
         )
-    made = settled(retie(network, family.schemes[0], seed=seed), data.train[0][:500])
+    made = retie(network, family.schemes[0], seed=seed)
+    prepared(made, data, recipe)
     state = _State(made, chosen)
     x, y = data.train
     drawn = torch.Generator().manual_seed(seed)

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Literal, final
+from typing import Final, Literal, final
 
 import torch
 from torch import Tensor, nn
@@ -32,6 +32,9 @@ __all__ = [
     "TiedNorm",
     "TiedTensor",
 ]
+
+
+_MOST_ENTRIES: Final = 50_000_000
 
 
 @final
@@ -54,6 +57,14 @@ class TiedTensor(nn.Module):
         super().__init__()
         self.family, self.axes, self.std = family, tuple(axes), std
         self.shape = tuple(size for axis in axes for size in axis.sizes)
+        if math.prod(self.shape) > _MOST_ENTRIES:
+            raise UsageError(
+                f"a tied tensor of {' x '.join(map(str, self.shape))}",
+                rule=f"it has more than {_MOST_ENTRIES:,} entries: a slot for each of "
+                f"the {len(family.group)} elements of {family.group.name}",
+                where="trimtab.symmetry",
+                remedy="take a smaller group, or fewer channels",
+            )
         self.values: nn.Parameter
         self.register_buffer("orbit", torch.empty(0, dtype=torch.int64))
         self.retie(family.schemes[0], None)

@@ -19,6 +19,7 @@ __all__ = [
     "EXACT",
     "Symmetric",
     "invariance_error",
+    "last_called",
     "prediction_change",
     "retie",
     "settled",
@@ -109,9 +110,21 @@ def retie(network: Symmetric, scheme: Scheme, *, seed: int) -> Symmetric:
 
     Args:
         network: stays as it is.
-        scheme: of its family.
+        scheme: of its family, or another of its group.
         seed: of the values.
+
+    Raises:
+        UsageError: the scheme is of another group.
     """
+    group = network.family.group
+    known = all(each < len(group) for each in scheme.generators)
+    if not known or group.closure(scheme.generators) != scheme.elements:
+        raise UsageError(
+            f"scheme {scheme.name!r} for a network of family {group.name}",
+            rule="its elements are those of another group",
+            where="trimtab.symmetry.retie",
+            remedy="take a scheme of the network's own family",
+        )
     made = copy.deepcopy(network)
     generator = torch.Generator().manual_seed(seed)
     for _, each in tied(made):
@@ -144,12 +157,39 @@ def settled(network: Symmetric, x: Tensor) -> Symmetric:
             each.settling = False
     size = float(network(x).std(0).mean()) if len(x) > 1 else 0.0
     if math.isfinite(size) and size > 0:
-        drawn = [path for path, each in tied(network) if each.std]
-        last = drawn[-1].removesuffix(".free")  # with its tied part, if it has one
-        for path, tensor in tied(network):
-            if path == last or path.startswith(f"{last}."):
-                tensor.values.div_(size)
+        tensors = dict(tied(network))
+        for path in last_called(network, x[:1]):
+            if tensors[path].std:
+                tensors[path].values.div_(size)
     return network
+
+
+@torch.no_grad()
+def last_called(network: Symmetric, x: Tensor) -> tuple[str, ...]:
+    """Return the paths of the tensors of the layer that gives the scores.
+
+    These are the last drawn one that a call uses, what it is added to, and what is used
+    behind it, such as a bias.
+
+    Args:
+        network: to be called.
+        x: an example (1, ...).
+    """
+    order: list[str] = []
+    handles = [
+        each.register_forward_hook(lambda *_, path=path: order.append(path))
+        for path, each in tied(network)
+    ]
+    try:
+        network(x)
+    finally:
+        for each in handles:
+            each.remove()
+    tensors = dict(tied(network))
+    last = max(place for place, path in enumerate(order) if tensors[path].std)
+    owner = order[last].removesuffix(".free")  # with its tied part, if it has one
+    found = [path for path in order[:last] if path == f"{owner}.shared"]
+    return tuple(dict.fromkeys([*found, *order[last:]]))
 
 
 def transformed(

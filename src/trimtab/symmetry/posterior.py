@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Literal, final
 
 import torch
+from scipy.stats import norm
+from scipy.stats import t as student
 from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn import functional as F
@@ -22,6 +24,7 @@ from trimtab.symmetry.schemes import Family, Scheme
 __all__ = ["Finding", "Judged", "Member", "Posterior"]
 
 _SURE: Final = 0.95
+_UPPER: Final = 0.975  # both tails of that
 _DISAGREES: Final = 2.0  # standard errors of a paired difference
 _WORDS: Final = {
     "rot90": "rotation by 90 degrees",
@@ -147,15 +150,27 @@ class Posterior:
 
     @property
     def temperature(self) -> float:
-        """Standard deviation of log evidence over starts and draws, at least 1 nat.
+        """Standard deviation of log evidence over starts and draws, at least 1 nat."""
+        errors = [each.members[0].error for each in self.judged if not each.given_up]
+        return max([1.0, self.spread or 0.0, *errors])
 
-        Over starts it is pooled: the root of the mean variance of the schemes that were
-        started more than once.
+    @property
+    def spread(self) -> float | None:
+        """Standard deviation of log evidence over starts, nats; None of one start.
+
+        It is pooled over the schemes that were started more than once, and as few
+        starts say little of it, taken as large as Student's distribution of so many
+        has it.
         """
-        spreads = [each.spread for each in self.judged if each.spread is not None]
-        pooled = math.sqrt(sum(each**2 for each in spreads) / max(1, len(spreads)))
-        errors = [each.members[0].error for each in self.judged]
-        return max([1.0, pooled, *errors])
+        several = [each for each in self.judged if len(each.members) > 1]
+        freedom = sum(len(each.members) - 1 for each in several)
+        if not freedom:
+            return None
+        total = sum(
+            (each.spread or 0.0) ** 2 * (len(each.members) - 1) for each in several
+        )
+        wider = float(student.ppf(_UPPER, freedom) / norm.ppf(_UPPER))
+        return math.sqrt(total / freedom) * wider
 
     @property
     def probabilities(self) -> tuple[float, ...]:
@@ -225,11 +240,7 @@ class Posterior:
         ahead, behind = (best[0], best[1]) if holds else (best[1], best[0])
         note = self._doubt(ahead, behind)
         if note or 1 - _SURE < probability < _SURE:
-            note = note or (
-                f"starts of a training differ by {self.temperature:.0f} nats"
-                if self.temperature > 1.0
-                else "evidence is as good for both"
-            )
+            note = note or self._why()
             verdict: Literal["holds", "rejected", "undecided"] = "undecided"
         else:
             verdict = "holds" if holds else "rejected"
@@ -237,6 +248,14 @@ class Posterior:
         return Finding(
             element=name, verdict=verdict, probability=probability, nats=nats, note=note
         )
+
+    def _why(self) -> str:
+        """Return what leaves a finding undecided."""
+        if self.temperature == 1.0:
+            return "evidence is as good for both"
+        if self.temperature == self.spread:
+            return f"starts of a training differ by {self.temperature:.0f} nats"
+        return f"estimates are off by {self.temperature:.0f} nats"
 
     def _unchecked(self, ahead: Judged, behind: Judged, *, by_prior: bool) -> str:
         """Return what a verdict rests on, where that is less than it could be."""
@@ -276,7 +295,7 @@ class Posterior:
             for verdict in ("holds", "rejected", "undecided")
             if verdict in by
         ]
-        if all(each.spread is None for each in self.judged):
+        if self.spread is None and parts:
             parts.append("each of one start, so that their spread is unknown")
         return "; ".join(parts)
 
@@ -296,7 +315,7 @@ class Posterior:
                 "posterior": chance,
                 "posterior_untempered": bare,
                 "heldout_nats": each.heldout and each.heldout.mean,
-                "heldout_error_nats": each.heldout and each.heldout.error,
+                "heldout_error_nats": each.heldout and _finite(each.heldout.error),
                 "heldout_accuracy_frac": each.heldout and each.heldout.accuracy_frac,
                 "values": sum(
                     parameter.numel()
@@ -357,6 +376,10 @@ class Posterior:
     def __str__(self) -> str:
         """Return the verdict."""
         return self.verdict()
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
 
 
 def _predicted(

@@ -77,8 +77,10 @@ class Family:
         schemes: in the order of their size; the first shares nothing.
         generators: those that some schemes have and others have not: of each the data
             say whether it holds.
-        prior: ``uniform`` over schemes; ``generators``: each of `generators` holds with
-            probability one half; ``invariance``: the larger the likelier.
+        prior: ``uniform`` over schemes; ``generators``: each of `generators` is put in
+            with probability one half, and what they make counts, so that an element
+            which others make is likelier than one half; ``invariance``: the larger the
+            likelier.
         strength: of ``invariance``: nats for each doubling of the subgroup.
     """
 
@@ -135,13 +137,17 @@ class Family:
         return made
 
     def some(self, names: Collection[str]) -> Family:
-        """Return the family with some of its schemes.
+        """Return the family with some of its schemes, and the one that shares nothing.
+
+        Raises:
+            UsageError: it has no scheme of that name.
 
         Example:
-            >>> [each.name for each in flips().some(["none", "V4"]).schemes]
+            >>> [each.name for each in flips().some(["V4"]).schemes]
             ['none', 'V4']
         """
-        schemes = [each for each in self.schemes if each.name in names]
+        chosen = {self[name].name for name in names} | {self.schemes[0].name}
+        schemes = [each for each in self.schemes if each.name in chosen]
         made = _family(self.group, schemes, self.generators)
         return replace(made, prior=self.prior, strength=self.strength)
 

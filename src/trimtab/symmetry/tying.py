@@ -84,13 +84,18 @@ def axes_of(family: Family, shape: Sequence[int]) -> tuple[Axis, ...]:
     raise UsageError(
         f"examples of shape {tuple(shape)}",
         rule=f"family {group.name} acts on "
-        + (
-            "images (channels, rows, columns)"
-            if group.turns is not None
-            else ", ".join(
-                f"{name!r} of {moves.shape[1]} places"
-                for name, moves in group.moves.items()
-            )
+        + " and ".join(
+            [
+                *(
+                    ["images (channels, rows, columns)"]
+                    if group.turns is not None
+                    else []
+                ),
+                *(
+                    f"{name!r} of {moves.shape[1]} places"
+                    for name, moves in group.moves.items()
+                ),
+            ]
         ),
         where="trimtab.symmetry",
         remedy="give a family made for this shape",
@@ -126,7 +131,8 @@ def symmetrize(
 
     `torch.nn.Conv2d`, `Linear` and `BatchNorm2d` become their tied counterparts of the
     same shape; everything else must treat all channels and places alike. Weights are
-    drawn anew: those of the model belong to no scheme.
+    drawn anew: those of the model belong to no scheme. Dropout is left out: the prior
+    does its work.
 
     Args:
         model: from examples (n, ...) to scores (n, classes); it is not changed.
@@ -152,7 +158,7 @@ def symmetrize(
     if example is None:
         example = _example(model)
     axes = axes_of(family, tuple(example.shape[1:]))
-    body = copy.deepcopy(model).eval()
+    body = _undropped(copy.deepcopy(model)).eval()
     graph = capture(body, (example,))
     names = {each.name for each in graph.constants}
     layouts: dict[Ref, _Layout] = {
@@ -191,6 +197,16 @@ def symmetrize(
     for scheme in family.schemes:  # whatever else breaks it
         verify(retie(network, scheme, seed=0), _noise(example.shape))
     return network
+
+
+def _undropped(module: nn.Module) -> nn.Module:
+    """Take out what draws in training: values then have one posterior."""
+    for name, child in module.named_children():
+        if isinstance(child, nn.modules.dropout._DropoutNd):
+            setattr(module, name, nn.Identity())
+        else:
+            _undropped(child)
+    return module
 
 
 def _noise(shape: Sequence[int]) -> torch.Tensor:
@@ -280,7 +296,10 @@ def _laid_out(context: _Context) -> tuple[_Layout, nn.Module | None]:
         rest = (space(1, 1),) if keep else ()
         return _Layout(axes=(*_channels(given[0]), *rest)), None
     if node.op in _FLATTENED:
-        if len(node.output.shape) == 2:
+        if (
+            len(node.output.shape) == 2
+            and node.output.shape[0] == _shape_of(context)[0]
+        ):
             return given[0], None
         if node.output.shape == _shape_of(context):
             return given[0], None
@@ -398,6 +417,11 @@ def _norm(context: _Context) -> tuple[_Layout, nn.Module]:
         raise context.refusal(
             "it does not normalise the features of a tied layer",
             "put torch.nn.BatchNorm2d behind a convolution",
+        )
+    if not module.affine:
+        raise context.refusal(
+            "it has no scale and shift, and a tied norm learns both",
+            "give affine=True",
         )
     if layout.axes[0].kind != "channel" or layout.axes[1].kind != "regular":
         raise context.refusal("its channels are places", "normalise before flattening")

@@ -10,6 +10,7 @@ from trimtab.symmetry.layers import InvariantHead, LiftConv2d
 from trimtab.symmetry.network import (
     Symmetric,
     invariance_error,
+    last_called,
     prediction_change,
     retie,
     settled,
@@ -68,6 +69,32 @@ def test_layers_are_of_the_family():
     net.body.insert(1, nn.Conv2d(16, 16, 1))
     with pytest.raises(UsageError, match=r"`1\.weight` is a parameter that no scheme"):
         Symmetric(net.body, D4, net.inputs)
+
+
+def test_schemes_of_another_group_are_refused():
+    with pytest.raises(UsageError, match="its elements are those of another group"):
+        retie(small_cnn(flips()), D4["C4"], seed=0)
+    with pytest.raises(UsageError, match="its elements are those of another group"):
+        retie(small_cnn(flips()), D4["D4"], seed=0)
+
+
+def test_the_last_layer_is_the_last_that_is_called():
+    class Backwards(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.head = InvariantHead(D4, 2, 3)
+            self.stem = LiftConv2d(D4, 1, 2, 3)
+
+        def forward(self, x):
+            return self.head(self.stem(x).relu())
+
+    net = Symmetric(Backwards(), D4, (channel(1), space(8, 8)))
+    x = torch.randn(20, 1, 8, 8)
+    assert last_called(net, x[:1]) == ("body.head.weight", "body.head.bias")
+    before = net.body.stem.weight.values.clone()
+    settled(net, x)
+    assert torch.equal(before, net.body.stem.weight.values)
+    assert float(net(x).std(0).mean().detach()) == pytest.approx(1.0, abs=1e-4)
 
 
 def test_scores_start_from_one_size_whatever_the_scheme():

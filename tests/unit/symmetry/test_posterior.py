@@ -4,6 +4,8 @@ import math
 
 import pytest
 import torch
+from scipy.stats import norm
+from scipy.stats import t as student
 from tests.unit.symmetry.nets import small_cnn
 
 from trimtab.errors import UsageError
@@ -59,12 +61,13 @@ def test_probabilities_are_those_of_evidence_and_prior():
 
 def test_the_spread_of_starts_tempers():
     found = posterior(VALUES, spread=40.0)
-    assert found.temperature == pytest.approx(40.0 / math.sqrt(2))
+    wider = student.ppf(0.975, 5) / norm.ppf(0.975)  # five schemes of two starts
+    assert found.temperature == pytest.approx(wider * 40.0 / math.sqrt(2))
     assert found.probability("hflip") < 0.7
     assert found.untempered[FAMILY.schemes.index(FAMILY["hflip"])] > 0.99
     (only,) = [each for each in found.findings() if each.element == "hflip"]
     assert only.verdict == "undecided"
-    assert "starts of a training differ by 28" in only.note
+    assert "starts of a training differ by 37" in only.note
 
 
 def test_prior_and_evidence_are_tempered_alike():
@@ -123,7 +126,45 @@ def test_the_spread_is_pooled_over_schemes():
         given_up=False,
     )
     some = Posterior(family=FAMILY, judged=(quiet, *rest), way="laplace")
-    assert some.temperature == pytest.approx(math.sqrt(0.8) * 40.0 / math.sqrt(2))
+    wider = student.ppf(0.975, 5) / norm.ppf(0.975)
+    assert some.temperature == pytest.approx(wider * math.sqrt(0.8) * 40 / math.sqrt(2))
+
+
+def test_errors_of_what_was_given_up_do_not_count():
+    found = []
+    for error in (5.0, 400.0):
+        judged = [
+            Judged(
+                scheme=each.scheme,
+                members=(
+                    Member(
+                        network=each.members[0].network,
+                        value=each.value,
+                        error=error if each.scheme.name == "vflip" else 3.0,
+                    ),
+                ),
+                heldout=None,
+                given_up=each.scheme.name == "vflip",
+            )
+            for each in posterior(VALUES).judged
+        ]
+        found.append(Posterior(family=FAMILY, judged=tuple(judged), way="elbo"))
+    assert found[0].temperature == found[1].temperature == 3.0
+    close = posterior(VALUES | {"none": -91.0})
+    judged = [
+        Judged(
+            scheme=each.scheme,
+            members=(
+                Member(network=each.members[0].network, value=each.value, error=9),
+            ),
+            heldout=None,
+            given_up=False,
+        )
+        for each in close.judged
+    ]
+    doubtful = Posterior(family=FAMILY, judged=tuple(judged), way="elbo")
+    (only,) = [each for each in doubtful.findings() if each.element == "hflip"]
+    assert only.note == "estimates are off by 9 nats"
 
 
 def test_held_out_examples_may_disagree():

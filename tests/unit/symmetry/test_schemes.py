@@ -69,7 +69,8 @@ def test_generators_are_those_that_tell_schemes_apart():
 def test_neighbours_are_those_with_nothing_between():
     family = permutations({"a": [1, 0, 2, 3], "b": [0, 1, 3, 2]})
     assert [each.name for each in family.around(family["a"])] == ["none", "a, b"]
-    some = family.with_prior("invariance", 2.0).some(["none", "a, b"])
+    some = family.with_prior("invariance", 2.0).some(["a, b"])
+    assert [each.name for each in some.schemes] == ["none", "a, b"]
     assert [each.name for each in some.around(some["none"])] == ["a, b"]
     assert some.log_prior()[1] - some.log_prior()[0] == pytest.approx(4.0)
 
@@ -86,6 +87,7 @@ def test_families_of_texts_fit_the_shape():
         (lambda: subgroups("D4", include=["C3"]), "subgroup 'C3' of D4"),
         (lambda: rotations(1), "shifts need 2"),
         (lambda: flips()["C4"], "the family has none, C2"),
+        (lambda: flips().some(["C4"]), "the family has none, C2"),
         (lambda: flips().with_prior("flat")  # type: ignore[arg-type]
         , "known are uniform"),
         (lambda: flips().with_prior("uniform", 1.0), "only `invariance` has one"),

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from trimtab.errors import UsageError
+from trimtab.symmetry.backbone import tied_mlp
 from trimtab.symmetry.layers import GroupConv2d, LiftConv2d, TiedLinear, TiedNorm
 from trimtab.symmetry.network import retie, verify
 from trimtab.symmetry.schemes import (
@@ -138,6 +139,24 @@ def test_what_slips_through_is_found_by_trying():
 
     with pytest.raises(UsageError, match=r"alike|changes its scores"):
         symmetrize(Rows(), D4, X)
+
+
+def test_dropout_is_left_out_and_slots_may_be_too_many():
+    model = nn.Sequential(
+        nn.Conv2d(1, 8, 3, padding=1), nn.ReLU(), nn.Dropout2d(0.5),
+        nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Dropout(0.5), nn.Linear(8, 2),
+    )  # fmt: skip
+    net = symmetrize(model, D4, X)
+    assert not any(isinstance(each, nn.Dropout) for each in net.modules())
+    assert isinstance(model[5], nn.Dropout)
+    plain = nn.Sequential(
+        nn.Conv2d(1, 8, 3, padding=1), nn.BatchNorm2d(8, affine=False),
+        nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 2),
+    )  # fmt: skip
+    with pytest.raises(UsageError, match="a tied norm learns both"):
+        symmetrize(plain, D4, X)
+    with pytest.raises(UsageError, match="a slot for each of the 4096 elements"):
+        tied_mlp(shifts(4096), (1, 4096), 2)
 
 
 def test_families_find_their_axes():

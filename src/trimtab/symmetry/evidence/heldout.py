@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import final
 
 import torch
@@ -18,12 +18,15 @@ from torch.nn import functional as F
 
 from trimtab.bundle.stage import Data
 from trimtab.errors import UsageError
+from trimtab.symmetry.evidence.laplace import Training
 from trimtab.symmetry.network import Symmetric, retie
 from trimtab.symmetry.schemes import Scheme
-from trimtab.symmetry.train import Precisions, Recipe, map_fit, prepared
+from trimtab.symmetry.train import Recipe
 from trimtab.training.data import Dataset
 
 __all__ = ["Heldout", "heldout"]
+
+_BLOCK = 300  # examples whose information for the precisions is worked out at once
 
 
 @final
@@ -58,7 +61,6 @@ def heldout(
     network: Symmetric,
     scheme: Scheme,
     data: Data,
-    precisions: Precisions | None,
     recipe: Recipe,
     *,
     seed: int,
@@ -72,10 +74,7 @@ def heldout(
         network: that is tied, trained and thrown away for each part.
         scheme: of its family.
         data: its training examples are divided, for every scheme alike.
-        precisions: of the prior in the second half of each training, such as those
-            fitted to all examples; None goes on with those of the first half, which
-            values are drawn with.
-        recipe: of each training.
+        recipe: of each training; precisions are fitted to what is not held out.
         seed: of the division, values and order of examples.
         folds: parts.
         some: how many of them are predicted, None for all.
@@ -95,7 +94,6 @@ def heldout(
         )
     order = torch.randperm(len(x), generator=torch.Generator().manual_seed(seed))
     parts = torch.tensor_split(order, folds)[: some or folds]
-    recipe = replace(recipe, rounds=2)
     found, right = [], 0
     for number, part in enumerate(parts):
         rest = torch.ones(len(x), dtype=torch.bool)
@@ -107,19 +105,13 @@ def heldout(
             classes=int(y.max()) + 1,
         )
         made = retie(network, scheme, seed=seed)
-        first = prepared(made, learned, recipe)
-        for half, each in enumerate((first, precisions or first)):
-            map_fit(
-                made,
-                learned,
-                each,
-                recipe.settings(len(learned.train[0]), seed=seed + half),
-                progress=lambda now, at=2 * number + half: progress(  # type: ignore[misc]
-                    (at + now.step / now.steps) / (2 * len(parts))
-                ),
-            )
+        training = Training(made, learned, recipe, seed=seed, block=_BLOCK)
+        training.advance(
+            recipe.rounds,
+            progress=lambda done, at=number: progress((at + done) / len(parts)),  # type: ignore[misc]
+        )
         with torch.no_grad():
-            scores = made(x[part])
+            scores = torch.cat([made(some) for some in torch.split(x[part], 500)])
         found.append(-F.cross_entropy(scores, y[part], reduction="none"))
         right += int((scores.argmax(1) == y[part]).sum())
     rows = torch.cat(list(parts))

@@ -30,7 +30,7 @@ from torch.nn import functional as F
 
 from trimtab.bundle.stage import Data
 from trimtab.symmetry.evidence.derivatives import rows_of
-from trimtab.symmetry.network import Symmetric, tied
+from trimtab.symmetry.network import Symmetric, last_called, tied
 from trimtab.symmetry.train import Precisions, Recipe, map_fit, prepared
 
 __all__ = [
@@ -43,7 +43,9 @@ __all__ = [
     "updated",
 ]
 
-_SOME: Final = 200  # examples that the precisions are updated by
+_SOME: Final = 200  # examples that the precisions are updated by on the way
+_CALL: Final = 500  # examples of a call
+_MOST_LAST: Final = 3_000  # values of a last layer whose posterior is worked out
 _PARTS: Final = 8  # of a Gram matrix, of which half are worked out
 
 
@@ -89,6 +91,9 @@ def laplace(
         precisions: of every tied tensor.
         block: examples of a block whose determinant is worked out alone; None for all.
         share: of the examples of the data that these are: 0.1 counts each for ten.
+            Directions that no example touches then count as not determined, so that
+            evidence is too high, the more so the more values there are: good enough
+            for precisions on the way, not to compare schemes by.
         effective: whether to work out how many values the data determine, which takes
             as long again.
 
@@ -106,7 +111,12 @@ def laplace(
         (True, True)
     """
     with torch.no_grad():
-        likelihood = -float(F.cross_entropy(network(x).double(), y, reduction="sum"))
+        likelihood = -sum(
+            float(F.cross_entropy(network(some).double(), target, reduction="sum"))
+            for some, target in zip(
+                torch.split(x, _CALL), torch.split(y, _CALL), strict=True
+            )
+        )
     tensors = dict(tied(network))
     sizes = [each.values.numel() for each in tensors.values()]
     scale = torch.cat(
@@ -202,12 +212,17 @@ def updated(
 class Training:
     """A network on its way to a maximum, round by round, its precisions in turns.
 
+    Between rounds precisions follow from some examples that stand for all, before the
+    last from all of them: with some alone, networks of many values would be given
+    precisions too low, and their schemes evidence too low.
+
     Args:
         network: tied by a scheme, trained in place; its norms take their statistics
             from the data first.
         data: what it learns.
         recipe: of the training.
         seed: of the order of examples.
+        block: as in `laplace`, for what is worked out of all examples.
 
     Attributes:
         precisions: of the prior of the round that was trained last.
@@ -215,9 +230,16 @@ class Training:
     """
 
     def __init__(
-        self, network: Symmetric, data: Data, recipe: Recipe, *, seed: int
+        self,
+        network: Symmetric,
+        data: Data,
+        recipe: Recipe,
+        *,
+        seed: int,
+        block: int | None = None,
     ) -> None:
         self.network, self.data, self.recipe, self.seed = network, data, recipe, seed
+        self.block = block
         self.precisions = prepared(network, data, recipe)
         self.rounds = 0
 
@@ -243,31 +265,27 @@ class Training:
 
     def _update(self) -> None:
         x, y = self.data.train
-        drawn = torch.Generator().manual_seed(self.seed + self.rounds - 1)
-        some = torch.randperm(len(x), generator=drawn)[:_SOME]
-        found = laplace(
-            self.network, x[some], y[some], self.precisions, share=len(some) / len(x)
-        )
+        if self.rounds == self.recipe.rounds - 1:
+            found = laplace(self.network, x, y, self.precisions, block=self.block)
+        else:
+            drawn = torch.Generator().manual_seed(self.seed + self.rounds - 1)
+            some = torch.randperm(len(x), generator=drawn)[:_SOME]
+            share = len(some) / len(x)
+            found = laplace(
+                self.network, x[some], y[some], self.precisions, share=share
+            )
         self.precisions = updated(self.network, found, self.precisions)
 
-    def evidence(
-        self, *, block: int | None = None, some: int | None = None
-    ) -> Evidence:
+    def evidence(self, *, block: int | None = None) -> Evidence:
         """Return the log evidence where the training stands.
 
         Args:
-            block: as in `laplace`.
-            some: so many examples, drawn, stand for all; None takes all.
+            block: as in `laplace`; by default that of the training.
         """
         x, y = self.data.train
-        share = 1.0
-        if some is not None and some < len(x):
-            drawn = torch.Generator().manual_seed(self.seed)
-            rows = torch.randperm(len(x), generator=drawn)[:some]
-            x, y, share = x[rows], y[rows], some / len(x)
         return laplace(
             self.network, x, y, self.precisions,
-            block=block, share=share, effective=False,
+            block=block or self.block, effective=False,
         )  # fmt: skip
 
 
@@ -290,9 +308,9 @@ def evidence_fit(
         block: as in `laplace`.
         progress: told the share that is done.
     """
-    training = Training(network, data, recipe, seed=seed)
+    training = Training(network, data, recipe, seed=seed, block=block)
     training.advance(recipe.rounds, progress=progress)
-    return training.evidence(block=block), dict(training.precisions)
+    return training.evidence(), dict(training.precisions)
 
 
 @final
@@ -321,28 +339,29 @@ class LastLayer:
         }
 
 
-def last_layer(network: Symmetric, x: Tensor, precisions: Precisions) -> LastLayer:
+def last_layer(
+    network: Symmetric, x: Tensor, precisions: Precisions
+) -> LastLayer | None:
     """Return the posterior of the last layer, by Laplace's method.
 
     Args:
         network: in evaluation mode, trained by `map_fit` with the same precisions.
         x: the examples that it was trained on.
         precisions: of every tied tensor.
+
+    Returns:
+        It, or None where the layer has too many values.
     """
     tensors = dict(tied(network))
-    order = list(tensors)
-    start = max(
-        number for number, path in enumerate(order) if tensors[path].std or not number
-    )
-    paths = tuple(order[start:])
-    rows = rows_of(network, x, paths).double()
-    whole = rows.T @ rows
-    whole.diagonal().add_(
-        torch.cat(
-            [
-                torch.full((tensors[path].values.numel(),), precisions[path])
-                for path in paths
-            ]
-        )
-    )
+    paths = last_called(network, x[:1])
+    count = sum(tensors[path].values.numel() for path in paths)
+    if count > _MOST_LAST:
+        return None
+    diagonal = [
+        torch.full((tensors[path].values.numel(),), precisions[path]) for path in paths
+    ]
+    whole = torch.cat(diagonal).double().diag()
+    for some in torch.split(x, _CALL):
+        rows = rows_of(network, some, paths).double()
+        whole += rows.T @ rows
     return LastLayer(paths=paths, factor=torch.linalg.cholesky(whole))
