@@ -6,6 +6,8 @@ import os
 
 # Before torch is imported: its thread pool reads this once.
 os.environ.setdefault("OMP_NUM_THREADS", "2")
+# Threads that wait for each other spin, and take a core from what runs beside.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import gc
 import logging
