@@ -13,6 +13,7 @@
     ├── DataError (ValueError)                  a data set that is wrong or absent
     ├── BundleError (ValueError)                a bundle that is damaged or absent
     ├── BudgetInfeasibleError (RuntimeError)    no plan fits; carries the best one found
+    ├── ReplicaError (RuntimeError)             replicas of a training lost each other
     └── MissingExtraError (ImportError)         an optional dependency is not installed
 
 Every message has four parts: what was asked, which rule or limit it meets, where, and

@@ -31,7 +31,8 @@ def rewrite(module: fx.GraphModule) -> fx.GraphModule:
         ...     def forward(self, x):
         ...         torch._C._set_grad_enabled(False)
         ...         return x * 0.5
-        >>> found = rewrite(fx.symbolic_trace(Halved()))
+        >>> with torch.no_grad():  # tracing switches, too
+        ...     found = rewrite(fx.symbolic_trace(Halved()))
         >>> [node.op for node in found.graph.nodes]
         ['placeholder', 'call_function', 'output']
     """

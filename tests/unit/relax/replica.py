@@ -42,12 +42,12 @@ def step(model, opt, x, y):
 
 
 def main():
-    rank, replicas, folder, what = sys.argv[1:]
-    rank, folder = int(rank), Path(folder)
+    rank, replicas = map(int, sys.argv[1:3])
+    folder, what = Path(sys.argv[3]), sys.argv[4]
     torch.set_num_threads(1)
     dist.init_process_group(
         "gloo", init_method=f"file://{folder / 'meet'}", rank=rank,
-        world_size=int(replicas), timeout=timedelta(seconds=60),
+        world_size=replicas, timeout=timedelta(seconds=60),
     )  # fmt: skip
     model = net(seed=rank)
     payload = torch.bfloat16 if what == "bf16" else None

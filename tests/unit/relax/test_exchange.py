@@ -12,11 +12,12 @@ def test_the_last_to_arrive_calls_all_back_in_order():
     members = [both.member() for _ in range(3)]
     assert [each.rank for each in members] == [0, 1, 2]
     calls = []
+
+    def called(value):
+        return lambda mean: calls.append((value, mean.tolist()))
+
     for value in (2, 0, 1):  # whatever order they arrive in
-        members[value].mean(
-            torch.full((2,), float(value)),
-            lambda mean, value=value: calls.append((value, mean.tolist())),
-        )
+        members[value].mean(torch.full((2,), float(value)), called(value))
     assert calls == [(0, [1.0, 1.0]), (1, [1.0, 1.0]), (2, [1.0, 1.0])]
     assert [each.communicated_bytes for each in members] == [8, 8, 8]
 

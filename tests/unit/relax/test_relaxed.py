@@ -3,6 +3,7 @@
 import io
 import math
 import warnings
+from typing import Any
 
 import pytest
 import torch
@@ -81,7 +82,7 @@ def test_without_a_tether_it_is_lookahead_bit_for_bit():
 
 def test_one_worker_is_the_outer_step_of_diloco():
     one, two = net(), net()
-    outer = {"momentum": 0.9, "nesterov": True}
+    outer: dict[str, Any] = {"momentum": 0.9, "nesterov": True}
     opt = Relaxed(
         one.parameters(), scope=0.0, newest=1.0, steps=5,
         inner=lambda groups: torch.optim.AdamW(groups, lr=0.01),
@@ -111,7 +112,7 @@ def test_each_mode_moves_along_the_slope_of_its_closed_form(mode, curvature):
     x = nn.Parameter(torch.tensor([2.0, -1.0], dtype=torch.float64))
     start, t = x.detach().clone(), 0.5
     tethered = mode in ("local-entropy", "hopf-lax")
-    more = {"temperature": 0.01} if mode == "heat" else {}
+    more: dict[str, Any] = {"temperature": 0.01} if mode == "heat" else {}
     opt = Relaxed(
         [x], relaxation=mode, scope=1 / t, steps=401,
         inner=sgd(0.1) if tethered else None, outer=sgd(0.25),

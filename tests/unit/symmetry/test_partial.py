@@ -27,7 +27,7 @@ def test_degrees_say_what_holds_and_evidence_whether_freedom_pays():
     data = pairs()
     net = tied_mlp(SWAPS, (4,), 2, channels=2)
     recipe = Recipe(steps=400, rounds=4, batch_size=20)
-    told = []
+    told: list[float] = []
     found = {
         name: fit_partial(net, data, SWAPS[name], recipe=recipe, progress=told.append)
         for name in ("first", "second")

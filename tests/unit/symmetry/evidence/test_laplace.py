@@ -181,7 +181,7 @@ def test_a_training_goes_on_where_it_stood():
     whole = Training(one, found, recipe, seed=0)
     whole.advance(3)
     parts = Training(two, found, recipe, seed=0)
-    told = []
+    told: list[float] = []
     parts.advance(1)
     assert parts.rounds == 1
     parts.advance(3, progress=told.append)
@@ -209,6 +209,7 @@ def test_the_last_layer_is_drawn_from_its_posterior():
     x = corners().train[0]
     precisions = dict.fromkeys((path for path, _ in tied(net)), 3.0)
     last = last_layer(net, x, precisions)
+    assert last is not None
     assert last.paths == ("body.6.weight", "body.6.bias")
     rows = rows_of(net, x, last.paths).double()
     whole = rows.T @ rows + 3.0 * torch.eye(rows.shape[1], dtype=torch.float64)
