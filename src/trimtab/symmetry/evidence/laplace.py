@@ -43,7 +43,7 @@ __all__ = [
     "updated",
 ]
 
-_SOME: Final = 200  # examples that the precisions are updated by on the way
+_SOME: Final = 100  # examples that the precisions are updated by on the way
 _CALL: Final = 500  # examples of a call
 _MOST_LAST: Final = 3_000  # values of a last layer whose posterior is worked out
 _PARTS: Final = 8  # of a Gram matrix, of which half are worked out
