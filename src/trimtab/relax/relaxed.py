@@ -118,7 +118,7 @@ class Relaxed(torch.optim.Optimizer):
             self.newest = 1.0
         self.damping = share("damping", damping, 0.75, most=0.999)
         self.reset_inner, self.generator = reset_inner, generator
-        self._away = False  # whether parameters are y on purpose; False in at_iterate
+        self._shown = False  # whether parameters are the iterate's, in `at_iterate`
         self._warned = False
         counters = {"position": 0, "rounds": 0, "evaluations": 0}
         # In every group, as torch keeps what belongs to no parameter; ``largest`` is
@@ -223,7 +223,7 @@ class Relaxed(torch.optim.Optimizer):
             UsageError: sparse gradients, a call within `at_iterate`, or a fixed point
                 that is unstable.
         """
-        if self._away:
+        if self._shown:
             raise UsageError(
                 "a step within `at_iterate`",
                 rule="the gradient there is that of the iterate, not of the point that "
@@ -438,7 +438,7 @@ class Relaxed(torch.optim.Optimizer):
     @contextlib.contextmanager
     def at_iterate(self) -> Iterator[None]:
         """Put the iterate into the parameters, and where the round was back again."""
-        if self._away:  # there already
+        if self._shown:  # there already
             yield
             return
         held = [
@@ -450,11 +450,11 @@ class Relaxed(torch.optim.Optimizer):
         with torch.no_grad():
             for each, _ in held:
                 each.copy_(self.state[each]["iterate"])
-        self._away = True
+        self._shown = True
         try:
             yield
         finally:
-            self._away = False
+            self._shown = False
             with torch.no_grad():
                 for each, point in held:
                     each.copy_(point)
@@ -463,7 +463,7 @@ class Relaxed(torch.optim.Optimizer):
         """Warn whenever the state of a module is taken that is not the iterate's."""
 
         def warn(*_: object) -> None:
-            if not self._away and (self.position or self.relaxation == "heat"):
+            if not self._shown and (self.position or self.relaxation == "heat"):
                 warnings.warn(
                     f"weights are taken {self.position} steps into a round of "
                     f"{self.steps}, at a point around the iterate; take them within "
@@ -486,7 +486,7 @@ class Relaxed(torch.optim.Optimizer):
         order = [each for group in self.param_groups for each in group["params"]]
         for number, state in found["state"].items():
             state = found["state"][number] = dict(state)
-            if not self._away:
+            if not self._shown:
                 state["point"] = order[number].detach()
         for name, part in self._parts():
             other = part.state_dict()

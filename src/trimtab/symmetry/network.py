@@ -20,7 +20,6 @@ __all__ = [
     "Symmetric",
     "invariance_error",
     "last_called",
-    "prediction_change",
     "retie",
     "settled",
     "tied",
@@ -279,14 +278,3 @@ def verify(
             "and layers that know positions or slots",
         )
     return worst
-
-
-@torch.no_grad()
-def prediction_change(
-    network: nn.Module, pairs: Iterable[tuple[Tensor, Tensor]]
-) -> list[float]:
-    """Return for each pair of inputs the share of examples predicted otherwise."""
-    return [
-        float((network(one).argmax(1) != network(two).argmax(1)).float().mean())
-        for one, two in pairs
-    ]

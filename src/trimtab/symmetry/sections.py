@@ -69,8 +69,10 @@ def posterior_section(
         title="Invariances learned",
         text=f"{posterior.verdict()}. Log evidence is estimated by "
         f"{posterior.way}; the posterior is tempered by its spread over starts, "
-        f"{posterior.temperature:.1f} nats. Schemes that fell behind early were given "
-        "up after a short training." + _on_bounds(posterior) + _on_gates(posterior),
+        f"{posterior.temperature:.1f} nats."
+        + _on_early(posterior)
+        + _on_bounds(posterior)
+        + _on_gates(posterior),
         figures=tuple(figures),
     )
 
@@ -107,6 +109,12 @@ def _figure(posterior: Posterior, x: Tensor, ahead: nn.Module) -> Series:
         y_title="share of examples",
         lines=tuple(lines),
     )
+
+
+def _on_early(posterior: Posterior) -> str:
+    if not any(each.given_up for each in posterior.judged):
+        return ""
+    return " Schemes that fell behind early were given up after a short training."
 
 
 def _on_bounds(posterior: Posterior) -> str:

@@ -11,7 +11,6 @@ from trimtab.symmetry.network import (
     Symmetric,
     invariance_error,
     last_called,
-    prediction_change,
     retie,
     settled,
     tied,
@@ -103,8 +102,3 @@ def test_scores_start_from_one_size_whatever_the_scheme():
     for name in ("none", "C4", "D4"):
         net = settled(retie(small_cnn(D4), D4[name], seed=1), x)
         assert float(net(x).std(0).mean().detach()) == pytest.approx(1.0, abs=1e-4)
-
-
-def test_changes_of_predictions_are_counted():
-    one, two = torch.tensor([[1.0, 0.0], [1.0, 0.0]]), torch.tensor([[2.0, 0], [0, 1]])
-    assert prediction_change(nn.Identity(), [(one, one), (one, two)]) == [0.0, 0.5]
