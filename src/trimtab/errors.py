@@ -22,6 +22,8 @@ what to do next. They are kept apart so that ``--json`` can print them as fields
 
 from __future__ import annotations
 
+from typing import Any
+
 __all__ = [
     "BudgetInfeasibleError",
     "BundleError",
@@ -70,6 +72,10 @@ class TrimtabError(Exception):
             text += f" ({where})"
         super().__init__(f"{text}. {remedy[:1].upper()}{remedy[1:].rstrip('.')}.")
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Keep the parts where an error passes between processes."""
+        return _rebuilt, (type(self), dict(vars(self)), self.args)
+
     def to_dict(self) -> dict[str, str]:
         """Return the parts for JSON output.
 
@@ -84,6 +90,15 @@ class TrimtabError(Exception):
             "where": self.where,
             "remedy": self.remedy,
         }
+
+
+def _rebuilt(
+    kind: type[TrimtabError], parts: dict[str, Any], args: tuple[Any, ...]
+) -> TrimtabError:
+    error = kind.__new__(kind, *args)
+    error.args = args
+    vars(error).update(parts)
+    return error
 
 
 class UsageError(TrimtabError, ValueError):

@@ -1,6 +1,7 @@
 import inspect
 import json
 import re
+from multiprocessing.reduction import ForkingPickler
 
 import pytest
 
@@ -92,3 +93,12 @@ def test_an_infeasible_budget_carries_the_best_plan():
     assert raised.best == ("plan", 2)
     assert raised.binding == "latency_s"
     assert BudgetInfeasibleError("x", remedy="y").best is None
+
+
+@BY_NAME
+def test_errors_pass_between_processes(error):
+    found = error("x", rule="r", where="w", remedy="y")
+    again = ForkingPickler.loads(ForkingPickler.dumps(found))
+    assert type(again) is error
+    assert (str(again), again.to_dict()) == (str(found), found.to_dict())
+    assert vars(again) == vars(found)

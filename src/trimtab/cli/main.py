@@ -10,7 +10,16 @@ from typing import Annotated
 import typer
 
 from trimtab._version import __version__
-from trimtab.cli import compile, design, inspect, machine, run, show, symmetry
+from trimtab.cli import (
+    compile,
+    design,
+    inspect,
+    machine,
+    run,
+    show,
+    symmetry,
+    train,
+)
 from trimtab.cli.output import fail
 from trimtab.errors import BudgetInfeasibleError, TrimtabError, UsageError
 
@@ -30,6 +39,7 @@ app = typer.Typer(
 app.command("inspect")(inspect.inspect)
 app.command("compile")(compile.compile_network)
 app.command("run")(run.run)
+app.command("train")(train.train)
 app.command("show")(show.show)
 app.add_typer(design.app, name="design")
 app.add_typer(machine.app, name="machine")

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import gc
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -17,7 +18,10 @@ from trimtab.cli.output import (
     verdict_table,
 )
 
-__all__ = ["run"]
+if TYPE_CHECKING:
+    from trimtab.pipeline.plan import Plan
+
+__all__ = ["carry_out", "run"]
 
 
 def run(
@@ -38,26 +42,49 @@ def run(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Carry out a plan: stages in order, then a bundle and a report."""
+    overrides = {
+        "output": output,
+        "network": network,
+        "data": data,
+        "machine": machine,
+        "threads": threads,
+        "seed": seed,
+    }
+    carry_out(plan, overrides, overwrite=overwrite, as_json=as_json)
+
+
+def carry_out(
+    path: Path,
+    overrides: Mapping[str, object],
+    *,
+    overwrite: bool,
+    as_json: bool,
+    change: Callable[[Plan], Plan] = lambda plan: plan,
+) -> None:
+    """Load a plan, carry it out, and print what it led to.
+
+    Args:
+        path: of the run file.
+        overrides: keys that beat the file's.
+        overwrite: whether an existing bundle may be replaced.
+        as_json: whether JSON is printed.
+        change: what is to be carried out instead.
+
+    Raises:
+        typer.Exit: 2, where a limit is not met.
+    """
     with progress_bar(quiet=as_json) as progress:
         progress("start", 0.0, "")
         from trimtab.cost.verdict import fits
         from trimtab.pipeline.plan import load_plan
         from trimtab.pipeline.run import STAGES
-        from trimtab.pipeline.run import run as carry_out
+        from trimtab.pipeline.run import run as through
 
-        overrides = {
-            "output": output,
-            "network": network,
-            "data": data,
-            "machine": machine,
-            "threads": threads,
-            "seed": seed,
-        }
-        wanted = load_plan(plan, overrides, set(STAGES))
+        wanted = change(load_plan(path, overrides, set(STAGES)))
         progress("start", 1.0, f"{len(wanted.stages)} stages")
         gc.freeze()  # what was imported stays
         gc.enable()
-        result = carry_out(wanted, overwrite=overwrite, progress=progress)
+        result = through(wanted, overwrite=overwrite, progress=progress)
     fitting = fits(result.verdicts)
     if as_json:
         print_json(

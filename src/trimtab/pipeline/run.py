@@ -45,6 +45,7 @@ STAGES: dict[str, str] = {
     "symmetry": "trimtab.symmetry.step:STAGE",
     "inspect": "trimtab.pipeline.steps.inspect:STAGE",
     "train": "trimtab.pipeline.steps.train:STAGE",
+    "relax": "trimtab.relax.step:STAGE",
     "verify": "trimtab.pipeline.steps.verify:STAGE",
     "compile": "trimtab.compiler.step:STAGE",
     "partition": "trimtab.partition.step:STAGE",

@@ -32,25 +32,32 @@ if TYPE_CHECKING:
     from trimtab.relax.norms import reestimate
     from trimtab.relax.parle import Parle, consensus
     from trimtab.relax.relaxed import Relaxed
+    from trimtab.relax.rounds import Equilibrated
     from trimtab.relax.scopes import Constant, Exponential, Linear
+    from trimtab.relax.workers import Fitted, fit_on_ray
 
 _HOMES = {
     "exchange": ("Processes", "Together"),
     "norms": ("reestimate",),
     "parle": ("Parle", "consensus"),
     "relaxed": ("Relaxed",),
+    "rounds": ("Equilibrated",),
     "scopes": ("Constant", "Exponential", "Linear"),
+    "workers": ("Fitted", "fit_on_ray"),
 }
 
 __all__ = [
     "Constant",
+    "Equilibrated",
     "Exponential",
+    "Fitted",
     "Linear",
     "Parle",
     "Processes",
     "Relaxed",
     "Together",
     "consensus",
+    "fit_on_ray",
     "pde",
     "reestimate",
 ]

@@ -18,6 +18,7 @@ def check(
     relaxation: str,
     *,
     steps: int,
+    equilibrated: bool,
     gamma: float,
     temperature: float,
     inner: bool,
@@ -29,6 +30,7 @@ def check(
     Args:
         relaxation: its name.
         steps: gradients of a round.
+        equilibrated: whether rounds are as long as a tether needs.
         gamma: of the first round.
         temperature: of noise or smoothing.
         inner: whether an inner optimizer was given.
@@ -56,6 +58,7 @@ def check(
         )
     unused = {
         "inner": inner and relaxation not in TETHERED,
+        "steps=Equilibrated(...)": equilibrated and relaxation not in TETHERED,
         "newest": newest and relaxation != "local-entropy",
         "damping": damping and relaxation != "hopf-lax-fixed-point",
         "temperature": temperature > 0 and relaxation.startswith("hopf-lax"),

@@ -32,7 +32,9 @@ from torch.optim.optimizer import ParamsT
 
 from trimtab.errors import UsageError
 from trimtab.relax.checks import TETHERED, check, share
+from trimtab.relax.rounds import Equilibrated, rate_of
 from trimtab.relax.scopes import Constant, Scope
+from trimtab.relax.state import flattened, own, within
 
 __all__ = ["Factory", "Relaxation", "Relaxed"]
 
@@ -58,7 +60,8 @@ class Relaxed(torch.optim.Optimizer):
             By default SGD with rate 0.1 and Nesterov momentum 0.9.
         outer: makes the optimizer of x. By default SGD with rate 1, or 0.1 for the two
             whose slope is a gradient.
-        steps: gradients of a round.
+        steps: gradients of a round; or `Equilibrated`, which makes a round as long as
+            the tether needs, of the two tethered relaxations.
         scope: gamma = 1/t: a number, or how it changes from round to round.
         temperature: T = 1/beta: of the noise, and of the smoothing of ``heat``.
         newest: weight of the newest point in the average; 1 takes the last.
@@ -90,7 +93,7 @@ class Relaxed(torch.optim.Optimizer):
         relaxation: Relaxation = "local-entropy",
         inner: Factory | None = None,
         outer: Factory | None = None,
-        steps: int = 20,
+        steps: int | Equilibrated = 20,
         scope: Scope | float = 0.1,
         temperature: float = 0.0,
         newest: float | None = None,
@@ -100,9 +103,13 @@ class Relaxed(torch.optim.Optimizer):
     ) -> None:
         if isinstance(scope, int | float):
             scope = Constant(scope)
+        self.length: Equilibrated | None = None
+        if isinstance(steps, Equilibrated):
+            self.length, steps = steps, steps.most
         check(
             relaxation,
             steps=steps,
+            equilibrated=self.length is not None,
             gamma=scope.at(0),
             temperature=temperature,
             inner=inner is not None,
@@ -190,16 +197,19 @@ class Relaxed(torch.optim.Optimizer):
         this is near one; near zero the tether does nothing and the method is Lookahead.
         None where the inner optimizer has no rate of that kind.
         """
-        if self.inner is None:
+        return self._equilibration(self.rounds)
+
+    @property
+    def reached(self) -> float | None:
+        """`equilibration` of the last round that was ended; None before the first."""
+        return self._equilibration(self.rounds - 1) if self.rounds else None
+
+    def _equilibration(self, done: int) -> float | None:
+        rate = rate_of(self.inner)
+        if rate is None:
             return None
-        shares = []
-        for group in self.inner.param_groups:
-            if "betas" in group or "lr" not in group:
-                return None
-            rate = group["lr"] / max(1e-12, 1.0 - group.get("momentum", 0.0))
-            left = max(0.0, 1.0 - float(rate) * self.gamma)
-            shares.append(1.0 - left**self.steps)
-        return min(shares)
+        left = max(0.0, 1.0 - rate * self.scope.at(done))
+        return float(1.0 - left**self.steps)
 
     # Steps
 
@@ -231,6 +241,8 @@ class Relaxed(torch.optim.Optimizer):
                 where="trimtab.relax.Relaxed",
                 remedy="leave the block first",
             )
+        if self.position == 0 and self.length is not None:
+            self._begin(self.length)
         loss = None
         if closure is not None:
             with torch.enable_grad():
@@ -263,6 +275,20 @@ class Relaxed(torch.optim.Optimizer):
         if self.position >= self.steps:
             self._outer_step()
         return loss
+
+    def _begin(self, length: Equilibrated) -> None:
+        """Decide how long the round will be."""
+        rate = rate_of(self.inner)
+        if rate is None:
+            raise UsageError(
+                f"equilibrated rounds of {type(self.inner).__name__}",
+                rule="how far it takes the tether in a step is known of rates without "
+                "adaptive scales alone",
+                where="trimtab.relax.Relaxed",
+                remedy="give a number of steps, or SGD as inner",
+            )
+        for group in self.param_groups:
+            group["steps"] = length.of(rate=rate, gamma=self.gamma)
 
     def _of(self, name: str, moving: Iterable[Tensor]) -> list[Tensor]:
         return [self.state[each][name] for each in moving]
@@ -317,7 +343,7 @@ class Relaxed(torch.optim.Optimizer):
             for group in self.param_groups:
                 group["largest"] = max(norm, 1e-30)
         elif not norm <= _GROWTH * largest:
-            self._to(moving, self._of("iterate", moving))
+            self._restart()
             limit = (1.0 + self.damping) / max(1e-12, 1.0 - self.damping)
             raise UsageError(
                 f"a fixed point at time {1.0 / self.gamma:.3g} with damping "
@@ -326,7 +352,7 @@ class Relaxed(torch.optim.Optimizer):
                 f"round: t times the curvature of the loss is above {limit:.3g}",
                 where="trimtab.relax.Relaxed",
                 remedy='give a larger gamma or damping, or relaxation="hopf-lax"; the '
-                "parameters are those of the iterate again",
+                "parameters are those of the iterate, and the round begins again",
             )
         iterates = self._of("iterate", moving)
         self._to(moving, torch._foreach_add(iterates, slopes, alpha=-1.0 / self.gamma))
@@ -350,6 +376,21 @@ class Relaxed(torch.optim.Optimizer):
             else:
                 state["draw"] = self._noise(each)
                 each.copy_(state["iterate"]).add_(state["draw"], alpha=width)
+
+    def _restart(self) -> None:
+        """Go back to the iterate; forget what the round has led to so far."""
+        for group in self.param_groups:
+            group["position"] = 0
+            for each in group["params"]:
+                state = self.state[each]
+                if "iterate" not in state:
+                    continue
+                each.copy_(state["iterate"])
+                if "average" in state:
+                    state["average"].copy_(each)
+                state["seen"] = False
+                state.pop("slope", None)
+                state.pop("draw", None)
 
     @staticmethod
     def _to(parameters: list[Tensor], values: Iterable[Tensor]) -> None:
@@ -459,6 +500,29 @@ class Relaxed(torch.optim.Optimizer):
                 for each, point in held:
                     each.copy_(point)
 
+    @property
+    def scheduled(self) -> list[dict[str, Any]]:
+        """Groups whose rates a schedule is meant to change: those of the outer steps.
+
+        That of the inner loop stays as it is, as in arXiv 1611.01838, section 5.
+        """
+        return self.outer.param_groups
+
+    @torch.no_grad()
+    def settle(self) -> None:
+        """End the round where it is, and put the iterate into the parameters for good.
+
+        A round of fewer gradients than it was meant to have ends with its outer step
+        all the same. Replicas wait for each other here, as at the end of every round.
+        """
+        if self.position and self.relaxation == "heat":
+            for each in self._moved():  # the mean of fewer gradients
+                self.state[each]["slope"].mul_(self.steps / self.position)
+        if self.position:
+            self._outer_step()
+        if self.relaxation == "heat":
+            self._restart()
+
     def watch(self, module: nn.Module) -> None:
         """Warn whenever the state of a module is taken that is not the iterate's."""
 
@@ -488,30 +552,14 @@ class Relaxed(torch.optim.Optimizer):
             state = found["state"][number] = dict(state)
             if not self._shown:
                 state["point"] = order[number].detach()
-        for name, part in self._parts():
-            other = part.state_dict()
-            for number, state in other["state"].items():
-                found["state"].setdefault(number, {}).update(
-                    {f"{name}.{key}": value for key, value in state.items()}
-                )
-            groups = zip(found["param_groups"], other["param_groups"], strict=True)
-            for group, more in groups:
-                group.update(
-                    {
-                        f"{name}.{key}": value
-                        for key, value in more.items()
-                        if key != "params"
-                    }
-                )
+        flattened(found, self._parts())
         if self.generator is not None:
             found["param_groups"][0]["generator"] = self.generator.get_state()
         return found
 
-    def _parts(self) -> list[tuple[str, torch.optim.Optimizer]]:
-        return [
-            *([("inner", self.inner)] if self.inner is not None else []),
-            ("outer", self.outer),
-        ]
+    def _parts(self) -> dict[str, torch.optim.Optimizer]:
+        inner = {"inner": self.inner} if self.inner is not None else {}
+        return {**inner, "outer": self.outer}
 
     @torch.no_grad()
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -530,52 +578,19 @@ class Relaxed(torch.optim.Optimizer):
                 where="trimtab.relax.Relaxed",
                 remedy="make the optimizer as it was when its state was taken",
             )
-        names = [name for name, _ in self._parts()]
-        for name, part in self._parts():
-            part.load_state_dict(
-                {
-                    "state": {
-                        number: _within(state, name)
-                        for number, state in state_dict["state"].items()
-                        if _within(state, name)
-                    },
-                    "param_groups": [
-                        {"params": group["params"], **_within(group, name)}
-                        for group in given
-                    ],
-                }
-            )
-        own = {
-            number: {
-                key: value
-                for key, value in state.items()
-                if key.partition(".")[0] not in names and key != "point"
-            }
-            for number, state in state_dict["state"].items()
-        }
-        groups = [
-            {
-                key: value
-                for key, value in group.items()
-                if key.partition(".")[0] not in names and key != "generator"
-            }
-            for group in given
-        ]
-        super().load_state_dict({"state": own, "param_groups": groups})
-        order = [each for group in self.param_groups for each in group["params"]]
-        for number, state in state_dict["state"].items():
-            if "point" in state:
-                order[number].copy_(state["point"])
+        parts = self._parts()
+        for name, part in parts.items():
+            part.load_state_dict(within(state_dict, name))
+        super().load_state_dict(own(state_dict, parts, without={"point", "generator"}))
+        mine = [each for group in self.param_groups for each in group["params"]]
+        # Numbers, or names where torch.distributed.checkpoint has been at work.
+        theirs = [each for group in given for each in group["params"]]
+        for each, key in zip(mine, theirs, strict=True):
+            point = state_dict["state"].get(key, {}).get("point")
+            if point is not None:
+                each.copy_(point)
         if self.generator is not None and "generator" in given[0]:
             self.generator.set_state(given[0]["generator"])
-
-
-def _within(mapping: dict[str, Any], name: str) -> dict[str, Any]:
-    return {
-        key.removeprefix(f"{name}."): value
-        for key, value in mapping.items()
-        if key.startswith(f"{name}.")
-    }
 
 
 def _inner(groups: list[dict[str, Any]]) -> torch.optim.Optimizer:

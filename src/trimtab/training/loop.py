@@ -7,7 +7,7 @@ import math
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import final
+from typing import Any, Protocol, final, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -20,9 +20,11 @@ from trimtab.training.settings import Settings, schedule_factor
 __all__ = [
     "Epoch",
     "History",
+    "Indirect",
     "OptimizerFactory",
     "Progress",
     "Settings",
+    "batches_of",
     "evaluate",
     "fit",
     "schedule_factor",
@@ -85,6 +87,23 @@ class History:
     wall_s: tuple[float, ...] = field(compare=False)
 
 
+@runtime_checkable
+class Indirect(Protocol):
+    """An optimizer whose weights are not those that gradients are taken at."""
+
+    @property
+    def scheduled(self) -> list[dict[str, Any]]:
+        """Groups whose learning rates the schedule multiplies."""
+
+    def at_iterate(self) -> contextlib.AbstractContextManager[None]:
+        """Put its weights into the parameters, and take them out again."""
+        ...
+
+    def settle(self) -> None:
+        """Leave them there."""
+        ...
+
+
 def fit(
     module: nn.Module,
     dataset: Data,
@@ -104,7 +123,9 @@ def fit(
         optimizer: makes an optimizer of the trainable parameters instead of the one in
             the settings. Its step is given a closure that computes loss and gradients
             anew and may call it as often as it likes, at least once. The schedule
-            multiplies the learning rates that its groups begin with.
+            multiplies the learning rates that its groups begin with. One that is
+            `Indirect` is judged, and left, at its own weights, with the statistics of
+            batch norms that the training met.
         progress: called after each step.
 
     Raises:
@@ -133,6 +154,8 @@ def fit(
         try:
             return _epochs(module, dataset, settings, made, progress)
         finally:
+            if isinstance(made, Indirect):
+                made.settle()
             module.eval()
 
 
@@ -186,8 +209,11 @@ def _epochs(
 ) -> History:
     x, y = dataset.train
     order = torch.Generator().manual_seed(settings.seed)
-    steps = settings.epochs * len(_batches(torch.arange(len(x)), settings.batch_size))
-    rates = [group.get("lr") for group in optimizer.param_groups]
+    steps = settings.epochs * len(batches_of(torch.arange(len(x)), settings.batch_size))
+    groups = optimizer.param_groups
+    if isinstance(optimizer, Indirect):
+        groups = optimizer.scheduled
+    rates = [group.get("lr") for group in groups]
     step = 0
     epochs: list[Epoch] = []
     wall_s: list[float] = []
@@ -196,9 +222,9 @@ def _epochs(
         module.train()
         loss, right = 0.0, 0
         shuffled = torch.randperm(len(x), generator=order)
-        for rows in _batches(shuffled, settings.batch_size):
+        for rows in batches_of(shuffled, settings.batch_size):
             factor = schedule_factor(settings, step, steps)
-            for group, rate in zip(optimizer.param_groups, rates, strict=True):
+            for group, rate in zip(groups, rates, strict=True):
                 if rate is not None:
                     group["lr"] = rate * factor
             step += 1
@@ -215,14 +241,19 @@ def _epochs(
                         loss=first[0],
                     )
                 )
-        test_loss, test_accuracy = evaluate(module, *dataset.test)
+        with (
+            optimizer.at_iterate()
+            if isinstance(optimizer, Indirect)
+            else contextlib.nullcontext()
+        ):
+            test_loss, test_accuracy = evaluate(module, *dataset.test)
         epochs.append(
             Epoch(
                 train_loss=loss / len(x),
                 train_accuracy_frac=right / len(x),
                 test_loss=test_loss,
                 test_accuracy_frac=test_accuracy,
-                learning_rate=_rate(optimizer),
+                learning_rate=_rate(groups),
             )
         )
         wall_s.append(time.perf_counter() - begin)
@@ -249,7 +280,7 @@ def _step(
             loss = F.cross_entropy(scores, y, label_smoothing=settings.label_smoothing)
             value = float(loss.detach())
             if not math.isfinite(value):
-                _refuse_loss(value, x, step, _rate(optimizer))
+                _refuse_loss(value, x, step, _rate(optimizer.param_groups))
             met.append((value, int((scores.detach().argmax(1) == y).sum())))
             loss.backward()  # type: ignore[no-untyped-call]
         return value
@@ -295,7 +326,7 @@ def _refuse_loss(loss: float, x: Tensor, step: int, rate: float) -> None:
     )
 
 
-def _batches(rows: Tensor, batch_size: int) -> list[Tensor]:
+def batches_of(rows: Tensor, batch_size: int) -> list[Tensor]:
     """Return the rows in batches; a single one that is left joins the last batch.
 
     Batch normalisation cannot train on one example.
@@ -321,8 +352,8 @@ def _optimizer(
     )
 
 
-def _rate(optimizer: torch.optim.Optimizer) -> float:
-    return float(optimizer.param_groups[0].get("lr", math.nan))
+def _rate(groups: list[dict[str, Any]]) -> float:
+    return float(groups[0].get("lr", math.nan))
 
 
 @contextlib.contextmanager

@@ -9,7 +9,8 @@ from trimtab.relax.checks import RELAXATIONS, TETHERED, check, share
 def test_what_fits_passes():
     for relaxation in RELAXATIONS:
         check(
-            relaxation, steps=1, gamma=0.1, inner=relaxation in TETHERED,
+            relaxation, steps=1, equilibrated=relaxation in TETHERED, gamma=0.1,
+            inner=relaxation in TETHERED,
             temperature=1.0 if relaxation == "heat" else 0.0,
             newest=relaxation == "local-entropy",
             damping=relaxation == "hopf-lax-fixed-point",

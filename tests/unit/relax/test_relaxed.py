@@ -14,7 +14,7 @@ from trimtab.errors import UsageError
 from trimtab.relax.relaxed import Relaxed
 from trimtab.relax.scopes import Exponential
 
-MODES = {
+MODES: dict[str, dict[str, Any]] = {
     "local-entropy": {"scope": 0.3, "temperature": 1e-4},
     "hopf-lax": {"scope": 0.5},
     "hopf-lax-fixed-point": {"scope": 20.0},
@@ -371,3 +371,56 @@ def test_states_of_other_modes_and_sparse_gradients_are_refused():
     table(torch.tensor([1])).sum().backward()
     with pytest.raises(UsageError, match="sparse gradients"):
         opt.step()
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_settling_ends_the_round_and_leaves_the_iterate(mode):
+    model = net()
+    opt = Relaxed(model.parameters(), relaxation=mode, steps=6, **MODES[mode])
+    start = [each.detach().clone() for each in model.parameters()]
+    for x, y in batches(4):
+        opt.zero_grad()
+        F.cross_entropy(model(x), y).backward()
+        opt.step()
+    opt.settle()
+    assert (opt.rounds, opt.position) == (1, 0)
+    assert not any(map(torch.equal, start, model.parameters()))
+    with opt.at_iterate():
+        shown = [each.detach().clone() for each in model.parameters()]
+    assert all(map(torch.equal, shown, model.parameters()))
+    opt.settle()
+    assert opt.rounds == 1
+
+
+def test_the_slope_of_heat_is_the_mean_of_as_many_gradients_as_there_are():
+    ends = []
+    for steps in (4, 100):
+        x = nn.Parameter(torch.ones(3))
+        opt = Relaxed(
+            [x], relaxation="heat", temperature=1e-3, scope=1.0, steps=steps,
+            generator=torch.Generator().manual_seed(0),
+        )  # fmt: skip
+        for _ in range(4):
+            x.grad = x.detach().clone()
+            opt.step()
+        opt.settle()
+        ends.append(x.detach().clone())
+    assert torch.allclose(ends[0], ends[1], atol=1e-6)
+
+
+def test_after_an_unstable_fixed_point_the_round_begins_again():
+    x = nn.Parameter(torch.tensor([1.0]))
+    opt = Relaxed([x], relaxation="hopf-lax-fixed-point", scope=0.01, steps=30)
+
+    def go():
+        for _ in range(30):
+            x.grad = x.detach().clone()
+            opt.step()
+
+    with pytest.raises(UsageError, match="begins again"):
+        go()
+    assert (opt.position, x.item()) == (0, 1.0)
+    opt.scope = Exponential(1.0, 1.0)
+    go()
+    assert opt.rounds == 1
+    assert x.item() < 1.0

@@ -1,3 +1,4 @@
+import contextlib
 import copy
 from typing import Any
 
@@ -239,3 +240,37 @@ def test_evaluation_in_batches_is_the_whole_and_keeps_modes(dataset, module):
 def test_evaluation_of_nothing(module):
     with pytest.raises(UsageError, match="0 inputs"):
         evaluate(module, torch.zeros(0, 6), torch.zeros(0, dtype=torch.long))
+
+
+class Aside(torch.optim.SGD):
+    """Keeps its weights one aside of where gradients are taken."""
+
+    @property
+    def scheduled(self):
+        return self.param_groups
+
+    def _move(self, by):
+        with torch.no_grad():
+            for group in self.param_groups:
+                for each in group["params"]:
+                    each.add_(by)
+
+    @contextlib.contextmanager
+    def at_iterate(self):
+        self._move(1.0)
+        yield
+        self._move(-1.0)
+
+    def settle(self):
+        self._move(1.0)
+
+
+def test_an_indirect_optimizer_is_judged_and_left_at_its_own_weights(dataset):
+    nets = [nn.Linear(6, 3) for _ in range(2)]
+    nets[1].load_state_dict(nets[0].state_dict())
+    settings = Settings(epochs=1, schedule="constant")
+    fit(nets[0], dataset, settings, optimizer=lambda p: torch.optim.SGD(p, lr=0.1))
+    found = fit(nets[1], dataset, settings, optimizer=lambda p: Aside(p, lr=0.1))
+    for one, two in zip(nets[0].parameters(), nets[1].parameters(), strict=True):
+        assert torch.allclose(one + 1.0, two, atol=1e-6)
+    assert found.epochs[-1].test_loss == evaluate(nets[1], *dataset.test)[0]
