@@ -83,6 +83,24 @@ def test_it_ranks_as_the_integral_does():
     assert (values[0] > values[1]) is (exact[0] > exact[1])
 
 
+@pytest.mark.parametrize("count", [20, 400])  # fewer rows than values, and more
+def test_effective_values_of_large_matrices_are_estimated(monkeypatch, count):
+    found = corners(count=2 * count)
+    x, y = found.train
+    net = small_cnn(flips())
+    settings = Settings(epochs=2, batch_size=20)
+    precisions = dict.fromkeys((path for path, _ in tied(net)), 1.0)
+    map_fit(net, found, precisions, settings)
+    exact = laplace(net, x, y, precisions)
+    monkeypatch.setattr("trimtab.symmetry.evidence.laplace._LARGE", 0)
+    estimated = laplace(net, x, y, precisions)
+    assert estimated.value == exact.value
+    for path, value in exact.effective.items():
+        error = 4.0 * math.sqrt(2.0 * value / 64)  # four deviations at most
+        assert estimated.effective[path] == pytest.approx(value, abs=error + 1e-3)
+    assert estimated.effective != exact.effective
+
+
 def test_rows_or_values_give_the_same_determinant():
     net = logistic("none").eval()
     found = data(count=3)  # 3 rows, 4 values; then 12 rows
