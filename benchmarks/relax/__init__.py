@@ -1,0 +1,1 @@
+"""What relaxations do for a training, beside what else costs as many gradients."""

@@ -1,0 +1,77 @@
+"""`make bench-relax`: relaxations against what else costs as many gradients.
+
+Each result is stored in ``samples/`` when it is known; a run that is stopped goes on
+where it was. Configurations are chosen on examples that are held out for it, written to
+``configurations.json``, and have to be committed before the test sets are opened.
+
+    python -m benchmarks.relax                  # all jobs that may run
+    python -m benchmarks.relax --quick          # under five minutes
+    python -m benchmarks.relax --job none       # only the tables
+    python -m benchmarks.relax --job tune --at-once 2
+"""
+
+from __future__ import annotations
+
+import enum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from benchmarks.jobs import NOT_MEASURED, Store, cache_folder, origins, run
+from benchmarks.relax import report
+from benchmarks.relax.tasks import SAMPLES
+from benchmarks.relax.theory import draw
+from benchmarks.results import claims, fill, write
+
+HERE = Path(__file__).parent
+_QUICK = ("theory/all", "untuned/0", "untuned/1")
+
+
+class Part(enum.StrEnum):
+    """What to do."""
+
+    COST = "cost"
+    THEORY = "theory"
+    UNTUNED = "untuned"
+    TUNE = "tune"
+    TEST = "test"
+    PARLE = "parle"
+    ALL = "all"
+    NONE = "none"
+
+
+def main(
+    quick: Annotated[bool, typer.Option(help="The short form.")] = False,
+    job: Annotated[Part, typer.Option(help="What to do.")] = Part.ALL,
+    again: Annotated[bool, typer.Option(help="Do what is stored anew.")] = False,
+    at_once: Annotated[
+        int, typer.Option(min=1, help="Jobs beside each other, of one thread each.")
+    ] = 1,
+) -> None:
+    """Do what is not stored yet, then write results and tables."""
+    store = Store(cache_folder("relax") / "quick" if quick else SAMPLES)
+    every = report.jobs()
+    if quick:
+        chosen = [each for each in every if each.key in _QUICK]
+    else:
+        chosen = [each for each in every if job in (Part.ALL, each.key.split("/")[0])]
+    # What is timed runs alone.
+    for kind in (True, False):
+        some = [each for each in chosen if each.key.startswith("cost/") is kind]
+        run(some, store, again=again or quick, at_once=1 if kind else at_once)
+    if not quick and any(each.key.startswith("tune/") for each in chosen):
+        missing = report.choose(store)
+        typer.echo(f"configurations: {len(missing)} are missing", err=True)
+    rows = report.all_rows(store)
+    if quick:
+        rows = [row for row in rows if row.note != NOT_MEASURED]
+    write(HERE, rows, quick=quick)
+    if not quick:
+        if found := store.get("theory/all"):
+            typer.echo(draw(found), err=True)
+        fill(HERE / "README.md", f"{origins(store)}\n\n{claims(rows)}")
+
+
+if __name__ == "__main__":
+    typer.run(main)
