@@ -10,8 +10,11 @@ cost V(X_T), where a reader can work them out:
   it is -1/beta log E exp(-beta V(X_T)) of the walk left alone, a = -u_x reaches it, and
   E V(steered) <= E V(left alone) - E of the price. The price is paid in gradients.
 
-* where y is fast, in dx = -(x - y)/t ds, eps dy = -(f'(y) + (y - x)/t) ds + sqrt(2 eps /
-  beta) dW, x goes down the slope of local entropy, as eps goes to 0.
+* where y is fast, in dx = -(x - y)/t ds and
+
+      eps dy = -(f'(y) + (y - x)/t) ds + sqrt(2 eps / beta) dW,
+
+  x goes down the slope of local entropy, as eps goes to 0.
 """
 
 from __future__ import annotations
