@@ -1,0 +1,264 @@
+"""How long each node takes, from a model of a machine or from a measurement."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Final, final
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import ConfigDict, TypeAdapter, ValidationError, with_config
+
+from trimtab.cost.latency import LatencyModel, efficiency_class
+from trimtab.errors import DataError, UsageError
+from trimtab.graph.store import digest
+from trimtab.graph.types import Graph
+from trimtab.hardware.machine import Machine
+
+__all__ = ["Profile", "estimated", "read", "scaled", "write"]
+
+FORMAT: Final = 1
+_MOST_BYTES: Final = 64 * 2**20
+
+CYCLES: Final[dict[str, tuple[float, float]]] = {
+    "raw": (0.8, 0.6),
+    "raw+zstd": (44.0, 21.0),
+    "raw+lz4": (24.0, 5.7),
+    "fp16": (9.1, 1.8),
+    "fp16+zstd": (28.0, 8.6),
+    "fp16+lz4": (23.0, 4.2),
+    "bf16": (1.4, 1.7),
+    "bf16+zstd": (21.0, 8.6),
+    "bf16+lz4": (15.0, 4.2),
+    "int8": (5.1, 1.1),
+    "int8+zstd": (13.0, 4.2),
+    "int8+lz4": (9.9, 2.8),
+    "int4": (5.0, 2.8),
+    "int4+zstd": (8.0, 3.8),
+    "int4+lz4": (7.8, 2.7),
+}
+"""Cycles to encode and decode a number, for machines whose profile is a model's.
+
+Measured once, on a million rectified Gaussians, one thread of a server core at about
+3 GHz: no more than an order of magnitude for others.
+"""
+
+Floats = NDArray[np.float64]
+
+
+@final
+@with_config(ConfigDict(extra="forbid"))
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Profile:
+    """Seconds of each node of a graph on one machine.
+
+    Attributes:
+        format: of the file.
+        machine: for people.
+        source: how it came about: ``measured``, ``estimated`` or ``scaled``.
+        graph: digest of the graph it is of.
+        threads: that one call had.
+        nodes: names, in the order of the graph.
+        p50_s: median time of each.
+        p90_s: time that nine calls in ten stay below, of each.
+        encode_s: of a million numbers, by name of a codec.
+        decode_s: the same.
+    """
+
+    format: int
+    machine: str
+    source: str
+    graph: str
+    threads: int
+    nodes: tuple[str, ...]
+    p50_s: tuple[float, ...]
+    p90_s: tuple[float, ...]
+    encode_s: dict[str, float]
+    decode_s: dict[str, float]
+
+    @property
+    def seconds(self) -> Floats:
+        """Median time of each node."""
+        return np.array(self.p50_s)
+
+    @property
+    def spread(self) -> float:
+        """Time of a slow call over that of a usual one: 0.9 quantile over median."""
+        usual = math.fsum(self.p50_s)
+        return math.fsum(self.p90_s) / usual if usual else 1.0
+
+
+_ADAPTER: Final[TypeAdapter[Profile]] = TypeAdapter(Profile)
+
+
+def estimated(
+    graph: Graph, machine: Machine, latency: LatencyModel, *, threads: int = 1
+) -> Profile:
+    """Return what a model of latency says of a machine.
+
+    Args:
+        graph: the network.
+        machine: of the catalogue, a file, or this one.
+        latency: the model.
+        threads: that one call may use.
+
+    Example:
+        >>> import torch
+        >>> from trimtab.cost.latency import Roofline
+        >>> from trimtab.graph.capture import capture
+        >>> from trimtab.hardware.load import machine
+        >>> graph = capture(torch.nn.Linear(8, 2).eval(), (torch.zeros(1, 8),))
+        >>> profile = estimated(graph, machine("raspberry-pi-4"), Roofline())
+        >>> profile.source, len(profile.p50_s)
+        ('estimated', 1)
+    """
+    found = latency.estimate(graph, machine, threads)
+    clock = machine.core.frequency_hz
+    times = tuple(each.estimate.latency_s for each in found.nodes)
+    return Profile(
+        format=FORMAT,
+        machine=machine.title,
+        source="estimated",
+        graph=digest(graph),
+        threads=threads,
+        nodes=tuple(each.name for each in graph.nodes),
+        p50_s=times,
+        p90_s=times,
+        encode_s={name: 1e6 * each[0] / clock for name, each in CYCLES.items()},
+        decode_s={name: 1e6 * each[1] / clock for name, each in CYCLES.items()},
+    )
+
+
+def scaled(
+    profile: Profile,
+    graph: Graph,
+    latency: LatencyModel,
+    source: Machine,
+    target: Machine,
+) -> Profile:
+    """Return a measurement carried over to a machine that is not here.
+
+    Each node is scaled by how the model compares both machines over all nodes of its
+    class (dense, convolution, depthwise, pool, norm, vector): errors of the model that
+    both share drop out.
+
+    Args:
+        profile: measured on `source`.
+        graph: the network.
+        latency: the model.
+        source: the machine it was measured on.
+        target: the machine in question.
+
+    Raises:
+        DataError: the profile is of another graph.
+    """
+    require_of(profile, graph, "scale")
+    threads = profile.threads
+    here = latency.estimate(graph, source, threads).nodes
+    there = latency.estimate(graph, target, threads).nodes
+    classes = [efficiency_class(graph, node) for node in graph.nodes]
+    ratios: dict[str, float] = {}
+    for name in set(classes):
+        mine = [at for at, each in enumerate(classes) if each == name]
+        before = math.fsum(here[at].estimate.latency_s for at in mine)
+        after = math.fsum(there[at].estimate.latency_s for at in mine)
+        ratios[name] = after / before if before else 1.0
+
+    def carried(times: Sequence[float]) -> tuple[float, ...]:
+        return tuple(
+            time * ratios[each] for time, each in zip(times, classes, strict=True)
+        )
+
+    vector = ratios.get("vector", 1.0)
+    return Profile(
+        format=FORMAT,
+        machine=target.title,
+        source="scaled",
+        graph=profile.graph,
+        threads=threads,
+        nodes=profile.nodes,
+        p50_s=carried(profile.p50_s),
+        p90_s=carried(profile.p90_s),
+        encode_s={name: each * vector for name, each in profile.encode_s.items()},
+        decode_s={name: each * vector for name, each in profile.decode_s.items()},
+    )
+
+
+def require_of(profile: Profile, graph: Graph, where: str) -> None:
+    """Refuse a profile of another graph.
+
+    Raises:
+        DataError: it is.
+    """
+    names = tuple(each.name for each in graph.nodes)
+    if profile.graph == digest(graph) and profile.nodes == names:
+        return
+    raise DataError(
+        f"profile of graph {profile.graph[:12]} on {profile.machine!r}",
+        rule=f"the network is graph {digest(graph)[:12]}",
+        where=where,
+        remedy="profile this network, with the same input shape: trimtab profile NET",
+    )
+
+
+def write(profile: Profile, path: Path) -> None:
+    """Write a profile as JSON, whole or not at all.
+
+    Raises:
+        UsageError: the folder does not exist.
+    """
+    if not path.parent.is_dir():
+        raise UsageError(
+            f"profile {str(path)!r}",
+            rule="its folder does not exist",
+            where="-o",
+            remedy="make the folder, or give another place",
+        )
+    draft = path.with_name(f".{path.name}.making")
+    draft.write_text(json.dumps(asdict(profile)) + "\n", "utf-8")
+    draft.replace(path)
+
+
+def read(path: Path) -> Profile:
+    """Return the profile in a file.
+
+    Raises:
+        DataError: it is absent or no profile; each problem is named.
+    """
+    try:
+        if path.stat().st_size > _MOST_BYTES:
+            raise _no_profile(path, f"it is larger than {_MOST_BYTES} bytes")
+        found = _ADAPTER.validate_json(path.read_bytes())
+    except OSError as error:
+        raise _no_profile(path, error.strerror or str(error)) from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"]))
+        raise _no_profile(path, f"{place}: {first['msg'].lower()}") from error
+    count = len(found.nodes)
+    times = (
+        *found.p50_s,
+        *found.p90_s,
+        *found.encode_s.values(),
+        *found.decode_s.values(),
+    )
+    if found.format != FORMAT:
+        raise _no_profile(path, f"its format is {found.format}, this reads {FORMAT}")
+    if not len(found.p50_s) == len(found.p90_s) == count:
+        raise _no_profile(path, "there is not one time for each node")
+    if not all(math.isfinite(each) and each >= 0 for each in times):
+        raise _no_profile(path, "a time is negative or not finite")
+    return found
+
+
+def _no_profile(path: Path, rule: str) -> DataError:
+    return DataError(
+        f"profile {str(path)!r}",
+        rule=rule,
+        where="trimtab.partition",
+        remedy="make it with: trimtab profile NET -o FILE.json",
+    )
