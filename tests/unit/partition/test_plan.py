@@ -2,7 +2,6 @@
 
 import math
 
-import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -13,8 +12,9 @@ from trimtab.graph.capture import capture
 from trimtab.graph.store import digest
 from trimtab.hardware.load import machine
 from trimtab.partition.conditions import OVERHEAD_BYTES, Conditions, Limits
-from trimtab.partition.plan import Space, plan, private_position
+from trimtab.partition.plan import plan
 from trimtab.partition.profiles import Profile, estimated
+from trimtab.partition.space import Space, private_position
 
 
 @pytest.fixture(scope="module")
@@ -199,17 +199,3 @@ def test_profiles_of_other_graphs_are_refused(graph):
 def test_conditions_have_limits(name, value):
     with pytest.raises(UsageError, match=name):
         Conditions(**{"uplink_bytes_per_s": 1e6, "rtt_s": 0.1, name: value})
-
-
-def test_edges_weights_are_those_it_runs(graph):
-    """Memory of head and tail: weights by first and last use, activations at peak."""
-    from trimtab.partition.plan import _memory
-
-    head, tail = _memory(graph)
-    assert np.all(np.diff(head) >= 0)
-    assert np.all(np.diff(tail) <= 0)
-    assert head[0] == 0
-    assert tail[-1] == 0
-    weights = sum(each.type.size_bytes for each in graph.tensors)
-    assert head[-1] >= weights
-    assert tail[0] >= weights
