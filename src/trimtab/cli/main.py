@@ -15,6 +15,8 @@ from trimtab.cli import (
     design,
     inspect,
     machine,
+    partition,
+    profile,
     run,
     show,
     symmetry,
@@ -40,9 +42,11 @@ app.command("inspect")(inspect.inspect)
 app.command("compile")(compile.compile_network)
 app.command("run")(run.run)
 app.command("train")(train.train)
+app.command("profile")(profile.profile)
 app.command("show")(show.show)
 app.add_typer(design.app, name="design")
 app.add_typer(machine.app, name="machine")
+app.add_typer(partition.app, name="partition")
 app.add_typer(symmetry.app, name="symmetry")
 
 

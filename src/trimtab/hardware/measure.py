@@ -116,6 +116,7 @@ class Profile:
         interval_s: their quartiles.
         nodes_s: median per node, by name; they add up to more than `latency_s` where
             reading the clock counts.
+        slow_nodes_s: time that nine in ten stay below, per node.
         calls: how many were timed.
         threads: torch used.
         clock: what was read.
@@ -124,6 +125,7 @@ class Profile:
     latency_s: float
     interval_s: tuple[float, float]
     nodes_s: Mapping[str, float]
+    slow_nodes_s: Mapping[str, float]
     calls: int
     threads: int
     clock: str
@@ -173,6 +175,9 @@ def profile(
         latency_s=statistics.median(whole),
         interval_s=(low, high),
         nodes_s={name: statistics.median(times) for name, times in nodes.items()},
+        slow_nodes_s={
+            name: statistics.quantiles(times, n=10)[-1] for name, times in nodes.items()
+        },
         calls=calls,
         threads=threads,
         clock="thread CPU time" if threads == 1 else "wall time",

@@ -69,6 +69,14 @@ def plan(
     compressed = None
     if cloud_only is not None and compressed_input_bytes is not None:
         compressed = _with_bytes(cloud_only, compressed_input_bytes, at)
+    why = _why(best, other[0] if other else None, objective, at)
+    if compressed is not None and _value(compressed, objective) < _value(
+        best, objective
+    ):
+        why += (
+            "; without any cut, an input compressed as images are is better still: "
+            f"{format_duration(compressed.latency_s)}"
+        )
     return Plan(
         objective=objective,
         best=best,
@@ -77,7 +85,7 @@ def plan(
         cloud_only=cloud_only,
         cloud_compressed=compressed,
         choices=choices,
-        why=_why(best, other[0] if other else None, objective, at),
+        why=why,
     )
 
 

@@ -4,25 +4,33 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+import statistics
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final, final
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from pydantic import ConfigDict, TypeAdapter, ValidationError, with_config
+from torch import Tensor
 
 from trimtab.cost.latency import LatencyModel, efficiency_class
-from trimtab.errors import DataError, UsageError
+from trimtab.errors import DataError, MissingExtraError, UsageError
+from trimtab.graph.execute import Executor
 from trimtab.graph.store import digest
-from trimtab.graph.types import Graph
+from trimtab.graph.types import Graph, Ref, TensorType
+from trimtab.hardware import measure
 from trimtab.hardware.machine import Machine
+from trimtab.partition.codec import CODECS, codec
+from trimtab.zoo.inputs import example_values
 
-__all__ = ["Profile", "estimated", "read", "scaled", "write"]
+__all__ = ["Profile", "estimated", "measured", "read", "require_of", "scaled", "write"]
 
 FORMAT: Final = 1
 _MOST_BYTES: Final = 64 * 2**20
+_NUMBERS: Final = 200_000  # that codecs are timed on
 
 CYCLES: Final[dict[str, tuple[float, float]]] = {
     "raw": (0.8, 0.6),
@@ -130,6 +138,66 @@ def estimated(
         p90_s=times,
         encode_s={name: 1e6 * each[0] / clock for name, each in CYCLES.items()},
         decode_s={name: 1e6 * each[1] / clock for name, each in CYCLES.items()},
+    )
+
+
+def measured(
+    graph: Graph,
+    weights: Mapping[str, Tensor],
+    machine: str,
+    *,
+    threads: int = 1,
+    calls: int = 15,
+    progress: Callable[[float, str], None] = lambda done, text: None,
+) -> Profile:
+    """Return times of this machine, nodes and codecs.
+
+    Node times are brought to the time of a whole call, which has no clock between them.
+
+    Args:
+        graph: the network.
+        weights: of it, by target.
+        machine: what this one is called.
+        threads: one is timed by its own CPU time, several by the wall.
+        calls: to time.
+        progress: told the share that is done.
+    """
+    inputs = {Ref(name): each for name, each in example_values(graph).items()}
+    found = measure.profile(
+        Executor(graph, weights), inputs, threads=threads, calls=calls,
+        progress=lambda done, text: progress(0.9 * done, text),
+    )  # fmt: skip
+    share = found.latency_s / max(math.fsum(found.nodes_s.values()), 1e-12)
+    names = tuple(each.name for each in graph.nodes)
+    drawn = torch.Generator().manual_seed(0)
+    value = torch.randn(_NUMBERS, generator=drawn).relu_()
+    kind = TensorType((_NUMBERS,), "float32")
+    encode: dict[str, float] = {}
+    decode: dict[str, float] = {}
+    for name in CODECS:
+        progress(0.95, f"codec {name}")
+        some = codec(name)
+        try:
+            sent = some.encode(value)
+        except MissingExtraError:  # a board without it sends nothing so compressed
+            continue
+        for times, call in (
+            (encode, lambda some=some: some.encode(value)),
+            (decode, lambda some=some, sent=sent: some.decode(sent, kind)),
+        ):
+            taken = measure.thread_times_s(call, calls=calls)
+            times[name] = statistics.median(taken) * 1e6 / _NUMBERS
+    return Profile(
+        format=FORMAT,
+        machine=machine,
+        source="measured",
+        graph=digest(graph),
+        threads=threads,
+        nodes=names,
+        p50_s=tuple(share * found.nodes_s[name] for name in names),
+        p90_s=tuple(share * found.slow_nodes_s[name] for name in names),
+        encode_s=encode,
+        decode_s=decode,
     )
 
 

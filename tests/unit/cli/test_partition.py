@@ -1,0 +1,102 @@
+"""`trimtab partition`: plans from the command line."""
+
+import json
+
+import pytest
+
+from trimtab.cli.partition import rate
+from trimtab.errors import UsageError
+
+LINK = ("--bandwidth", "20Mbit/s", "--rtt", "40ms")
+
+
+def planned(trimtab, *options):
+    done = trimtab(
+        "partition", "plan", "zoo:lenet5", "--cloud", "turin", "--json", *options
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def test_a_plan_has_its_baselines_and_says_why(trimtab):
+    found = planned(trimtab, *LINK, "--codec", "raw", "--codec", "int8")
+    assert found["edge"].startswith("Raspberry Pi 4")
+    best = found["best"]
+    assert best == found["choices"][0]
+    assert best["latency_s"] == pytest.approx(
+        best["edge_s"] + best["link_s"] + best["cloud_s"]
+    )
+    latencies = [each["latency_s"] for each in found["choices"]]
+    assert latencies == sorted(latencies)
+    for name in ("edge_only", "cloud_only", "cloud_only_compressed_input", "runner_up"):
+        assert found[name]["latency_s"] >= 0
+    assert "so that the" in found["why"]
+
+
+def test_the_link_of_the_catalogue_and_its_overrides(trimtab):
+    wifi = planned(trimtab, "--link", "wifi")["conditions"]
+    assert (wifi["uplink_bytes_per_s"], wifi["downlink_bytes_per_s"]) == (
+        2360000.0, 6871250.0,
+    )  # fmt: skip
+    other = planned(trimtab, "--link", "wifi", "--rtt", "1ms")["conditions"]
+    assert other["rtt_s"] == 0.001
+    assert other["uplink_bytes_per_s"] == 2360000.0
+
+
+def test_a_table_for_people(trimtab):
+    done = trimtab("partition", "plan", "zoo:lenet5", "--cloud", "turin", *LINK)
+    assert done.returncode == 0, done.stderr
+    assert "edge only" in done.stdout
+    assert "bytes a number" in done.stdout
+
+
+def test_a_measured_profile_is_read_again(trimtab, tmp_path):
+    done = trimtab("profile", "zoo:lenet5", "-o", "here.json", "--calls", "3", "--json")
+    assert done.returncode == 0, done.stderr
+    measured = json.loads(done.stdout)["latency_s"]
+    assert measured > 0
+    found = planned(trimtab, *LINK, "--edge", "here.json")
+    assert found["edge_only"]["latency_s"] == pytest.approx(measured)
+    other = trimtab(
+        "partition", "plan", "zoo:alexnet", *LINK, "--edge", "here.json"
+    )  # fmt: skip
+    assert other.returncode == 1
+    assert "Profile this network" in other.stderr
+
+
+@pytest.mark.parametrize(
+    ("options", "said", "code"),
+    [
+        ((), "without a link", 1),
+        (("--bandwidth", "fast", "--rtt", "1ms"), "rate 'fast'", 1),
+        ((*LINK, "--private-layers", "99"), "layers with weights", 1),
+        ((*LINK, "--codec", "int7"), "codec 'int7'", 1),
+        ((*LINK, "--private-layers", "1", "--edge-memory", "1kB"), "edge_bytes", 2),
+        ((*LINK, "--edge", "absent.json"), "absent.json", 1),
+        ((*LINK, "--edge", "no-machine"), "no-machine", 1),
+    ],
+)
+def test_bad_input_is_one_message(trimtab, options, said, code):
+    done = trimtab("partition", "plan", "zoo:lenet5", "--cloud", "turin", *options)
+    assert done.returncode == code
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("20Mbit/s", 2.5e6),
+        ("2.5 MB/s", 2.5e6),
+        ("800bit/s", 100.0),
+        ("1Gbit/s", 1.25e8),
+    ],
+)
+def test_rates(text, value):
+    assert rate(text) == value
+
+
+@pytest.mark.parametrize("text", ["0Mbit/s", "-1Mbit/s", "20", "20 Mbps", "1e9bit/s"])
+def test_what_is_no_rate(text):
+    with pytest.raises(UsageError, match="rate"):
+        rate(text)
