@@ -20,12 +20,14 @@ import typer
 
 from benchmarks.jobs import NOT_MEASURED, Store, cache_folder, origins, run
 from benchmarks.relax import report
+from benchmarks.relax.compare import committed
 from benchmarks.relax.tasks import SAMPLES
 from benchmarks.relax.theory import draw
 from benchmarks.results import claims, fill, write
 
 HERE = Path(__file__).parent
 _QUICK = ("theory/all", "untuned/0", "untuned/1")
+_OPEN = ("test", "parle")  # which open the test sets
 
 
 class Part(enum.StrEnum):
@@ -56,13 +58,26 @@ def main(
         chosen = [each for each in every if each.key in _QUICK]
     else:
         chosen = [each for each in every if job in (Part.ALL, each.key.split("/")[0])]
-    # What is timed runs alone.
-    for kind in (True, False):
-        some = [each for each in chosen if each.key.startswith("cost/") is kind]
-        run(some, store, again=again or quick, at_once=1 if kind else at_once)
-    if not quick and any(each.key.startswith("tune/") for each in chosen):
+
+    def do(*kinds: str, at_once: int = at_once) -> bool:
+        some = [each for each in chosen if each.key.split("/")[0] in kinds]
+        run(some, store, again=again or quick, at_once=at_once)
+        return bool(some)
+
+    do("cost", at_once=1)  # what is timed runs alone
+    do("theory", "untuned")
+    if do("tune") and not quick:
         missing = report.choose(store)
         typer.echo(f"configurations: {len(missing)} are missing", err=True)
+    if any(each.key.split("/")[0] in _OPEN for each in chosen):
+        try:
+            committed()
+        except SystemExit as closed:
+            typer.echo(str(closed), err=True)
+        else:
+            for key in report.stale(store):
+                store.path(key).unlink()
+            do(*_OPEN)
     rows = report.all_rows(store)
     if quick:
         rows = [row for row in rows if row.note != NOT_MEASURED]

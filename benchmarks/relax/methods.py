@@ -24,7 +24,7 @@ from trimtab.relax.norms import reestimate
 from trimtab.relax.relaxed import Relaxed
 from trimtab.relax.rounds import Equilibrated
 
-__all__ = ["METHODS", "Config", "grid", "trained"]
+__all__ = ["METHODS", "Config", "Run", "grid", "trained"]
 
 Config = dict[str, float]
 _MOMENTUM: Final = 0.9
@@ -42,10 +42,10 @@ class Method:
     """
 
     configs: tuple[Config, ...]
-    run: Callable[[_Run, Config], nn.Module]
+    run: Callable[[Run, Config], nn.Module]
 
 
-class _Run:
+class Run:
     """One training: its module, its batches, its gradients.
 
     Attributes:
@@ -63,6 +63,7 @@ class _Run:
 
     @property
     def parameters(self) -> list[nn.Parameter]:
+        """Of the module."""
         return list(self.module.parameters())
 
     def cosine(self) -> float:
@@ -70,6 +71,7 @@ class _Run:
         return 0.5 * (1.0 + math.cos(math.pi * (1.0 - self.left / self.whole)))
 
     def batch(self) -> tuple[Tensor, Tensor]:
+        """Return the next examples, drawn with replacement."""
         rows = torch.randint(len(self.x), (self.task.batch,), generator=self.drawn)
         return self.x[rows], self.y[rows]
 
@@ -81,6 +83,7 @@ class _Run:
         F.cross_entropy(self.module(x), y).backward()  # type: ignore[no-untyped-call]
 
     def sgd(self, rate: float) -> torch.optim.SGD:
+        """Return SGD with Nesterov momentum over all parameters."""
         return torch.optim.SGD(
             self.parameters, lr=rate, momentum=_MOMENTUM, nesterov=True,
             weight_decay=self.task.decay,
@@ -92,7 +95,7 @@ def _rated(optimizer: torch.optim.Optimizer, rate: float) -> None:
         group["lr"] = rate
 
 
-def _sgd(run: _Run, config: Config) -> nn.Module:
+def _sgd(run: Run, config: Config) -> nn.Module:
     optimizer = run.sgd(config["lr"])
     while run.left:
         _rated(optimizer, config["lr"] * run.cosine())
@@ -101,12 +104,12 @@ def _sgd(run: _Run, config: Config) -> nn.Module:
     return run.module
 
 
-def _averaging(run: _Run, decay: float) -> AveragedModel:
+def _averaging(run: Run, decay: float) -> AveragedModel:
     average = get_ema_multi_avg_fn(decay)  # type: ignore[no-untyped-call]
     return AveragedModel(run.module, multi_avg_fn=average)
 
 
-def _ema(run: _Run, config: Config) -> nn.Module:
+def _ema(run: Run, config: Config) -> nn.Module:
     optimizer, average = run.sgd(config["lr"]), _averaging(run, config["decay"])
     while run.left:
         _rated(optimizer, config["lr"] * run.cosine())
@@ -117,7 +120,7 @@ def _ema(run: _Run, config: Config) -> nn.Module:
     return found
 
 
-def _swa(run: _Run, config: Config) -> nn.Module:
+def _swa(run: Run, config: Config) -> nn.Module:
     """Average weights of every tenth step of the last quarter, at a rate that stays."""
     optimizer, average = run.sgd(config["lr"]), AveragedModel(run.module)
     last = config["share"] * config["lr"]
@@ -133,7 +136,7 @@ def _swa(run: _Run, config: Config) -> nn.Module:
 
 
 @torch.no_grad()
-def _sam(run: _Run, config: Config) -> nn.Module:
+def _sam(run: Run, config: Config) -> nn.Module:
     """Foret et al., arXiv 2010.01412: both gradients of the same batch."""
     optimizer = run.sgd(config["lr"])
     while run.left > 1:
@@ -159,7 +162,7 @@ def _sam(run: _Run, config: Config) -> nn.Module:
 
 
 def _relaxed(
-    run: _Run, config: Config, average: AveragedModel | None = None, **settings: Any
+    run: Run, config: Config, average: AveragedModel | None = None, **settings: Any
 ) -> nn.Module:
     rate = config.get("outer", 1.0)
     relaxation = settings["relaxation"]
@@ -197,42 +200,46 @@ def _relaxed(
     return run.module
 
 
-def _lookahead(run: _Run, config: Config) -> nn.Module:
+def _lookahead(run: Run, config: Config) -> nn.Module:
     return _relaxed(run, config, relaxation="local-entropy", newest=1.0)
 
 
-def _entropy(run: _Run, config: Config) -> nn.Module:
+def _entropy(run: Run, config: Config) -> nn.Module:
+    return _relaxed(run, config, relaxation="local-entropy")
+
+
+def _forgetful(run: Run, config: Config) -> nn.Module:
+    return _relaxed(run, config, relaxation="local-entropy", reset_inner=True)
+
+
+def _noisy(run: Run, config: Config) -> nn.Module:
     return _relaxed(
         run,
         config,
         relaxation="local-entropy",
-        temperature=config.get("temperature", 0.0),
+        temperature=config["temperature"],
     )
 
 
-def _forgetful(run: _Run, config: Config) -> nn.Module:
-    return _relaxed(run, config, relaxation="local-entropy", reset_inner=True)
-
-
-def _equilibrated(run: _Run, config: Config) -> nn.Module:
+def _equilibrated(run: Run, config: Config) -> nn.Module:
     length = Equilibrated(config["share"], least=5, most=50)
     return _relaxed(run, config, relaxation="local-entropy", steps=length)
 
 
-def _entropy_ema(run: _Run, config: Config) -> nn.Module:
+def _entropy_ema(run: Run, config: Config) -> nn.Module:
     average = _averaging(run, config["decay"])
     return _relaxed(run, config, average, relaxation="local-entropy")
 
 
-def _hopf_lax(run: _Run, config: Config) -> nn.Module:
+def _hopf_lax(run: Run, config: Config) -> nn.Module:
     return _relaxed(run, config, relaxation="hopf-lax")
 
 
-def _fixed_point(run: _Run, config: Config) -> nn.Module:
+def _fixed_point(run: Run, config: Config) -> nn.Module:
     return _relaxed(run, config, relaxation="hopf-lax-fixed-point")
 
 
-def _heat(run: _Run, config: Config) -> nn.Module:
+def _heat(run: Run, config: Config) -> nn.Module:
     return _relaxed(
         run,
         {**config, "gamma": 1.0},
@@ -287,15 +294,24 @@ METHODS: Final[Mapping[str, Method]] = {
     "local-entropy": Method(
         configs=_each(
             lr=[0.03, 0.1, 0.03, 0.1, 0.2, 0.05, 0.1, 0.02],
-            gamma=[0.1, 0.1, 0.5, 0.03, 0.1, 0.1, 0.5, 0.1],
+            gamma=[0.1, 0.1, 0.5, 0.03, 0.1, 0.5, 0.5, 0.1],
             steps=[20, 20, 20, 20, 20, 5, 5, 20],
         ),
         run=_entropy,
     ),
+    "local-entropy, noise": Method(
+        configs=_each(
+            lr=[0.03, 0.1, 0.1, 0.03, 0.2, 0.05, 0.1, 0.02],
+            gamma=[0.1, 0.1, 0.1, 0.5, 0.1, 0.5, 0.5, 0.1],
+            steps=[20, 20, 20, 20, 20, 5, 5, 20],
+            temperature=[1e-8, 1e-8, 1e-6, 1e-6, 1e-8, 1e-6, 1e-6, 1e-6],
+        ),
+        run=_noisy,
+    ),
     "local-entropy, momentum forgotten": Method(
         configs=_each(
             lr=[0.03, 0.1, 0.03, 0.1, 0.2, 0.05, 0.1, 0.02],
-            gamma=[0.1, 0.1, 0.5, 0.03, 0.1, 0.1, 0.5, 0.1],
+            gamma=[0.1, 0.1, 0.5, 0.03, 0.1, 0.5, 0.5, 0.1],
             steps=[20, 20, 20, 20, 20, 5, 5, 20],
         ),
         run=_forgetful,
@@ -312,7 +328,7 @@ METHODS: Final[Mapping[str, Method]] = {
     "local-entropy, ema": Method(
         configs=_each(
             lr=[0.03, 0.1, 0.03, 0.1, 0.2, 0.05, 0.1, 0.02],
-            gamma=[0.1, 0.1, 0.5, 0.1, 0.1, 0.1, 0.5, 0.1],
+            gamma=[0.1, 0.1, 0.5, 0.1, 0.1, 0.5, 0.5, 0.1],
             decay=[0.9, 0.9, 0.9, 0.7, 0.7, 0.9, 0.9, 0.7],
             steps=[20, 20, 20, 20, 20, 5, 5, 20],
         ),
@@ -365,9 +381,8 @@ def trained(
         seed: of weights, batches and noise.
         times: the gradients of a task, so many times over.
     """
-    run = _Run(task, split, seed, task.gradients * times)
+    run = Run(task, split, seed, task.gradients * times)
     run.module.train()
-    found = METHODS[method].run(run, config)
-    found = copy.deepcopy(found)
+    found = copy.deepcopy(METHODS[method].run(run, config))
     reestimate(found, [run.batch()[0] for _ in range(_NORMS)])
     return found.eval()

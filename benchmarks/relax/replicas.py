@@ -2,9 +2,10 @@
 
     python -m benchmarks.relax.replicas digits 0
 
-Each replica takes the gradients of a third; SGD and SWA take all of them one after the
-other; the ensemble averages the predictions of three networks, which cost three times
-as much to serve, and the soup the weights of three that began alike.
+Each replica takes as many gradients as a training of the task has; SGD, SWA and local
+entropy take three times as many one after the other. The ensemble averages the
+predictions of three networks, which cost three times as much to serve, and the soup the
+weights of three that began alike.
 """
 
 from __future__ import annotations
@@ -17,8 +18,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from benchmarks.relax.compare import CHOSEN, _committed, _judged
-from benchmarks.relax.methods import Config, _Run, trained
+from benchmarks.relax.compare import CHOSEN, committed, judged
+from benchmarks.relax.methods import Config, Run, trained
 from benchmarks.relax.tasks import TASKS, Task
 from trimtab.relax.exchange import Together
 from trimtab.relax.norms import reestimate
@@ -43,7 +44,7 @@ def parle(
         replicas: how many.
     """
     together = Together(replicas)
-    runs = [_Run(task, split, seed, task.gradients) for _ in range(replicas)]
+    runs = [Run(task, split, seed, task.gradients) for _ in range(replicas)]
     opts = []
     for number, run in enumerate(runs):
         run.drawn = torch.Generator().manual_seed(seed + 10_000 * (number + 1))
@@ -93,7 +94,7 @@ class _Ensemble(nn.Module):
         return found.clamp(min=1e-12).log()
 
 
-def _soup(nets: list[nn.Module], run: _Run) -> nn.Module:
+def _soup(nets: list[nn.Module], run: Run) -> nn.Module:
     module = nets[0]
     with torch.no_grad():
         for together in zip(*(net.parameters() for net in nets), strict=True):
@@ -108,21 +109,21 @@ def main() -> None:
     torch.set_num_threads(1)
     task = TASKS[name]
     split = task.split(seed)
-    kept = _committed()["chosen"][name]
+    kept = committed()["chosen"][name]
     found = {}
     net, spent = parle(task, split, kept["local-entropy"], seed)
-    found["parle"] = _judged(net, *split.test)
+    found["parle"] = judged(net, *split.test)
     for method in ("sgd", "swa", "local-entropy"):
         net = trained(task, split, method, kept[method], seed, times=REPLICAS)
-        found[f"{method}, three times the gradients"] = _judged(net, *split.test)
+        found[f"{method}, three times the gradients"] = judged(net, *split.test)
     nets = [
         trained(task, split, "sgd", kept["sgd"], seed + 10_000 * (number + 1))
         for number in range(REPLICAS)
     ]
-    found["ensemble of three"] = _judged(_Ensemble(nets), *split.test)
+    found["ensemble of three"] = judged(_Ensemble(nets), *split.test)
     alike = []
     for number in range(REPLICAS):
-        run = _Run(task, split, seed, task.gradients)
+        run = Run(task, split, seed, task.gradients)
         run.drawn = torch.Generator().manual_seed(seed + 10_000 * (number + 1))
         run.module.train()
         optimizer = run.sgd(kept["sgd"]["lr"])
@@ -132,7 +133,8 @@ def main() -> None:
             run.gradient()
             optimizer.step()
         alike.append(run.module)
-    found["soup of three"] = _judged(_soup(alike, run), *split.test)
+    batches = Run(task, split, seed, task.gradients)
+    found["soup of three"] = judged(_soup(alike, batches), *split.test)
     print(json.dumps({"methods": found, "parle": spent, "from": CHOSEN.name}))
 
 

@@ -18,7 +18,7 @@ from benchmarks.relax.tasks import TASKS
 from benchmarks.results import Row
 from trimtab import stats
 
-__all__ = ["all_rows", "choose", "jobs", "key_of"]
+__all__ = ["all_rows", "choose", "jobs", "key_of", "stale"]
 
 MARGIN: Final = 0.5  # points of error that a default may be behind
 PARLE: Final = ("digits", "digits, a fifth of labels wrong", "mnistfc")
@@ -101,6 +101,26 @@ def _errors(store: Store, task: str, method: str) -> dict[int, dict[str, Any]]:
     return found
 
 
+def stale(store: Store) -> list[str]:
+    """Return keys of tests of configurations that are not the chosen ones any more."""
+    if not CHOSEN.exists():
+        return []
+    kept = json.loads(CHOSEN.read_text("utf-8"))["chosen"]
+    found = []
+    for task in TASKS:
+        for method in METHODS:
+            config = kept.get(task, {}).get(method)
+            for seed in ("all", *range(TASKS[task].seeds)):
+                key = key_of("test", task, method, seed)
+                each = store.get(key)
+                if each is None or "failed" in each:
+                    continue
+                of = [each, *each.get("seeds", {}).values()]
+                if any(one.get("config", config) != config for one in of):
+                    found.append(key)
+    return found
+
+
 def _points(found: dict[int, dict[str, Any]]) -> list[float]:
     return [100 * each["test"]["error_frac"] for each in found.values()]
 
@@ -131,8 +151,8 @@ class _Comparison:
         self.p = 1.0
         if self.deviation:
             self.p = float(distributions.ttest_rel(mine, sgd).pvalue)
-        elif apart.any():
-            self.p = 0.0
+        elif apart.any():  # all the same: a test of signs
+            self.p = 2.0 * 0.5**self.pairs
 
     def detectable(self, comparisons: int) -> float:
         """Return points that would have been found significant four times of five."""
@@ -218,6 +238,7 @@ def _row(
         return Row(id=row_id, name=name, value=None, unit="frac", note=NOT_MEASURED)
     value, samples = medians[task, method]
     found = list(_errors(store, task, method).values())
+    broken = sum(bool(each.get("broke_down")) for each in found)
     loss = stats.median([each["train"]["loss_nats"] for each in found])
     top = stats.median([each["top_eigenvalue"] for each in found])
     energy = stats.median([each["local_energy"] for each in found])
@@ -225,11 +246,14 @@ def _row(
         f"loss in training {loss:.3g}, top eigenvalue {top:.3g}, local energy "
         f"{energy:.3f}"
     )
+    if broken:
+        note = f"{broken} broke down and count as guessing; {note}"
     if (task, method) in by_name:
         each, p = by_name[task, method]
         ends = each.difference
         note = (
             f"{ends.value:+.2f} [{ends.low:+.2f}, {ends.high:+.2f}] points to SGD, "
+            f"{each.pairs} pairs, "
             f"corrected p {p:.2g}, {each.detectable(comparisons):.2f} would have "
             f"shown; {note}"
         )

@@ -77,9 +77,11 @@ def _training_alone(
     table: dict[str, Any] = {**shared, **tables[name]}
     if optimizer is not None:
         key = "relaxation" if relaxed else "optimizer"
-        if table.get(key, optimizer.value) != optimizer.value and relaxed:
+        before = tables["relax"].get("relaxation", Optimizer.LOCAL_ENTROPY.value)
+        if relaxed and before != optimizer.value:
             # Its numbers are those of another equation.
-            table = {each: table[each] for each in _SHARED if each in table}
+            kept = (*_SHARED, "flatness")
+            table = {each: table[each] for each in kept if each in table}
         table[key] = optimizer.value
     if epochs is not None:
         table["epochs"] = epochs

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from trimtab.relax import pde
     from trimtab.relax.exchange import Processes, Together
     from trimtab.relax.norms import reestimate
-    from trimtab.relax.parle import Parle, consensus
+    from trimtab.relax.parle import Parle, consensus, load_consensus
     from trimtab.relax.relaxed import Relaxed
     from trimtab.relax.rounds import Equilibrated
     from trimtab.relax.scopes import Constant, Exponential, Linear
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "exchange": ("Processes", "Together"),
     "norms": ("reestimate",),
-    "parle": ("Parle", "consensus"),
+    "parle": ("Parle", "consensus", "load_consensus"),
     "relaxed": ("Relaxed",),
     "rounds": ("Equilibrated",),
     "scopes": ("Constant", "Exponential", "Linear"),
@@ -58,6 +58,7 @@ __all__ = [
     "Together",
     "consensus",
     "fit_on_ray",
+    "load_consensus",
     "pde",
     "reestimate",
 ]

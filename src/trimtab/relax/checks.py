@@ -6,8 +6,16 @@ import math
 from typing import Final
 
 from trimtab.errors import UsageError
+from trimtab.relax.scopes import Scope
 
-__all__ = ["RELAXATIONS", "TETHERED", "check", "share"]
+__all__ = [
+    "RELAXATIONS",
+    "TETHERED",
+    "check",
+    "check_gamma",
+    "damping_of",
+    "newest_of",
+]
 
 RELAXATIONS: Final = ("local-entropy", "hopf-lax", "hopf-lax-fixed-point", "heat")
 TETHERED: Final = ("local-entropy", "hopf-lax")
@@ -19,7 +27,7 @@ def check(
     *,
     steps: int,
     equilibrated: bool,
-    gamma: float,
+    scope: Scope,
     temperature: float,
     inner: bool,
     newest: bool,
@@ -31,7 +39,7 @@ def check(
         relaxation: its name.
         steps: gradients of a round.
         equilibrated: whether rounds are as long as a tether needs.
-        gamma: of the first round.
+        scope: of gamma.
         temperature: of noise or smoothing.
         inner: whether an inner optimizer was given.
         newest: whether the weight of the newest point was given.
@@ -46,9 +54,11 @@ def check(
             f"known are {', '.join(RELAXATIONS)}",
             "choose one of these",
         )
-    if steps < 1:
+    if not isinstance(steps, int) or steps < 1:
         raise _refusal(
-            f"{steps} steps of a round", "there is at least one", "give steps=20"
+            f"{steps} steps of a round",
+            "it is a whole number of at least one",
+            "give steps=20",
         )
     if not (math.isfinite(temperature) and temperature >= 0):
         raise _refusal(
@@ -76,38 +86,70 @@ def check(
             "it smooths over a variance of temperature / gamma",
             "give gamma times the square of the width to smooth over",
         )
-    if relaxation != "local-entropy" and gamma == 0:
+    if not hasattr(scope, "at"):
         raise _refusal(
-            f"relaxation {relaxation!r} with a gamma of 0",
-            "its time t = 1 / gamma would be infinite",
-            "give a scope above 0; local-entropy takes 0",
+            f"a scope {scope!r}",
+            "it is a number, or says gamma of a round by a method `at`",
+            "give 0.1, or trimtab.relax.Exponential(1e-3, 1.001)",
         )
+    check_gamma(scope, 0, relaxation)
 
 
-def share(name: str, value: float | None, default: float, *, most: float) -> float:
-    """Return a share, or the default where none is given.
+def check_gamma(scope: Scope, done: int, relaxation: str) -> float:
+    """Return gamma after so many rounds.
 
     Args:
-        name: of it.
-        value: as it was given.
-        default: in its place.
-        most: the largest; it must lie above 0 unless 1 is not allowed either.
+        scope: that says it.
+        done: rounds.
+        relaxation: that takes it.
 
     Raises:
-        UsageError: it is outside of its limits.
+        UsageError: it is below 0, not finite, or 0 where a time is needed.
     """
-    if value is None:
-        return default
-    fits = 0 < value <= most if most == 1.0 else 0 <= value <= most
-    if not fits:
+    gamma = float(scope.at(done))
+    if not (math.isfinite(gamma) and gamma >= 0):
         raise _refusal(
-            f"`{name}` of {value}",
-            "it is above 0 and at most 1"
-            if most == 1.0
-            else f"it is at least 0 and at most {most:g}",
-            f"give {default:g}",
+            f"a gamma of {gamma} after {done} rounds",
+            "it is finite and at least 0",
+            "correct the scope",
         )
-    return value
+    if relaxation != "local-entropy" and gamma == 0:
+        raise _refusal(
+            f"relaxation {relaxation!r} with a gamma of 0 after {done} rounds",
+            "its time t = 1 / gamma would be infinite",
+            "give a scope that stays above 0; local-entropy takes 0",
+        )
+    return gamma
+
+
+def newest_of(newest: float | None) -> float:
+    """Return the weight of the newest point in the average: 0.75 by default.
+
+    Raises:
+        UsageError: it is not above 0 and at most 1.
+    """
+    if newest is None:
+        return 0.75
+    if not 0 < newest <= 1:
+        raise _refusal(
+            f"`newest` of {newest}", "it is above 0 and at most 1", "give 0.75"
+        )
+    return newest
+
+
+def damping_of(damping: float | None) -> float:
+    """Return the damping of the fixed point: 0.75 by default.
+
+    Raises:
+        UsageError: it is not at least 0 and at most 0.999.
+    """
+    if damping is None:
+        return 0.75
+    if not 0 <= damping <= 0.999:
+        raise _refusal(
+            f"`damping` of {damping}", "it is at least 0 and at most 0.999", "give 0.75"
+        )
+    return damping
 
 
 def _refusal(asked: str, rule: str, remedy: str) -> UsageError:

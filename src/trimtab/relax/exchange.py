@@ -25,6 +25,8 @@ class Exchange(Protocol):
     """A mean over replicas.
 
     Attributes:
+        narrow: whether `mean` sends fewer bits than a bucket has: it is for what is
+            small and comes again next round, such as moves since the last mean.
         replicas: how many there are.
         rank: which one this is, from 0.
         communicated_bytes: that this replica has sent into means.
@@ -33,6 +35,7 @@ class Exchange(Protocol):
     replicas: int
     rank: int
     communicated_bytes: int
+    narrow: bool
 
     def first(self, bucket: Tensor) -> Tensor:
         """Return the bucket of the first replica."""
@@ -53,8 +56,8 @@ class Processes:
 
     Args:
         group: of processes; None for all.
-        payload: type that buckets are sent as, such as `torch.bfloat16`, which halves
-            the bytes; None sends them as they are.
+        payload: type that the buckets of a round are sent as, such as
+            `torch.bfloat16`, which halves their bytes; None sends them as they are.
 
     Raises:
         UsageError: torch.distributed is not set up.
@@ -77,6 +80,7 @@ class Processes:
         self.group, self.payload = group, payload
         self.replicas, self.rank = dist.get_world_size(group), dist.get_rank(group)
         self.communicated_bytes = 0
+        self.narrow = payload is not None
 
     def first(self, bucket: Tensor) -> Tensor:
         """Return the bucket of the first replica."""
@@ -92,16 +96,19 @@ class Processes:
             ReplicaError: another replica is gone, or late for longer than the timeout
                 of the group.
         """
-        then(self.now(bucket))
+        then(self._mean(bucket, self.payload))
 
     def now(self, bucket: Tensor) -> Tensor:
-        """Return the mean over replicas.
+        """Return the mean over replicas, in full precision.
 
         Raises:
             ReplicaError: another replica is gone, or late for longer than the timeout
                 of the group.
         """
-        sent = bucket.clone() if self.payload is None else bucket.to(self.payload)
+        return self._mean(bucket, None)
+
+    def _mean(self, bucket: Tensor, payload: torch.dtype | None) -> Tensor:
+        sent = bucket.clone() if payload is None else bucket.to(payload)
         self._safely(lambda: dist.all_reduce(sent, group=self.group))
         self.communicated_bytes += sent.numel() * sent.element_size()
         return sent.to(bucket.dtype).div_(self.replicas)
@@ -184,6 +191,7 @@ class _Member:
         self._together = together
         self.rank, self.replicas = rank, together.replicas
         self.communicated_bytes = 0
+        self.narrow = False
 
     def first(self, bucket: Tensor) -> Tensor:
         """Return the bucket of the first replica."""

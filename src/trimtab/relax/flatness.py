@@ -211,7 +211,13 @@ def local_entropy(
 
 def _gradients(loss: Loss, parameters: Sequence[Tensor]) -> tuple[Tensor, ...]:
     with torch.enable_grad():
-        return torch.autograd.grad(loss(), list(parameters), create_graph=True)
+        found = torch.autograd.grad(
+            loss(), list(parameters), create_graph=True, allow_unused=True
+        )
+    return tuple(
+        torch.zeros_like(each) if gradient is None else gradient
+        for each, gradient in zip(parameters, found, strict=True)
+    )
 
 
 def _product(

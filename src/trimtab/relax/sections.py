@@ -35,7 +35,7 @@ class Round:
         evaluations: gradients so far.
         steps: gradients of the round.
         gamma: of it.
-        equilibration: see `Relaxed.equilibration`.
+        equilibration: see `Relaxed.last_equilibration`.
     """
 
     evaluations: int
@@ -50,7 +50,7 @@ class Round:
             evaluations=optimizer.evaluations,
             steps=optimizer.steps,
             gamma=optimizer.scope.at(max(0, optimizer.rounds - 1)),
-            equilibration=optimizer.reached,
+            equilibration=optimizer.last_equilibration,
         )
 
 

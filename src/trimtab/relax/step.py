@@ -48,8 +48,8 @@ class Settings:
         growth: of gamma, by the round.
         most_gamma: where growth ends.
         temperature: of noise; of ``heat``, gamma times the square of its width.
-        inner_rate: learning rate within a round, of the two tethered relaxations.
-        inner_momentum: of Nesterov's kind, kept from round to round.
+        inner_rate: learning rate within a round, of the two tethered relaxations: 0.1.
+        inner_momentum: of Nesterov's kind, kept from round to round: 0.9.
         outer_rate: learning rate of the outer steps.
         outer_momentum: of Nesterov's kind.
         weight_decay: within a round where there is an inner loop, else of outer steps.
@@ -69,8 +69,8 @@ class Settings:
     growth: float = 1.0
     most_gamma: float = 1e3
     temperature: float | None = None
-    inner_rate: float = 0.1
-    inner_momentum: float = 0.9
+    inner_rate: float | None = None
+    inner_momentum: float | None = None
     outer_rate: float | None = None
     outer_momentum: float = 0.0
     weight_decay: float = 0.0
@@ -118,9 +118,12 @@ def optimizer_of(
         )
     tethered = settings.relaxation in TETHERED
     decay = settings.weight_decay
+    inner_rate = 0.1 if settings.inner_rate is None else settings.inner_rate
+    momentum = 0.9 if settings.inner_momentum is None else settings.inner_momentum
+    _check_rates(settings, tethered=tethered)
 
     def inner(groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
-        return _sgd(groups, settings.inner_rate, settings.inner_momentum, decay)
+        return _sgd(groups, inner_rate, momentum, decay)
 
     def outer(groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
         return _sgd(groups, rate, settings.outer_momentum, 0.0 if tethered else decay)
@@ -137,6 +140,31 @@ def optimizer_of(
         temperature=temperature,
         generator=torch.Generator().manual_seed(seed),
     )
+
+
+def _check_rates(settings: Settings, *, tethered: bool) -> None:
+    limits = {
+        "inner_rate": (settings.inner_rate, 1e6),
+        "outer_rate": (settings.outer_rate, 1e6),
+        "weight_decay": (settings.weight_decay, 1e6),
+        "inner_momentum": (settings.inner_momentum, 0.9999),
+        "outer_momentum": (settings.outer_momentum, 0.9999),
+    }
+    for name, (value, most) in limits.items():
+        if value is not None and not 0 <= value <= most:
+            raise UsageError(
+                f"{name} = {value}",
+                rule=f"it is at least 0 and at most {most:g}",
+                where="table [relax]",
+                remedy="correct it",
+            )
+        if value is not None and name.startswith("inner") and not tethered:
+            raise UsageError(
+                f"{name} of relaxation {settings.relaxation!r}",
+                rule="it has no inner loop with a rate",
+                where="table [relax]",
+                remedy="leave it out; outer_rate is what it has",
+            )
 
 
 def _sgd(

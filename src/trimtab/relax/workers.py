@@ -135,6 +135,7 @@ def fit_on_ray(
     folder = storage / name
     folder.mkdir(parents=True, exist_ok=True)
     keep = folder / _WEIGHTS
+    keep.unlink(missing_ok=True)  # of an earlier run
 
     def work(_: dict[str, Any]) -> None:
         _work(make, data, settings, dict(parle or {}), payload, keep)

@@ -99,8 +99,8 @@ class Indirect(Protocol):
         """Put its weights into the parameters, and take them out again."""
         ...
 
-    def settle(self) -> None:
-        """Leave them there."""
+    def settle(self, *, finish: bool = True) -> None:
+        """Leave them there, and finish what was begun, unless an error ended it."""
         ...
 
 
@@ -152,10 +152,16 @@ def fit(
     with _threads(settings.threads), torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(settings.seed)
         try:
-            return _epochs(module, dataset, settings, made, progress)
-        finally:
+            history = _epochs(module, dataset, settings, made, progress)
+        except BaseException:
+            if isinstance(made, Indirect):
+                made.settle(finish=False)
+            raise
+        else:
             if isinstance(made, Indirect):
                 made.settle()
+            return history
+        finally:
             module.eval()
 
 
@@ -280,7 +286,10 @@ def _step(
             loss = F.cross_entropy(scores, y, label_smoothing=settings.label_smoothing)
             value = float(loss.detach())
             if not math.isfinite(value):
-                _refuse_loss(value, x, step, _rate(optimizer.param_groups))
+                groups = optimizer.param_groups
+                if isinstance(optimizer, Indirect):
+                    groups = optimizer.scheduled
+                _refuse_loss(value, x, step, _rate(groups))
             met.append((value, int((scores.detach().argmax(1) == y).sum())))
             loss.backward()  # type: ignore[no-untyped-call]
         return value
@@ -322,7 +331,7 @@ def _refuse_loss(loss: float, x: Tensor, step: int, rate: float) -> None:
         f"a loss of {loss}",
         rule="training cannot go on from a loss that is not finite",
         where=where,
-        remedy="lower the learning rate, or warm it up with `warmup_frac`",
+        remedy="lower the learning rates, or warm up with `warmup_frac`",
     )
 
 

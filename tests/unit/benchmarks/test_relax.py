@@ -6,7 +6,7 @@ import pytest
 import torch
 from benchmarks.jobs import NOT_MEASURED, Store
 from benchmarks.relax import compare, report
-from benchmarks.relax.methods import METHODS, _Run, grid, trained
+from benchmarks.relax.methods import METHODS, Run, grid, trained
 from benchmarks.relax.tasks import TASKS, Split, Task
 from torch import nn
 
@@ -28,13 +28,13 @@ def task(gradients=24, batch=8):
 @pytest.mark.parametrize("method", METHODS)
 def test_every_method_takes_the_gradients_it_is_given(method, monkeypatch):
     taken = []
-    before = _Run.gradient
+    before = Run.gradient
 
     def counted(run, *rest):
         taken.append(1)
         before(run, *rest)
 
-    monkeypatch.setattr(_Run, "gradient", counted)
+    monkeypatch.setattr(Run, "gradient", counted)
     small = task()
     split = small.split(0)
     for config in grid(small, method):
@@ -81,13 +81,13 @@ def test_the_test_set_stays_closed_without_a_commit(tmp_path, monkeypatch):
     git("init")
     git("commit", "--allow-empty", "-m", "first")
     with pytest.raises(SystemExit, match="not committed"):
-        compare._committed()
+        compare.committed()
     git("add", ".")
     git("commit", "-m", "chosen")
-    assert compare._committed()["chosen"] == {}
+    assert compare.committed()["chosen"] == {}
     compare.CHOSEN.write_text('{"chosen": {"digits": {}}}')
     with pytest.raises(SystemExit, match="not committed"):
-        compare._committed()
+        compare.committed()
 
 
 def test_rows_stand_there_before_anything_is_measured(tmp_path):

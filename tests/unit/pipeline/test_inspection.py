@@ -66,6 +66,7 @@ def test_sections_have_what_the_report_draws(traced):
         latency_s=2 * estimate.latency_s,
         interval_s=(0.0, 1.0),
         nodes_s={node.name: 1e-6 for node in graph.nodes},
+        slow_nodes_s={node.name: 2e-6 for node in graph.nodes},
         calls=3,
         threads=1,
         clock="thread CPU time",

@@ -53,12 +53,22 @@ def main():
     model = net(seed=rank)
     payload = torch.bfloat16 if what == "bf16" else None
     exchange = Processes(payload=payload)
-    keep = folder / "consensus.safetensors" if what == "lost" else None
+    kept = what in ("lost", "nan", "uneven", "fails")
+    keep = folder / "consensus.safetensors" if kept else None
     opt = Parle(model.parameters(), exchange=exchange, keep=keep, **settings(rank))
     for number, (x, y) in enumerate(batches(rank)):
         if what == "lost" and rank == 1 and number == 12:
             return  # without a word
+        if what == "nan" and rank == 1 and number == 12:
+            x = x * float("nan")
+        if what == "uneven" and number == (19 if rank == 0 else 17):
+            break
+        if what == "fails" and rank == 1 and number == 12:
+            opt.settle(finish=False)  # as the training loop does, without the other
+            raise RuntimeError("out of batches")
         step(model, opt, x, y)
+    if what == "uneven":
+        opt.settle()
     with opt.at_consensus():
         mean = {key: each.clone() for key, each in model.state_dict().items()}
     own = {f"own.{key}": each for key, each in model.state_dict().items()}

@@ -1,5 +1,6 @@
 """Replicas, in one process and in several."""
 
+import copy
 import os
 import subprocess
 import sys
@@ -8,12 +9,12 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors import safe_open
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from tests.unit.relax.replica import batches, net, settings, step
 
-from trimtab.errors import ReplicaError, UsageError
+from trimtab.errors import DataError, ReplicaError, UsageError
 from trimtab.relax.exchange import Together
-from trimtab.relax.parle import Parle, consensus
+from trimtab.relax.parle import Parle, consensus, load_consensus
 from trimtab.relax.relaxed import Relaxed
 
 REPLICA = Path(__file__).with_name("replica.py")
@@ -75,10 +76,93 @@ def test_a_smaller_payload_halves_the_bytes(tmp_path):
     run(models, opts)
     with safe_open(tmp_path / "1.safetensors", "pt") as file:
         weights = sum(each.numel() for each in models[0].parameters())
-        assert int(file.metadata()["bytes"]) == (4 + 1) * 2 * weights
+        assert int(file.metadata()["bytes"]) == (4 * 2 + 4) * weights
     found = load_file(tmp_path / "1.safetensors")
     for key, each in models[1].state_dict().items():
-        assert torch.allclose(found[f"own.{key}"], each, atol=0.05)
+        assert torch.allclose(found[f"own.{key}"], each, atol=2e-3)
+
+
+@pytest.mark.parametrize(
+    ("what", "said"),
+    [
+        ("nan", "infinite or NaN"),
+        ("uneven", "same number of gradients"),
+        ("fails", "out of batches"),
+    ],
+)
+def test_the_consensus_that_is_kept_is_of_whole_rounds(tmp_path, what, said):
+    ended = processes(tmp_path, what)
+    assert any(code != 0 and said in text for _, text, code in ended)
+    model = torch.nn.Sequential(
+        torch.nn.Linear(6, 8), torch.nn.Tanh(), torch.nn.Linear(8, 3)
+    )
+    rounds = load_consensus(tmp_path / "consensus.safetensors", model.parameters())
+    assert rounds == (3 if what == "uneven" else 2)
+    assert all(bool(each.isfinite().all()) for each in model.parameters())
+
+
+def test_a_consensus_that_is_none_is_refused(tmp_path):
+    path = tmp_path / "some.safetensors"
+    with pytest.raises(DataError, match="consensus"):
+        load_consensus(path, [torch.ones(2)])
+    path.write_bytes(b"no tensors")
+    with pytest.raises(DataError, match="consensus"):
+        load_consensus(path, [torch.ones(2)])
+    save_file({"0": torch.ones(3)}, path)
+    with pytest.raises(DataError, match="other shapes"):
+        load_consensus(path, [torch.ones(2)])
+    with pytest.raises(DataError):
+        load_consensus(path, [torch.ones(3), torch.ones(1)])
+
+
+def test_a_folder_for_the_consensus_has_to_be_there(tmp_path):
+    member = Together(1).member()
+    with pytest.raises(UsageError, match="folder does not exist"):
+        Parle(
+            [torch.nn.Parameter(torch.ones(1))], exchange=member,
+            keep=tmp_path / "none" / "kept.safetensors",
+        )  # fmt: skip
+
+
+def test_a_replica_that_waits_has_no_state_to_take():
+    models, opts = together()
+    for number, (x, y) in enumerate(batches(0, 5)):
+        step(models[0], opts[0], x, y)
+        assert opts[0].position == number + 1
+    with pytest.raises(ReplicaError, match="waits for the others"):
+        opts[0].state_dict()
+    for x, y in batches(1, 5):
+        step(models[1], opts[1], x, y)
+    assert opts[0].rounds == opts[1].rounds == 1
+    opts[0].state_dict()
+
+
+def test_a_resumed_replica_goes_on_as_it_would_have():
+    models, opts = together()
+    every = [list(batches(rank, 20)) for rank in range(2)]
+
+    def go(models, opts, first, last):
+        for number in range(first, last):
+            for rank in range(2):
+                step(models[rank], opts[rank], *every[rank][number])
+
+    go(models, opts, 0, 12)
+    kept = [copy.deepcopy(each.state_dict()) for each in opts]
+    go(models, opts, 12, 20)
+    others, again = together()
+    for each, state in zip(again, kept, strict=True):
+        each.load_state_dict(state)
+    go(others, again, 12, 20)
+    for one, two in zip(models, others, strict=True):
+        assert all(map(torch.equal, one.parameters(), two.parameters()))
+
+
+def test_hooks_of_a_step_are_called_once():
+    models, opts = together()
+    called = []
+    opts[0].register_step_post_hook(lambda *_: called.append(1))
+    step(models[0], opts[0], *next(iter(batches(0, 1))))
+    assert called == [1]
 
 
 def test_a_replica_that_is_lost_is_told_and_the_consensus_is_on_disk(tmp_path):

@@ -74,10 +74,10 @@ def test_flatness_of_a_network_leaves_it_as_it_was():
 
 def test_a_round_is_the_one_that_ended():
     x = nn.Parameter(torch.ones(1))
-    opt = Relaxed([x], steps=2, scope=0.1)
+    opt = Relaxed([x], steps=2, scope=1.0)
     for _ in range(2):
         x.grad = torch.ones(1)
         opt.step()
     made = Round.of(opt)
-    assert (made.evaluations, made.steps, made.gamma) == (2, 2, 0.1)
-    assert made.equilibration == opt.reached
+    assert (made.evaluations, made.steps, made.gamma) == (2, 2, 1.0)
+    assert made.equilibration == opt.last_equilibration

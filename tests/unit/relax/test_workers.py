@@ -8,6 +8,7 @@ from safetensors.torch import load_file
 from tests.unit.relax import ray_parts
 
 from trimtab.errors import ReplicaError, UsageError
+from trimtab.relax.parle import load_consensus
 from trimtab.relax.workers import fit_on_ray, part_of
 from trimtab.training.settings import Settings
 
@@ -51,8 +52,9 @@ def test_two_workers_learn_together(cluster, tmp_path):
     )  # fmt: skip
     weights = sum(each.numel() for each in found.module.parameters())
     assert (found.evaluations, found.rounds) == (120, 30)
-    # Two bytes a weight: the slope and the consensus of each round, and the last one.
-    assert found.communicated_bytes == 2 * weights * (2 * 30 + 1)
+    # A move of two bytes a weight each round; the consensus, whole, after each and at
+    # last; counters at the end.
+    assert found.communicated_bytes == weights * (2 * 30 + 4 * 31) + 16
     assert found.test_accuracy_frac > 0.7  # chance is a third
     scores = found.module(ray_parts.data().test[0])
     right = (scores.argmax(1) == ray_parts.data().test[1]).float().mean()
@@ -68,7 +70,12 @@ def test_a_worker_that_fails_is_told_of_with_the_consensus(cluster, tmp_path):
             ray_parts.net_of_which_one_breaks, ray_parts.data, SETTINGS, replicas=2,
             storage=tmp_path, parle=PARLE,
         )  # fmt: skip
-    kept = load_file(tmp_path / "parle" / "consensus.safetensors")
+    # Rounds are of four batches, and the 26th failed: six were done by both.
+    net = ray_parts.Broken()
+    path = tmp_path / "parle" / "consensus.safetensors"
+    assert load_consensus(path, net.parameters()) == 6
+    assert all(bool(each.isfinite().all()) for each in net.parameters())
+    kept = load_file(path)
     assert [each.numel() for each in kept.values()] == [
         each.numel() for each in ray_parts.net().parameters()
     ]

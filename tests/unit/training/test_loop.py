@@ -261,7 +261,7 @@ class Aside(torch.optim.SGD):
         yield
         self._move(-1.0)
 
-    def settle(self):
+    def settle(self, *, finish=True):
         self._move(1.0)
 
 
