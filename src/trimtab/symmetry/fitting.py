@@ -23,7 +23,7 @@ from trimtab.symmetry.evidence.heldout import Heldout, heldout
 from trimtab.symmetry.evidence.laplace import Training, last_layer
 from trimtab.symmetry.gates import Relaxed, relax
 from trimtab.symmetry.network import Symmetric, retie, tied, verify
-from trimtab.symmetry.posterior import Judged, Member, Posterior
+from trimtab.symmetry.posterior import Judged, Member, Posterior, contradicted
 from trimtab.symmetry.schemes import Scheme
 from trimtab.symmetry.train import Recipe, map_fit, prepared
 
@@ -36,6 +36,7 @@ STEPS: Final[Mapping[str, int]] = {"laplace": 1200, "elbo": 5000, "heldout": 120
 """Of a training, by the way to compare: a bound ranks nothing until it converges."""
 
 _FIRST: Final = 1 / 3  # of the steps, before anything is given up
+_LASTS: Final = 0.6  # of what prior and volume cost then: precisions have yet to adapt
 _MARGIN: Final = 0.15  # nats an example that a scheme may be behind then
 _LEAST_MARGIN: Final = 30.0  # nats
 _LEAST_KEPT: Final = 3
@@ -237,6 +238,10 @@ class _Run:
             return Member(
                 network=self.network,
                 value=found.value,
+                reach=None
+                if whole
+                else found.log_likelihood
+                + _LASTS * (found.log_prior + found.log_volume),
                 exact=found.exact,
                 last=last_layer(
                     self.network, job.data.train[0], self.training.precisions
@@ -350,19 +355,17 @@ class _Fit:
             members = {name: [run.member(whole=False)] for name, run in runs.items()}
             given_up = self.behind({name: each[0] for name, each in members.items()})
         kept = [name for name in runs if name not in given_up]
+        checks = {}
         for name in kept:
             members[name] = [runs[name].member(whole=True)]
+            checks[name] = self.check(_Run(self, self.family[name], 0))
         joint = self.joint({name: members[name][0] for name in kept})
-        for name in sorted(kept, key=lambda each: -joint[each])[:2]:
+        out = contradicted(checks) if self.way != "heldout" else {}
+        believed = [name for name in kept if name not in out]
+        for name in sorted(believed, key=lambda each: -joint[each])[:2]:
             for start in range(1, self.search.restarts):
                 run = _Run(self, self.family[name], start)
                 members[name].append(run.member(whole=True))
-        # Of the start that evidence thinks best.
-        checks = {}
-        for name in kept:
-            values = [each.value for each in members[name]]
-            start = values.index(max(values))
-            checks[name] = self.check(_Run(self, self.family[name], start))
         self.tell(1.0, "done")
         found = []
         for scheme in self.family.schemes:
@@ -400,13 +403,20 @@ class _Fit:
         }
 
     def joint(self, members: dict[str, Member]) -> dict[str, float]:
-        """Return log evidence and log prior together, by scheme."""
+        """Return log evidence and log prior together, by scheme.
+
+        Of what was trained in part it is the evidence that it may reach: with few
+        rounds, precisions are those that values were drawn with, and what shares little
+        pays for that most.
+        """
         priors = zip(self.family.schemes, self.family.log_prior(), strict=True)
-        return {
-            each.name: members[each.name].value + prior
-            for each, prior in priors
-            if each.name in members
-        }
+        found = {}
+        for each, prior in priors:
+            if each.name in members:
+                member = members[each.name]
+                value = member.value if member.reach is None else member.reach
+                found[each.name] = value + prior
+        return found
 
     def told(self, scheme: Scheme, start: int, cost: float) -> Callable[[float], None]:
         """Return what takes the share of a training that is done."""

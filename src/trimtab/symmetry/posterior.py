@@ -21,11 +21,12 @@ from trimtab.symmetry.gates import Relaxed
 from trimtab.symmetry.network import Symmetric, tied
 from trimtab.symmetry.schemes import Family, Scheme
 
-__all__ = ["Finding", "Judged", "Member", "Posterior"]
+__all__ = ["Finding", "Judged", "Member", "Posterior", "contradicted"]
 
 _SURE: Final = 0.95
 _UPPER: Final = 0.975  # both tails of that
 _DISAGREES: Final = 2.0  # standard errors of a paired difference
+_CONTRADICTS: Final = 3.0  # the same, beyond which evidence is not believed
 _WORDS: Final = {
     "rot90": "rotation by 90 degrees",
     "rot180": "rotation by 180 degrees",
@@ -45,6 +46,7 @@ class Member:
     Attributes:
         network: in evaluation mode, tied by its scheme.
         value: its log evidence, nats.
+        reach: what that may become with further rounds; None where there are none.
         error: of the estimate, nats; 0 where nothing was drawn.
         exact: whether the determinant is that of all examples together, not a bound.
         sigmas: standard deviations of values by path, where they are known.
@@ -53,6 +55,7 @@ class Member:
 
     network: Symmetric
     value: float
+    reach: float | None = None
     error: float = 0.0
     exact: bool = True
     sigmas: Mapping[str, Tensor] = field(default_factory=dict)
@@ -133,7 +136,9 @@ class Posterior:
     or 1 whatever the noise of a training. They are tempered: log evidence and prior
     count in units of the standard deviation of evidence over starts, if that is above
     one nat. Schemes that were given up on the way have no probability: they were
-    trained for a part of the steps only.
+    trained for a part of the steps only. Nor have schemes that held-out examples
+    contradict: evidence is an approximation, and where another scheme predicts these
+    better by three standard errors it was a bad one.
 
     Attributes:
         family: of schemes, with its prior.
@@ -155,6 +160,19 @@ class Posterior:
         return max([1.0, self.spread or 0.0, *errors])
 
     @property
+    def contradicted(self) -> Mapping[str, str]:
+        """Schemes that held-out examples speak against, and the one that is better."""
+        return contradicted(
+            {
+                each.scheme.name: each.heldout
+                for each in self.judged
+                if each.heldout is not None and not each.given_up
+            }
+            if self.way != "heldout"
+            else {}
+        )
+
+    @property
     def spread(self) -> float | None:
         """Standard deviation of log evidence over starts, nats; None of one start.
 
@@ -162,7 +180,11 @@ class Posterior:
         starts say little of it, taken as large as Student's distribution of so many
         has it.
         """
-        several = [each for each in self.judged if len(each.members) > 1]
+        several = [
+            each
+            for each in self.judged
+            if len(each.members) > 1 and each.scheme.name not in self.contradicted
+        ]
         freedom = sum(len(each.members) - 1 for each in several)
         if not freedom:
             return None
@@ -190,9 +212,12 @@ class Posterior:
 
     def _softmax(self, temperature: float) -> tuple[float, ...]:
         prior = self.family.log_prior()
+        out = self.contradicted
         raw = torch.tensor(
             [
-                (each.value + log) / temperature if not each.given_up else -math.inf
+                -math.inf
+                if each.given_up or each.scheme.name in out
+                else (each.value + log) / temperature
                 for each, log in zip(self.judged, prior, strict=True)
             ],
             dtype=torch.float64,
@@ -231,14 +256,22 @@ class Posterior:
             [each for each in self.judged if (element in each.scheme.elements) is side]
             for side in (True, False)
         ]
+        out = self.contradicted
         best = [
-            max(side, key=lambda each: (not each.given_up, each.value))
+            max(
+                side,
+                key=lambda each: (
+                    not each.given_up,
+                    each.scheme.name not in out,
+                    each.value,
+                ),
+            )
             for side in sides
         ]
         nats = best[0].value - best[1].value
         holds = probability > 0.5
         ahead, behind = (best[0], best[1]) if holds else (best[1], best[0])
-        note = self._doubt(ahead, behind)
+        note = self._doubt(ahead, behind) or self._overruled(ahead, element)
         if note or 1 - _SURE < probability < _SURE:
             note = note or self._why()
             verdict: Literal["holds", "rejected", "undecided"] = "undecided"
@@ -248,6 +281,26 @@ class Posterior:
         return Finding(
             element=name, verdict=verdict, probability=probability, nats=nats, note=note
         )
+
+    def _overruled(self, ahead: Judged, element: int) -> str:
+        """Return what evidence would have said but for held-out examples."""
+        out = self.contradicted
+        side = element in ahead.scheme.elements
+        other = [
+            each
+            for each in self.judged
+            if each.scheme.name in out
+            and (element in each.scheme.elements) is not side
+            and each.value > ahead.value
+        ]
+        if not other:
+            return ""
+        most = max(other, key=lambda each: each.value)
+        better = self._named(out[most.scheme.name])
+        return self._doubt(most, better)
+
+    def _named(self, name: str) -> Judged:
+        return next(each for each in self.judged if each.scheme.name == name)
 
     def _why(self) -> str:
         """Return what leaves a finding undecided."""
@@ -270,12 +323,8 @@ class Posterior:
         """Return what held-out examples say against what evidence says."""
         if ahead.heldout is None or behind.heldout is None or self.way == "heldout":
             return ""
-        difference = behind.heldout.each - ahead.heldout.each
-        mean = float(difference.mean())
-        if len(difference) < 2:
-            return ""
-        error = float(difference.std()) / math.sqrt(len(difference))
-        if mean <= _DISAGREES * error:
+        mean, errors = _better(behind.heldout, ahead.heldout)
+        if errors <= _DISAGREES:
             return ""
         return (
             f"{behind.scheme.name} predicts held-out examples better than "
@@ -376,6 +425,38 @@ class Posterior:
     def __str__(self) -> str:
         """Return the verdict."""
         return self.verdict()
+
+
+def _better(one: Heldout, two: Heldout) -> tuple[float, float]:
+    """Return by how much one predicts the same examples better: nats each, errors."""
+    difference = one.each - two.each
+    if len(difference) < 2:
+        return 0.0, 0.0
+    mean = float(difference.mean())
+    error = float(difference.std()) / math.sqrt(len(difference))
+    if not error:
+        return mean, math.copysign(math.inf, mean) if mean else 0.0
+    return mean, mean / error
+
+
+def contradicted(found: Mapping[str, Heldout]) -> dict[str, str]:
+    """Return schemes that another predicts better than, for sure, and that one.
+
+    Args:
+        found: held-out predictions of the same examples, by scheme.
+    """
+    out: dict[str, str] = {}
+    for name, mine in found.items():
+        ahead = {
+            other: _better(theirs, mine)
+            for other, theirs in found.items()
+            if other != name
+        }
+        sure = [each for each, (_, errors) in ahead.items() if errors > _CONTRADICTS]
+        if sure:
+            out[name] = max(sure, key=lambda each: ahead[each][0])
+    # What is best on average is contradicted by nothing that is not itself.
+    return out if len(out) < len(found) else {}
 
 
 def _finite(value: float) -> float | None:

@@ -11,7 +11,7 @@ from tests.unit.symmetry.nets import small_cnn
 from trimtab.errors import UsageError
 from trimtab.symmetry.evidence.heldout import Heldout
 from trimtab.symmetry.network import retie
-from trimtab.symmetry.posterior import Judged, Member, Posterior
+from trimtab.symmetry.posterior import Judged, Member, Posterior, contradicted
 from trimtab.symmetry.schemes import flips
 
 FAMILY = flips()
@@ -174,9 +174,38 @@ def test_held_out_examples_may_disagree():
     assert "none predicts held-out examples better than hflip by 1.0" in (
         found["hflip"].note
     )
-    assert found["vflip"].verdict == "undecided"  # hflip stands on its side, too
+    # Without vflip none is still ahead of all with it.
+    assert found["vflip"].verdict == "rejected"
     agreed = posterior(VALUES, held=dict.fromkeys(VALUES, -1.0))
     assert {each.verdict for each in agreed.findings()} == {"holds", "rejected"}
+
+
+def test_what_held_out_examples_contradict_has_no_probability():
+    held = dict.fromkeys(VALUES, -1.0) | {"hflip": -2.0}
+    found = posterior(VALUES, held=held)
+    assert found.contradicted == {"hflip": "none"}
+    chances = dict(zip(VALUES, found.probabilities, strict=True))
+    assert chances["hflip"] == 0.0
+    assert found.best.scheme.name == "none"
+    # All of them differ in the same way: what is best on average stays.
+    rising = {name: -float(at) for at, name in enumerate(VALUES)}
+    worst = posterior(dict.fromkeys(VALUES, 0.0), held=rising)
+    assert set(worst.contradicted) == set(VALUES) - {"none"}
+    assert posterior(VALUES, held=held, way="heldout").contradicted == {}
+
+
+def test_a_difference_that_may_be_chance_contradicts_nothing():
+    drawn = torch.Generator().manual_seed(0)
+    base = torch.randn(60, generator=drawn)
+
+    def held(mean):
+        noise = torch.randn(60, generator=drawn)
+        return Heldout(each=base + noise + mean, rows=torch.arange(60),
+                       accuracy_frac=0.5)  # fmt: skip
+
+    assert contradicted({"a": held(0.0), "b": held(0.2)}) == {}
+    assert contradicted({"a": held(0.0), "b": held(1.5)}) == {"a": "b"}
+    assert contradicted({"a": held(0.0)}) == {}
 
 
 def test_predictions_are_averaged_and_sum_to_one():
