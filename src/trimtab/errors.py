@@ -14,6 +14,8 @@
     ├── BundleError (ValueError)                a bundle that is damaged or absent
     ├── BudgetInfeasibleError (RuntimeError)    no plan fits; carries the best one found
     ├── ReplicaError (RuntimeError)             replicas of a training lost each other
+    ├── LinkError (ConnectionError)             the other half of a network is away
+    │   └── OverloadedError                     it is there, and has no room now
     └── MissingExtraError (ImportError)         an optional dependency is not installed
 
 Every message has four parts: what was asked, which rule or limit it meets, where, and
@@ -31,9 +33,11 @@ __all__ = [
     "DataError",
     "ExecutionError",
     "GraphError",
+    "LinkError",
     "MachineError",
     "MissingExtraError",
     "NetworkNotFoundError",
+    "OverloadedError",
     "PlanError",
     "ReplicaError",
     "TrimtabError",
@@ -166,6 +170,30 @@ class BudgetInfeasibleError(TrimtabError, RuntimeError):
         super().__init__(asked, rule=rule, where=where, remedy=remedy)
         self.best = best
         self.binding = binding
+
+
+class LinkError(TrimtabError, ConnectionError):
+    """The other half of a divided network that cannot be reached."""
+
+
+class OverloadedError(LinkError):
+    """The other half of a network is there, and has no room for a request now.
+
+    Attributes:
+        retry_after_s: when it may have.
+    """
+
+    def __init__(
+        self,
+        asked: str,
+        *,
+        rule: str = "",
+        where: str = "",
+        remedy: str,
+        retry_after_s: float = 0.0,
+    ) -> None:
+        super().__init__(asked, rule=rule, where=where, remedy=remedy)
+        self.retry_after_s = retry_after_s
 
 
 class ReplicaError(TrimtabError, RuntimeError):

@@ -133,6 +133,15 @@ class Executor:
             UsageError: the arguments nest otherwise than the example inputs did.
             ExecutionError: a tensor has another shape or dtype than at capture.
         """
+        return self.results(self.run(self.bind(*args, **kwargs)))
+
+    def bind(self, *args: object, **kwargs: object) -> dict[Ref, Value]:
+        """Return the values of the inputs, as `run` takes them.
+
+        Raises:
+            UsageError: the arguments nest otherwise than the example inputs did.
+            ExecutionError: a tensor has another shape or dtype than at capture.
+        """
         leaves = list(flatten((args, kwargs), self.graph.input_tree))
         values: dict[Ref, Value] = {}
         for leaf, value in zip(self.graph.inputs, leaves, strict=True):
@@ -159,7 +168,15 @@ class Executor:
                     remedy="convert the tensor, or capture the network for this shape",
                 )
             values[Ref(leaf.name)] = value
-        computed = {**self._constants, **self.run(values)}
+        return values
+
+    def results(self, values: Mapping[Ref, Value]) -> Any:
+        """Return what the network returns, of the values live at its end.
+
+        Args:
+            values: as `run` returns them.
+        """
+        computed = {**self._constants, **values}
         results = (
             computed[each] if isinstance(each, Ref) else each
             for each in self.graph.outputs

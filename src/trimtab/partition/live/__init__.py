@@ -1,0 +1,1 @@
+"""A divided network at work: the wire, both of its ends, and who decides."""

@@ -1,0 +1,480 @@
+"""The edge's side; over 400 lines: the ways a request ends, and those of a link.
+
+Every request is answered once, whatever the link does. It runs to the cut that the controller chooses, sends what crosses, and keeps it
+until the results are back: if these do not come, the edge runs the rest from where it
+stopped. An answer that is late is hedged: the rest runs here as well, and what is first
+counts. After some failures the link is left alone for a while, then tried with a probe.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import ssl
+import threading
+import time
+from collections.abc import Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, final
+
+import torch
+
+from trimtab.errors import DataError, LinkError, OverloadedError, UsageError
+from trimtab.graph.types import Ref
+from trimtab.partition.controller import Controller, Decision, Seen
+from trimtab.partition.live.halves import Halves
+from trimtab.partition.live.link import Link, Reply
+from trimtab.zoo.inputs import example_values
+
+__all__ = ["Address", "Edge", "Patience"]
+
+_LOG = logging.getLogger(__name__)
+_TICK_S = 0.1
+_PING_S = 2.0
+_CLOSE = 1e-3  # of results of other engines, relative and absolute
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Address:
+    """Where the cloud is.
+
+    Attributes:
+        host: name or address.
+        port: of it.
+        tls: context of a client; None for none.
+        name: in the cloud's certificate; by default the host.
+    """
+
+    host: str
+    port: int
+    tls: ssl.SSLContext | None = None
+    name: str | None = None
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Patience:
+    """How long the edge waits for what.
+
+    Attributes:
+        connect_s: for a connection.
+        hedge: times of the predicted rest after which the edge runs it as well.
+        hedge_s: least time until then.
+        reply_s: for an answer, at least; a request with longer ones has ten times what
+            was predicted.
+        failures: in a row, after which the link is left alone.
+        rest_s: that it is then, doubled with every further failure.
+        most_rest_s: at most.
+    """
+
+    connect_s: float = 3.0
+    hedge: float = 2.0
+    hedge_s: float = 0.05
+    reply_s: float = 2.0
+    failures: int = 3
+    rest_s: float = 0.5
+    most_rest_s: float = 15.0
+
+
+@final
+class Edge:
+    """Answers requests, with the cloud or without it.
+
+    Args:
+        halves: the network; its cuts have all positions of the controller's space but
+            the end.
+        controller: chooses cuts.
+        cloud: where it is; None for none.
+        patience: how long it waits.
+        whole: whether the edge may run all of the network; without, a request that
+            cannot reach the cloud ends with an error.
+
+    Attributes:
+        counts: of what happened, by name.
+
+    Raises:
+        UsageError: the controller knows a cut that the network has not.
+    """
+
+    def __init__(
+        self,
+        halves: Halves,
+        controller: Controller,
+        *,
+        cloud: Address | None = None,
+        patience: Patience | None = None,
+        whole: bool = True,
+    ) -> None:
+        self.halves, self.controller, self.cloud = halves, controller, cloud
+        self.patience, self.whole = patience or Patience(), whole
+        self.counts: dict[str, int] = dict.fromkeys(
+            ("requests", "answers", "remote", "local", "fallback", "hedged",
+             "hedge_won", "retried", "overloaded", "failed", "connections"), 0,
+        )  # fmt: skip
+        self._numbers = {cut.position: at for at, cut in enumerate(halves.cuts)}
+        codecs = [each.name for each in halves.codecs]
+        space = controller.space
+        for index, cut in enumerate(space.cuts):
+            if space.local[index]:
+                continue
+            if cut.position not in self._numbers or space.codecs[index] not in codecs:
+                raise UsageError(
+                    f"cut {cut.key} with {space.codecs[index]}",
+                    rule="the bundle was not made with it",
+                    where="trimtab edge",
+                    remedy="make the bundle again with this cut and codec",
+                )
+        self._codecs = {name: at for at, name in enumerate(codecs)}
+        self._pool = ThreadPoolExecutor(2, thread_name_prefix="edge")
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(
+            target=self._loop.run_forever, name="edge", daemon=True
+        )
+        self._link: Link | None = None
+        self._opening: asyncio.Task[Link] | None = None
+        self._failures = 0
+        self._rest_until = 0.0
+        self.refused: DataError | None = None
+        self.controller.connected = False
+        self._keeper: Future[None] | None = None
+        self._closed = False
+
+    # For callers, from any thread
+
+    def __enter__(self) -> Edge:
+        """Start."""
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Stop."""
+        self.close()
+
+    def start(self, *, wait_s: float = 5.0) -> bool:
+        """Connect; return whether the cloud was there within some time.
+
+        Without it requests are answered by the edge alone, and it is tried again.
+        """
+        self._thread.start()
+        if self.cloud is None:
+            return False
+        self._keeper = asyncio.run_coroutine_threadsafe(self._keep(), self._loop)
+        until = time.monotonic() + wait_s
+        while time.monotonic() < until and self.refused is None:
+            if self.controller.connected:
+                return True
+            time.sleep(0.01)
+        return self.controller.connected
+
+    def __call__(self, *args: object, **kwargs: object) -> Any:
+        """Return what the network returns.
+
+        Raises:
+            ExecutionError: a tensor has another shape than the network takes.
+            LinkError: the cloud is needed and cannot be reached.
+        """
+        return self.submit(*args, **kwargs).result()
+
+    def submit(self, *args: object, **kwargs: object) -> Future[Any]:
+        """Return a future of what the network returns."""
+        values = self.halves.run.bind(*args, **kwargs)
+        return asyncio.run_coroutine_threadsafe(self._answer(values), self._loop)
+
+    def close(self) -> None:
+        """End: what is asked for is answered first, for a while."""
+        if self._closed:
+            return
+        self._closed = True
+        if self._keeper is not None:
+            self._keeper.cancel()
+        asyncio.run_coroutine_threadsafe(self._shut(), self._loop).result(5.0)
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(5.0)
+        self._loop.close()
+        self._pool.shutdown(wait=True, cancel_futures=True)
+
+    async def _shut(self) -> None:
+        if self._link is not None:
+            await self._link.close()
+
+    def state(self) -> dict[str, Any]:
+        """Return counts, the cut in force and what is assumed of the link."""
+        at = self.controller.conditions(time.monotonic())
+        last = self.controller.log[-1] if self.controller.log else None
+        return {
+            **self.counts,
+            "connected": self.controller.connected,
+            "refused": str(self.refused) if self.refused else "",
+            "cut": last.name if last else "",
+            "codec": last.codec if last else "",
+            "uplink_bytes_per_s": at.uplink_bytes_per_s,
+            "rtt_s": at.rtt_s,
+            "edge_slowdown": at.edge_slowdown,
+            "cloud_slowdown": at.cloud_slowdown,
+            "queue_s": at.queue_s,
+            **self.controller.summary(),
+        }
+
+    # A request
+
+    async def _in_thread(self, call: Any, *args: Any) -> Any:
+        return await asyncio.get_running_loop().run_in_executor(self._pool, call, *args)
+
+    async def _answer(self, values: Mapping[Ref, Any]) -> Any:
+        begun = time.monotonic()
+        self.counts["requests"] += 1
+        decision = self.controller.decide(begun)
+        space = self.controller.space
+        try:
+            if space.local[decision.index]:
+                found, seen = await self._local(values, begun)
+            else:
+                found, seen = await self._divided(values, decision, begun)
+        except BaseException:
+            self.counts["failed"] += 1
+            raise
+        self.controller.see(decision, seen, at_s=time.monotonic())
+        self.counts["answers"] += 1
+        return self.halves.run.results(found)
+
+    async def _local(
+        self, values: Mapping[Ref, Any], begun: float
+    ) -> tuple[Mapping[Ref, Any], Seen]:
+        found, seconds = await self._in_thread(_timed, self.halves.run.run, values)
+        self.counts["local"] += 1
+        return found, Seen(
+            edge_s=seconds, sent_bytes=0, link_s=None, cloud_s=None, queue_s=0.0,
+            latency_s=time.monotonic() - begun,
+        )  # fmt: skip
+
+    async def _divided(
+        self, values: Mapping[Ref, Any], decision: Decision, begun: float
+    ) -> tuple[Mapping[Ref, Any], Seen]:
+        space = self.controller.space
+        cut = self._numbers[int(space.positions[decision.index])]
+        codec = self._codecs[decision.codec]
+        crossing, head_s = await self._in_thread(_timed, self.halves.head, values, cut)
+        (parts, payloads), coded_s = await self._in_thread(
+            _timed, self.halves.encode, crossing, cut, codec
+        )
+        edge, link, cloud = (float(each[decision.index]) for each in
+                             space.parts(decision.conditions))  # fmt: skip
+        rest = max(0.0, link + cloud)
+        del edge
+        remote = asyncio.create_task(
+            self._remote(cut, codec, parts, payloads, max(self.patience.reply_s,
+                                                          10 * rest))
+        )  # fmt: skip
+        wait = max(self.patience.hedge_s, self.patience.hedge * rest)
+        done, _ = await asyncio.wait({remote}, timeout=wait if self.whole else None)
+        here: asyncio.Task[Any] | None = None
+        if not done:
+            self.counts["hedged"] += 1
+            here = asyncio.create_task(self._rest(crossing, cut))
+            await asyncio.wait({remote, here}, return_when=asyncio.FIRST_COMPLETED)
+        found, reply = await self._first(remote, here, crossing, cut)
+        sent = sum(map(len, payloads))
+        return found, Seen(
+            edge_s=head_s + coded_s,
+            sent_bytes=sent,
+            link_s=None
+            if reply is None
+            else max(1e-6, reply.took_s - reply.cloud_s - reply.queue_s),
+            cloud_s=None if reply is None else reply.cloud_s,
+            queue_s=0.0 if reply is None else reply.queue_s,
+            latency_s=time.monotonic() - begun,
+        )
+
+    async def _first(
+        self,
+        remote: asyncio.Task[Reply],
+        here: asyncio.Task[Any] | None,
+        crossing: Mapping[Ref, Any],
+        cut: int,
+    ) -> tuple[Mapping[Ref, Any], Reply | None]:
+        """Return the answer that is there first; the other is withdrawn."""
+        if remote.done():
+            try:
+                reply = remote.result()
+            except (LinkError, DataError) as error:
+                if not self.whole:
+                    raise _unreachable(error) from error
+                self.counts["fallback"] += 1
+                found = await (here or self._rest(crossing, cut))
+                return found, None
+            if here is not None:
+                here.cancel()
+                await asyncio.gather(here, return_exceptions=True)
+            self.counts["remote"] += 1
+            return reply.values, reply
+        assert here is not None
+        self.counts["hedge_won"] += 1
+        remote.cancel()
+        await asyncio.gather(remote, return_exceptions=True)
+        self._fail("no answer in time")
+        return here.result(), None
+
+    async def _rest(self, crossing: Mapping[Ref, Any], cut: int) -> Any:
+        found: Any = await self._in_thread(self.halves.tail, crossing, cut)
+        return found
+
+    async def _remote(
+        self, cut: int, codec: int, parts: Any, payloads: Any, within_s: float
+    ) -> Reply:
+        """Ask the cloud; once more on a new connection if the first one ends."""
+        until = time.monotonic() + within_s
+        for attempt in range(2):
+            link = await self._connected()
+            try:
+                reply = await link.ask(
+                    cut, codec, parts, payloads, within_s=until - time.monotonic()
+                )
+            except OverloadedError:
+                self.counts["overloaded"] += 1
+                raise
+            except LinkError as error:
+                self._fail(str(error))
+                late = time.monotonic() >= until
+                if attempt or late or not link.closed:
+                    raise
+                self.counts["retried"] += 1
+            else:
+                self._failures = 0
+                return reply
+        raise AssertionError
+
+    # The link
+
+    async def _connected(self) -> Link:
+        """Return the connection; open one if there is none."""
+        if self._link is not None and not self._link.closed:
+            return self._link
+        if self.cloud is None or time.monotonic() < self._rest_until:
+            raise LinkError(
+                "a request",
+                rule="there is no connection to the cloud now",
+                where="trimtab edge",
+                remedy="see whether it is up",
+            )
+        if self._opening is None or self._opening.done():
+            self._opening = asyncio.create_task(self._open())
+        return await asyncio.shield(self._opening)
+
+    async def _open(self) -> Link:
+        assert self.cloud is not None
+        try:
+            link = await Link.open(
+                self.halves, self.cloud.host, self.cloud.port, tls=self.cloud.tls,
+                name=self.cloud.name, within_s=self.patience.connect_s,
+            )  # fmt: skip
+            if not link.alike:
+                await self._compare(link)
+        except LinkError as error:
+            self._fail(str(error))
+            raise
+        except DataError as error:
+            self.refused = error
+            self._rest_until = float("inf")
+            self.controller.connected = False
+            _LOG.error("%s", error)
+            raise LinkError(
+                error.asked, rule=error.rule, where=error.where, remedy=error.remedy
+            ) from error
+        self.counts["connections"] += 1
+        self._link = link
+        rtt = min([await link.probe(0, within_s=self.patience.connect_s)
+                   for _ in range(3)])  # fmt: skip
+        self.controller.see_rtt(rtt, at_s=time.monotonic())
+        self._failures = 0
+        self._rest_until = 0.0
+        self.controller.connected = True
+        return link
+
+    async def _compare(self, link: Link) -> None:
+        """Refuse a cloud whose engine gives other results.
+
+        Raises:
+            DataError: it does.
+        """
+        values = {
+            Ref(name): each for name, each in example_values(self.halves.graph).items()
+        }
+        for cut in {0, len(self.halves.cuts) // 2}:
+            crossing = await self._in_thread(self.halves.head, values, cut)
+            mine = await self._in_thread(self.halves.tail, crossing, cut)
+            raw = self._codecs.get("raw")
+            if raw is None:
+                return
+            parts, payloads = self.halves.encode(crossing, cut, raw)
+            reply = await link.ask(cut, raw, parts, payloads, within_s=30.0)
+            for ref, each in reply.values.items():
+                if not torch.allclose(
+                    each.double(), mine[ref].double(), rtol=_CLOSE, atol=_CLOSE
+                ):
+                    worst = float((each.double() - mine[ref].double()).abs().max())
+                    await link.close()
+                    raise DataError(
+                        f"results of the cloud from cut {self.halves.cuts[cut].key}",
+                        rule=f"they differ from the edge's by {worst:.3g}",
+                        where="handshake",
+                        remedy="run the same version of PyTorch on both sides",
+                    )
+
+    def _fail(self, why: str) -> None:
+        self._failures += 1
+        if self._failures < self.patience.failures and (
+            self._link is not None and not self._link.closed
+        ):
+            return
+        more = max(0, self._failures - self.patience.failures)
+        rest = min(
+            self.patience.most_rest_s, self.patience.rest_s * 2.0 ** min(more, 10)
+        )
+        self._rest_until = time.monotonic() + rest
+        if self.controller.connected:
+            _LOG.warning("the cloud is left alone for %.1f s: %s", rest, why)
+        self.controller.connected = False
+
+    async def _keep(self) -> None:
+        """Connect again, probe and measure, as long as the edge works."""
+        pinged = 0.0
+        while True:
+            now = time.monotonic()
+            try:
+                if self.refused is None and now >= self._rest_until:
+                    link = await self._connected()
+                    if not self.controller.connected or now - pinged > _PING_S:
+                        pinged = now
+                        rtt = await link.probe(0, within_s=self.patience.connect_s)
+                        self.controller.see_rtt(rtt, at_s=now)
+                        self.controller.connected = True
+                        self._failures = 0
+                    size = self.controller.probe_due(now)
+                    if size:
+                        took = await link.probe(size, within_s=self.patience.connect_s)
+                        self.controller.see_probe(size, took, at_s=time.monotonic())
+            except LinkError as error:
+                self._fail(str(error))
+                if self._link is not None:
+                    with contextlib.suppress(Exception):
+                        await self._link.close()
+                    self._link = None
+            await asyncio.sleep(_TICK_S)
+
+
+def _timed(call: Any, *args: Any) -> tuple[Any, float]:
+    begun = time.perf_counter()
+    found = call(*args)
+    return found, time.perf_counter() - begun
+
+
+def _unreachable(error: BaseException) -> LinkError:
+    return LinkError(
+        "a request",
+        rule=f"the cloud is needed for it: {error}",
+        where="trimtab edge",
+        remedy="see whether the cloud is up, or let the edge run the whole network",
+    )

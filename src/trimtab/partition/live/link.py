@@ -1,0 +1,371 @@
+"""One connection from an edge to its cloud: requests out, replies in, any order."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import ssl
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, final
+
+from torch import Tensor
+
+from trimtab.errors import DataError, LinkError, OverloadedError
+from trimtab.graph.types import Ref
+from trimtab.partition.live.halves import Halves
+from trimtab.partition.live.wire import (
+    Incoming,
+    Kind,
+    Part,
+    Reader,
+    chunks,
+    frame,
+    head,
+    parse_head,
+    parse_record,
+    record,
+)
+
+__all__ = ["Link", "Reply"]
+
+_READ = 256 * 1024
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reply:
+    """The results of a request, and what they took.
+
+    Attributes:
+        values: live at the end of the network.
+        took_s: from the first byte sent to the last received.
+        cloud_s: that the cloud worked.
+        queue_s: that the request waited there.
+    """
+
+    values: Mapping[Ref, Tensor]
+    took_s: float
+    cloud_s: float
+    queue_s: float
+
+
+@final
+class Link:
+    """A connection that both sides have agreed on.
+
+    Attributes:
+        alike: whether both sides compute with the same engine.
+        closed: whether it has ended.
+    """
+
+    def __init__(
+        self,
+        halves: Halves,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+    ) -> None:
+        self._halves, self._reader, self._writer = halves, reader, writer
+        self._numbers = itertools.count(1)
+        self._waiting: dict[int, asyncio.Future[Any]] = {}
+        self._coming: dict[int, Incoming] = {}
+        self._lock = asyncio.Lock()
+        self._task: asyncio.Task[None] | None = None
+        self.alike = False
+        self.closed = False
+
+    @classmethod
+    async def open(
+        cls,
+        halves: Halves,
+        host: str,
+        port: int,
+        *,
+        tls: ssl.SSLContext | None = None,
+        name: str | None = None,
+        within_s: float = 5.0,
+    ) -> Link:
+        """Return a connection, once the other side is known to have the same network.
+
+        Args:
+            halves: the network.
+            host: of the cloud.
+            port: of it.
+            tls: context of a client; None for none.
+            name: that the cloud's certificate must have; by default the host.
+            within_s: that it may take.
+
+        Raises:
+            LinkError: the cloud cannot be reached, or does not answer.
+            DataError: it has another network.
+        """
+        try:
+            async with asyncio.timeout(within_s):
+                reader, writer = await asyncio.open_connection(
+                    host, port, ssl=tls, limit=_READ,
+                    server_hostname=(name or host) if tls else None,
+                )  # fmt: skip
+                link = cls(halves, reader, writer)
+                try:
+                    await link._greet()
+                except BaseException:
+                    writer.close()
+                    with contextlib.suppress(OSError, ssl.SSLError):
+                        await writer.wait_closed()
+                    raise
+        except TimeoutError as error:
+            raise _lost(host, port, f"no answer within {within_s:g} s") from error
+        except (OSError, ssl.SSLError, EOFError) as error:
+            raise _lost(host, port, str(error) or type(error).__name__) from error
+        link._task = asyncio.create_task(link._receive())
+        return link
+
+    async def _greet(self) -> None:
+        self._writer.write(record(Kind.HELLO, self._halves.identity()))
+        await self._writer.drain()
+        frames = Reader()
+        while True:
+            data = await self._reader.read(_READ)
+            if not data:
+                raise ConnectionResetError("it closed the connection")
+            for each in frames.feed(data):
+                said = parse_record(each.body)
+                if each.kind is Kind.WELCOME:
+                    self.alike = self._halves.agree(said)
+                    return
+                raise DataError(
+                    str(said.get("asked", "a connection"))[:200],
+                    rule=f"the cloud says: {str(said.get('rule', 'no'))[:200]}",
+                    where="handshake",
+                    remedy="start both sides with the same bundle",
+                )
+
+    async def _receive(self) -> None:
+        frames = Reader()
+        ended: BaseException = ConnectionResetError("the cloud closed the connection")
+        try:
+            while data := await self._reader.read(_READ):
+                for each in frames.feed(data):
+                    self._take(each.kind, each.request, each.body)
+        except (OSError, ssl.SSLError, DataError) as error:
+            ended = error
+        finally:
+            self._end(ended)
+
+    def _take(self, kind: Kind, number: int, body: bytes) -> None:
+        future = self._waiting.get(number)
+        if kind is Kind.REPLY:
+            said = parse_head(body)
+            incoming = self._halves.expect_results(said)
+            self._coming[number] = incoming
+            if incoming.done:
+                self._whole(number, future)
+        elif kind is Kind.CHUNK:
+            if number not in self._coming:
+                raise DataError(
+                    f"a chunk of reply {number}",
+                    rule="no head of that number came",
+                    where="what came over the link",
+                    remedy="check that the other side is a cloud of trimtab",
+                )
+            if self._coming[number].add(body):
+                self._whole(number, future)
+        elif kind is Kind.PROBE:
+            _settle(future, None)
+        elif kind is Kind.OVERLOADED:
+            _settle(future, _overloaded(parse_record(body), number))
+        elif kind is Kind.ERROR:
+            said_record = parse_record(body)
+            text = str(said_record.get("rule") or said_record.get("error") or "no")
+            error = LinkError(
+                f"request {number}",
+                rule=f"the cloud says: {text[:200]}",
+                where="cloud",
+                remedy="see its log",
+            )
+            if not number:
+                raise DataError(text[:200], remedy="see the log of the cloud")
+            _settle(future, error)
+
+    def _whole(self, number: int, future: asyncio.Future[Any] | None) -> None:
+        incoming = self._coming.pop(number)
+        # An answer that nobody waits for any more is not one.
+        _settle(future, incoming)
+
+    async def ask(
+        self,
+        cut: int,
+        codec: int,
+        parts: Sequence[Part],
+        payloads: Sequence[bytes],
+        *,
+        within_s: float,
+    ) -> Reply:
+        """Return the results of a request.
+
+        Args:
+            cut: number of the cut.
+            codec: number of the codec.
+            parts: of each value.
+            payloads: of each value.
+            within_s: that it may take; the cloud does not begin what is later.
+
+        Raises:
+            LinkError: no answer came in time, or the connection ended.
+            OverloadedError: the cloud has no room.
+            DataError: what came is no answer.
+        """
+        number = next(self._numbers)
+        future = self._new(number)
+        begun = time.monotonic()
+        try:
+            async with asyncio.timeout(within_s):
+                await self._send(
+                    head(
+                        Kind.REQUEST, number, cut=cut, codec=codec,
+                        milliseconds=min(2**32 - 1, round(1000 * within_s)),
+                        seconds=0.0, parts=parts,
+                    )
+                )  # fmt: skip
+                for each in chunks(number, payloads):
+                    await self._send(each)
+                incoming: Incoming = await future
+            took = time.monotonic() - begun
+            values = self._halves.decode_results(incoming)
+        except TimeoutError as error:
+            raise LinkError(
+                f"request {number}",
+                rule=f"no answer within {within_s:.2f} s",
+                where="cloud",
+                remedy="see whether the link is up",
+            ) from error
+        except LinkError:
+            raise
+        except OSError as error:
+            raise LinkError(
+                f"request {number}",
+                rule=str(error) or type(error).__name__,
+                where="cloud",
+                remedy="see whether the cloud is up",
+            ) from error
+        finally:
+            self._waiting.pop(number, None)
+            if not future.done() or future.cancelled():
+                future.cancel()
+                await self._withdraw(number)
+        return Reply(
+            values=values,
+            took_s=took,
+            cloud_s=incoming.head.seconds,
+            queue_s=incoming.head.milliseconds / 1000,
+        )
+
+    async def _withdraw(self, number: int) -> None:
+        if not self.closed:
+            with contextlib.suppress(OSError, TimeoutError):
+                async with asyncio.timeout(0.1):
+                    await self._send(frame(Kind.CANCEL, number))
+
+    async def probe(self, size: int, *, within_s: float) -> float:
+        """Return the seconds until a probe of so many bytes is answered.
+
+        Raises:
+            LinkError: it is not.
+        """
+        number = next(self._numbers)
+        future = self._new(number)
+        begun = time.monotonic()
+        try:
+            async with asyncio.timeout(within_s):
+                await self._send(frame(Kind.PROBE, number, bytes(size)))
+                await future
+        except (TimeoutError, OSError) as error:
+            raise LinkError(
+                f"a probe of {size} bytes",
+                rule=str(error) or f"no answer within {within_s:.2f} s",
+                where="cloud",
+                remedy="see whether the link is up",
+            ) from error
+        finally:
+            self._waiting.pop(number, None)
+        return time.monotonic() - begun
+
+    def _new(self, number: int) -> asyncio.Future[Any]:
+        if self.closed:
+            raise LinkError(
+                f"request {number}",
+                rule="the connection has ended",
+                where="cloud",
+                remedy="connect again",
+            )
+        future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        self._waiting[number] = future
+        return future
+
+    async def _send(self, data: bytes) -> None:
+        async with self._lock:  # one chunk, then another request's
+            if self.closed:
+                raise ConnectionResetError("the connection has ended")
+            self._writer.write(data)
+            await self._writer.drain()
+
+    def _end(self, error: BaseException) -> None:
+        self.closed = True
+        lost = LinkError(
+            "a request",
+            rule=str(error) or type(error).__name__,
+            where="cloud",
+            remedy="connect again",
+        )
+        for future in self._waiting.values():
+            _settle(future, lost)
+        self._waiting.clear()
+        self._coming.clear()
+        self._writer.close()
+
+    async def close(self) -> None:
+        """Say good-bye and end."""
+        if not self.closed:
+            with contextlib.suppress(OSError, TimeoutError):
+                async with asyncio.timeout(0.5):
+                    await self._send(frame(Kind.BYE))
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+        if not self.closed:
+            self._end(ConnectionResetError("closed"))
+        with contextlib.suppress(OSError, ssl.SSLError):
+            await self._writer.wait_closed()
+
+
+def _settle(future: asyncio.Future[Any] | None, result: Any) -> None:
+    """Give a request its end, once."""
+    if future is None or future.done():
+        return
+    if isinstance(result, BaseException):
+        future.set_exception(result)
+    else:
+        future.set_result(result)
+
+
+def _overloaded(said: dict[str, Any], number: int) -> OverloadedError:
+    wait = said.get("retry_after_s", 0.1)
+    seconds = float(wait) if isinstance(wait, int | float) else 0.1
+    return OverloadedError(
+        f"request {number}",
+        rule="the cloud has no room for it",
+        where="cloud",
+        remedy=f"try again in {seconds:.2f} s",
+        retry_after_s=min(60.0, max(0.0, seconds)),
+    )
+
+
+def _lost(host: str, port: int, rule: str) -> LinkError:
+    return LinkError(
+        f"cloud {host}:{port}",
+        rule=rule,
+        where="trimtab.partition.live",
+        remedy="see whether it is up: trimtab cloud BUNDLE --listen :PORT",
+    )

@@ -1,0 +1,260 @@
+"""The edge: every request one right answer, whatever the link does."""
+
+import socket
+import threading
+import time
+
+import pytest
+import torch
+from tests.unit.partition.live.nets import Net, controller, made, served
+
+from trimtab.errors import LinkError
+from trimtab.graph.capture import capture, weights_of
+from trimtab.partition.live.cloud import Quotas
+from trimtab.partition.live.edge import Address, Edge, Patience
+from trimtab.partition.live.halves import Halves
+
+QUICK = Patience(connect_s=0.5, hedge_s=0.1, reply_s=0.5, rest_s=0.2, most_rest_s=0.5)
+
+
+def images(count, seed=0):
+    drawn = torch.Generator().manual_seed(seed)
+    return [torch.randn(1, 3, 16, 16, generator=drawn) for _ in range(count)]
+
+
+def right(net, xs, found):
+    return all(torch.equal(net(x), each) for x, each in zip(xs, found, strict=True))
+
+
+class Proxy:
+    """Passes bytes on, until it is told to swallow or to cut them."""
+
+    def __init__(self, port):
+        self.port_of_cloud = port
+        self.swallow = False
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self.listener.getsockname()[1]
+        self.pairs = []
+        threading.Thread(target=self.accept, daemon=True).start()
+
+    def accept(self):
+        while True:
+            try:
+                near, _ = self.listener.accept()
+            except OSError:
+                return
+            far = socket.create_connection(("127.0.0.1", self.port_of_cloud))
+            self.pairs.append((near, far))
+            for one, two in ((near, far), (far, near)):
+                threading.Thread(
+                    target=self.pass_on, args=(one, two), daemon=True
+                ).start()
+
+    def pass_on(self, one, two):
+        while True:
+            try:
+                data = one.recv(65536)
+                if not data:
+                    break
+                if not self.swallow:
+                    two.sendall(data)
+            except OSError:
+                break
+        for each in (one, two):
+            each.close()
+
+    def cut(self):
+        """Reset all connections."""
+        for pair in self.pairs:
+            for each in pair:
+                each.close()
+        self.pairs.clear()
+
+    def close(self):
+        self.listener.close()
+        self.cut()
+
+
+@pytest.fixture
+def both():
+    return made()
+
+
+def test_the_cloud_answers_and_the_bits_are_those_of_the_network(both):
+    net, halves = both
+    xs = images(20)
+    with (
+        served(halves) as cloud,
+        Edge(
+            halves, controller(halves), cloud=Address(host="127.0.0.1", port=cloud.port)
+        ) as edge,
+    ):
+        found = [edge(x) for x in xs]
+        state = edge.state()
+    assert right(net, xs, found)
+    assert state["answers"] == 20
+    assert state["remote"] >= 18
+    assert state["failed"] == 0
+
+
+def test_a_cut_may_change_with_every_request(both):
+    net, halves = both
+    control = controller(halves, codecs=("raw",))
+    away = [at for at in range(len(control.space.cuts)) if not control.space.local[at]]
+    decide = control.decide
+
+    def another(at_s):
+        decision = decide(at_s)
+        index = away[decision.number % len(away)]
+        choice = control.space.choice(index, decision.conditions)
+        from dataclasses import replace
+
+        return replace(decision, index=index, name=choice.name)
+
+    control.decide = another
+    xs = images(30)
+    with (
+        served(halves) as cloud,
+        Edge(halves, control, cloud=Address(host="127.0.0.1", port=cloud.port)) as edge,
+    ):
+        futures = [edge.submit(x) for x in xs]
+        found = [each.result(20) for each in futures]
+    assert right(net, xs, found)
+
+
+def test_without_a_cloud_the_edge_answers_and_takes_it_up_again(both):
+    net, halves = both
+    xs = images(10)
+    with served(halves) as cloud:
+        port = cloud.port
+    edge = Edge(
+        halves, controller(halves), cloud=Address(host="127.0.0.1", port=port),
+        patience=QUICK,
+    )  # fmt: skip
+    with edge:
+        assert right(net, xs, [edge(x) for x in xs])
+        assert not edge.state()["connected"]
+
+
+def test_a_cloud_that_dies_in_mid_stream_costs_no_answer(both):
+    net, halves = both
+    xs = images(60)
+    with served(halves) as cloud:
+        proxy = Proxy(cloud.port)
+        edge = Edge(
+            halves, controller(halves), patience=QUICK,
+            cloud=Address(host="127.0.0.1", port=proxy.port),
+        )  # fmt: skip
+        with edge:
+            found = []
+            for number, x in enumerate(xs):
+                if number in (10, 30):
+                    proxy.cut()
+                found.append(edge(x))
+            until = time.monotonic() + 5
+            while not edge.controller.connected and time.monotonic() < until:
+                time.sleep(0.05)
+            again = edge(xs[0])
+            state = edge.state()
+        proxy.close()
+    assert right(net, [*xs, xs[0]], [*found, again])
+    assert state["connected"]  # by itself
+    assert state["answers"] == 61
+    assert state["failed"] == 0
+
+
+def test_a_black_hole_costs_a_hedge_and_then_nothing(both):
+    net, halves = both
+    with served(halves) as cloud:
+        proxy = Proxy(cloud.port)
+        edge = Edge(
+            halves, controller(halves), patience=QUICK,
+            cloud=Address(host="127.0.0.1", port=proxy.port),
+        )  # fmt: skip
+        with edge:
+            xs = images(15)
+            assert right(net, xs[:3], [edge(x) for x in xs[:3]])
+            proxy.swallow = True
+            found = [edge(x) for x in xs]
+            lost = edge.state()
+            proxy.swallow = False
+            until = time.monotonic() + 8
+            while not edge.controller.connected and time.monotonic() < until:
+                time.sleep(0.05)
+            back = edge.state()["connected"]
+        proxy.close()
+    assert right(net, xs, found)
+    assert lost["hedge_won"] + lost["fallback"] >= 1
+    assert lost["local"] >= 5  # left alone after some failures
+    assert back
+
+
+def test_an_overloaded_cloud_is_told_and_the_edge_goes_on(both):
+    net, halves = both
+    xs = images(6)
+    with served(halves, quotas=Quotas(held_bytes=100)) as cloud, Edge(
+        halves, controller(halves), patience=QUICK,
+        cloud=Address(host="127.0.0.1", port=cloud.port),
+    ) as edge:  # fmt: skip
+        assert right(net, xs, [edge(x) for x in xs])
+        state = edge.state()
+    assert state["overloaded"] >= 1
+    assert state["fallback"] >= 1
+
+
+def test_another_network_is_refused_and_the_edge_goes_on(both):
+    net, halves = both
+    other = Net().eval()
+    graph = capture(other, (torch.zeros(2, 3, 16, 16),), name="other")
+    wrong = Halves(graph, weights_of(other, graph), [0, 1, 2], ("raw", "int8"))
+    with served(wrong) as cloud:
+        edge = Edge(
+            halves, controller(halves), patience=QUICK,
+            cloud=Address(host="127.0.0.1", port=cloud.port),
+        )  # fmt: skip
+        with edge:
+            x = images(1)[0]
+            assert torch.equal(edge(x), net(x))
+            assert "same bundle" in edge.state()["refused"]
+
+
+def test_an_edge_that_may_not_run_all_of_it_says_so(both):
+    _, halves = both
+    control = controller(halves)
+    control.connected = True
+    edge = Edge(halves, control, cloud=None, whole=False)
+    with edge:
+        control.connected = True
+        with pytest.raises(LinkError, match="cloud is needed"):
+            edge(images(1)[0])
+
+
+def test_what_the_network_does_not_take_is_refused_at_once(both):
+    from trimtab.errors import ExecutionError
+
+    _, halves = both
+    with Edge(halves, controller(halves)) as edge, pytest.raises(ExecutionError):
+        edge(torch.zeros(1, 3, 8, 8))
+
+
+def test_many_callers_at_once_have_their_own_answers(both):
+    net, halves = both
+    with (
+        served(halves, workers=2) as cloud,
+        Edge(
+            halves, controller(halves), cloud=Address(host="127.0.0.1", port=cloud.port)
+        ) as edge,
+    ):
+        results = {}
+
+        def call(caller):
+            xs = images(15, seed=caller)
+            results[caller] = right(net, xs, [edge(x) for x in xs])
+
+        threads = [threading.Thread(target=call, args=(each,)) for each in range(6)]
+        for each in threads:
+            each.start()
+        for each in threads:
+            each.join(60)
+        assert results == dict.fromkeys(range(6), True)
+        assert edge.state()["answers"] == 90

@@ -1,0 +1,135 @@
+"""One connection: handshakes, answers out of order, and ends."""
+
+import asyncio
+import contextlib
+
+import pytest
+import torch
+from tests.unit.partition.live.nets import made, served
+
+from trimtab.errors import DataError, LinkError, OverloadedError
+from trimtab.partition.live.link import Link
+from trimtab.partition.live.wire import Kind, Reader, frame, record
+
+
+@pytest.fixture(scope="module")
+def both():
+    return made()
+
+
+@contextlib.asynccontextmanager
+async def scripted(*answers):
+    """A server that answers each frame with the next of some bytes."""
+    left = list(answers)
+
+    async def talk(reader, writer):
+        frames = Reader()
+        while data := await reader.read(65536):
+            for _ in frames.feed(data):
+                if left:
+                    writer.write(left.pop(0))
+                    await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(talk, "127.0.0.1", 0)
+    try:
+        yield server.sockets[0].getsockname()[1]
+    finally:
+        server.close()
+        await asyncio.sleep(0.05)  # for transports that the other side has closed
+
+
+def test_a_probe_takes_as_long_as_the_link(both):
+    _, halves = both
+
+    async def go(port):
+        link = await Link.open(halves, "127.0.0.1", port)
+        assert link.alike
+        took = await link.probe(30_000, within_s=5)
+        await link.close()
+        assert link.closed
+        with pytest.raises(LinkError, match="has ended"):
+            await link.probe(0, within_s=1)
+        return took
+
+    with served(halves) as cloud:
+        assert 0 < asyncio.run(go(cloud.port)) < 5
+
+
+def test_requests_share_a_connection(both):
+    net, halves = both
+    xs = [torch.randn(1, 3, 16, 16) for _ in range(6)]
+
+    async def go(port):
+        link = await Link.open(halves, "127.0.0.1", port)
+
+        async def ask(x, cut):
+            crossing = halves.head(halves.run.bind(x), cut)
+            parts, payloads = halves.encode(crossing, cut, 0)
+            return await link.ask(cut, 0, parts, payloads, within_s=10)
+
+        found = await asyncio.gather(*(ask(x, at % 4) for at, x in enumerate(xs)))
+        await link.close()
+        return found
+
+    with served(halves) as cloud:
+        for x, reply in zip(xs, asyncio.run(go(cloud.port)), strict=True):
+            assert torch.equal(halves.run.results(reply.values), net(x))
+            assert 0 < reply.cloud_s < reply.took_s
+
+
+@pytest.mark.parametrize(
+    ("answer", "error", "said"),
+    [
+        (record(Kind.ERROR, {"asked": "a", "rule": "go away"}), DataError, "go away"),
+        (record(Kind.WELCOME, {"graph": "x"}), DataError, "same bundle"),
+        (b"HTTP/1.1 200 OK\r\n\r\n", DataError, "letters TT"),
+        (b"", LinkError, "no answer within"),
+    ],
+)
+def test_handshakes_end_in_one_message(both, answer, error, said):
+    _, halves = both
+
+    async def go():
+        async with scripted(answer) as port:
+            await Link.open(halves, "127.0.0.1", port, within_s=0.5)
+
+    with pytest.raises(error, match=said):
+        asyncio.run(go())
+
+
+def test_nobody_there_is_a_lost_link(both):
+    _, halves = both
+    with served(halves) as cloud:
+        port = cloud.port
+    with pytest.raises(LinkError, match="See whether it is up"):
+        asyncio.run(Link.open(halves, "127.0.0.1", port))
+
+
+@pytest.mark.parametrize(
+    ("answer", "error", "said"),
+    [
+        (record(Kind.OVERLOADED, {"retry_after_s": 3}, 1), OverloadedError, "no room"),
+        (record(Kind.OVERLOADED, {"retry_after_s": "x"}, 1), OverloadedError, "0.10 s"),
+        (record(Kind.ERROR, {"rule": "late"}, 1), LinkError, "late"),
+        (frame(Kind.CHUNK, 1, b"x"), LinkError, "no head"),
+        (frame(Kind.REPLY, 1, b"x"), LinkError, "head of 1 bytes"),
+        (b"", LinkError, "no answer within"),
+    ],
+)
+def test_answers_that_are_none_are_an_error_of_the_request(both, answer, error, said):
+    _, halves = both
+
+    async def go():
+        welcome = record(Kind.WELCOME, halves.identity())
+        async with scripted(welcome, answer) as port:
+            link = await Link.open(halves, "127.0.0.1", port)
+            crossing = halves.head(halves.run.bind(torch.zeros(1, 3, 16, 16)), 0)
+            parts, payloads = halves.encode(crossing, 0, 0)
+            try:
+                await link.ask(0, 0, parts, payloads, within_s=0.5)
+            finally:
+                await link.close()
+
+    with pytest.raises(error, match=said):
+        asyncio.run(go())

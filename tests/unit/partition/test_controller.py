@@ -1,0 +1,153 @@
+"""Decisions in a simulation: they follow the link and cost little beyond the best."""
+
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from trimtab.errors import UsageError
+from trimtab.graph.capture import capture
+from trimtab.graph.store import digest
+from trimtab.partition.conditions import Conditions
+from trimtab.partition.controller import Controller, Seen, Settings
+from trimtab.partition.profiles import Profile
+from trimtab.partition.space import Space
+
+
+@pytest.fixture(scope="module")
+def space():
+    net = nn.Sequential(
+        nn.Conv2d(3, 4, 3, padding=1), nn.ReLU(), nn.MaxPool2d(4), nn.Flatten(),
+        nn.Linear(4 * 64, 10),
+    )  # fmt: skip
+    graph = capture(net.eval(), (torch.zeros(1, 3, 32, 32),), name="small")
+
+    def profile(seconds):
+        return Profile(
+            format=1, machine="made up", source="measured", graph=digest(graph),
+            threads=1, nodes=tuple(each.name for each in graph.nodes),
+            p50_s=tuple(seconds), p90_s=tuple(seconds), encode_s={"raw": 0.0},
+            decode_s={"raw": 0.0},
+        )  # fmt: skip
+
+    return Space(
+        graph, profile([0.02, 0.001, 0.004, 0.0001, 0.03]),
+        profile([0.001, 0.0001, 0.0002, 0.0001, 0.001]),
+    )  # fmt: skip
+
+
+FIRST = Conditions(uplink_bytes_per_s=1e6, rtt_s=0.01)
+
+
+def simulated(space, rates, settings=None, period=0.1, first=FIRST):
+    """Run requests over a link whose rate is given for each; return latencies."""
+    control = Controller(space, first, settings)
+    taken, least = [], []
+    for number, rate in enumerate(rates):
+        now = number * period
+        at = Conditions(uplink_bytes_per_s=rate, rtt_s=0.01)
+        size = control.probe_due(now)
+        if size:
+            control.see_probe(size, 0.01 + size / rate, at_s=now)
+        decision = control.decide(now)
+        edge, link, cloud = (
+            float(each[decision.index]) for each in space.parts(at)
+        )  # fmt: skip
+        away = not space.local[decision.index]
+        control.see(
+            decision,
+            Seen(
+                edge_s=edge, sent_bytes=int(space.sizes[decision.index]),
+                link_s=link if away else None, cloud_s=cloud if away else None,
+                queue_s=0.0, latency_s=edge + link + cloud,
+            ),
+            at_s=now + edge + link + cloud,
+        )  # fmt: skip
+        taken.append(edge + link + cloud)
+        least.append(float(space.costs(at, "latency").min()))
+    return control, taken, least
+
+
+def test_a_link_that_stays_costs_nothing(space):
+    for rate in (1e4, 3e5, 1e8):
+        _, taken, least = simulated(space, [rate] * 200)
+        assert sum(taken[50:]) <= 1.001 * sum(least[50:])
+
+
+def test_slow_changes_cost_little(space):
+    rates = [10 ** (5.5 + 1.5 * math.sin(number / 150)) for number in range(2_000)]
+    control, taken, least = simulated(space, rates)
+    assert sum(taken) <= 1.05 * sum(least)
+    assert control.switches >= 4
+
+
+def test_after_an_outage_it_comes_back_within_two_probes(space):
+    rates = [1e7] * 50 + [2e4] * 100 + [1e7] * 60
+    control, _, _ = simulated(space, rates)
+    during = [each.name for each in list(control.log)[60:150]]
+    assert set(during) == {"edge only"}
+    settings = Settings()
+    back = [each for each in list(control.log)[150:] if each.name != "edge only"]
+    assert back[0].at_s - 15.0 <= 2 * settings.probe_s
+
+
+def test_without_probes_it_would_stay_on_the_edge(space):
+    rates = [1e7] * 50 + [2e4] * 100 + [1e7] * 200
+    control, _, _ = simulated(space, rates, Settings(probe_s=1e9))
+    assert {each.name for each in list(control.log)[160:]} == {"edge only"}
+
+
+def test_a_price_of_switching_keeps_what_is_there(space):
+    rates = [4e5 if number % 20 < 10 else 9e5 for number in range(400)]
+    free, _, _ = simulated(space, rates)
+    dear, _, _ = simulated(space, rates, Settings(switch_s=6.0))
+    assert dear.switches < free.switches
+
+
+def test_bytes_are_within_their_budget(space):
+    rate = 5_000.0
+    settings = Settings(bytes_per_s=rate, burst_bytes=50_000, probe_bytes=1_000)
+    control, _, _ = simulated(space, [1e8] * 600, settings)
+    sent = sum(
+        int(space.sizes[each.index]) for each in control.log
+    )  # fmt: skip
+    assert sent <= rate * 60 + 50_000
+    names = {each.name for each in control.log}
+    assert "edge only" in names
+    assert len(names) > 1
+
+
+def test_without_a_connection_it_is_the_edge(space):
+    control = Controller(space, FIRST)
+    control.connected = False
+    assert control.decide(0.0).name == "edge only"
+    control.connected = True
+    assert control.decide(1.0).name != "edge only"
+
+
+def test_every_decision_has_its_reasons_and_its_regret(space):
+    control, _, _ = simulated(space, [1e6] * 20)
+    record = control.log[-1].record()
+    assert record["runner_up"] != record["name"]
+    assert record["runner_up_s"] >= record["predicted_s"] - 1e-9
+    assert record["conditions"]["uplink_bytes_per_s"] > 0
+    assert record["conditions"]["downlink_bytes_per_s"] is None
+    assert record["regret_s"] >= 0
+    assert control.summary()["prediction_error_frac"] < 0.05
+    assert control.summary()["regret_frac"] < 0.05
+
+
+def test_low_goodput_counts_in_p95(space):
+    settings = Settings(objective="p95")
+    rates = [3e6 if number % 4 else 1e5 for number in range(400)]
+    robust, _, _ = simulated(space, rates, settings)
+    assert robust.conditions(40.0).fading > 2
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"weight": 0.0}, {"probe_s": 0.0}, {"requests": 0}, {"bytes_per_s": 0.0}]
+)
+def test_settings_have_limits(wrong):
+    with pytest.raises(UsageError, match="controller"):
+        Settings(**wrong)
