@@ -1,9 +1,10 @@
 """The edge's side; over 400 lines: the ways a request ends, and those of a link.
 
-Every request is answered once, whatever the link does. It runs to the cut that the controller chooses, sends what crosses, and keeps it
-until the results are back: if these do not come, the edge runs the rest from where it
-stopped. An answer that is late is hedged: the rest runs here as well, and what is first
-counts. After some failures the link is left alone for a while, then tried with a probe.
+Every request is answered once, whatever the link does. It runs to the cut that the
+controller chooses, sends what crosses, and keeps it until the results are back: if
+these do not come, the edge runs the rest from where it stopped. An answer that is late
+is hedged: the rest runs here as well, and what is first counts. After some failures the
+link is left alone for a while, then tried with a probe.
 """
 
 from __future__ import annotations
