@@ -11,8 +11,11 @@ import typer
 
 from trimtab._version import __version__
 from trimtab.cli import (
+    certs,
+    cloud,
     compile,
     design,
+    edge,
     inspect,
     machine,
     partition,
@@ -42,6 +45,9 @@ app.command("inspect")(inspect.inspect)
 app.command("compile")(compile.compile_network)
 app.command("run")(run.run)
 app.command("train")(train.train)
+app.command("cloud")(cloud.cloud)
+app.command("edge")(edge.edge)
+app.command("certs")(certs.certs)
 app.command("profile")(profile.profile)
 app.command("show")(show.show)
 app.add_typer(design.app, name="design")

@@ -19,6 +19,7 @@ from trimtab.errors import BundleError, ExecutionError
 from trimtab.graph.execute import Executor
 from trimtab.graph.store import digest
 from trimtab.graph.types import Graph, Ref
+from trimtab.partition.conditions import Objective
 from trimtab.partition.cuts import cut_at
 from trimtab.partition.profiles import Profile
 from trimtab.zoo.inputs import example_values
@@ -80,7 +81,7 @@ class Agreed:
     whole: bool
     uplink_bytes_per_s: float
     rtt_s: float
-    objective: str
+    objective: Objective
 
 
 _ADAPTER: Final[TypeAdapter[Agreed]] = TypeAdapter(Agreed)

@@ -314,7 +314,7 @@ class Controller:
         others = np.where(self.space.positions != position, costs, math.inf)
         second = int(np.argmin(others))
         known = math.isfinite(float(others[second]))
-        switched = now is not None and self.space.positions[now] != position
+        switched = now is not None and bool(self.space.positions[now] != position)
         self.switches += int(switched)
         self.present = best
         choice = self.space.choice(best, at)

@@ -90,7 +90,7 @@ class Relaxed(RoundOptimizer):
             relaxation does not use, or a factory that leaves parameters out.
 
     Example:
-        >>> x = nn.Parameter(torch.tensor([4.0]))
+        >>> x = torch.nn.Parameter(torch.tensor([4.0]))
         >>> opt = Relaxed([x], relaxation="hopf-lax", scope=1.0, steps=40,
         ...               inner=lambda p: torch.optim.SGD(p, lr=0.2))
         >>> for _ in range(40):

@@ -112,7 +112,7 @@ class Recent:
         >>> for second in range(20):
         ...     recent.see(float(second), at=float(second))
         >>> recent.quantile(0.5, at=19.0)
-        14.5
+        14.0
     """
 
     def __init__(self, window_s: float, *, most: int = 1_000) -> None:

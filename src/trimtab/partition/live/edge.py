@@ -146,23 +146,24 @@ class Edge:
     # For callers, from any thread
 
     def __enter__(self) -> Edge:
-        """Start."""
+        """Start, and look for the cloud for a while."""
         self.start()
+        if self.cloud is not None:
+            self.connected(wait_s=self.patience.connect_s)
         return self
 
     def __exit__(self, *_: object) -> None:
         """Stop."""
         self.close()
 
-    def start(self, *, wait_s: float = 5.0) -> bool:
-        """Connect; return whether the cloud was there within some time.
-
-        Without it requests are answered by the edge alone, and it is tried again.
-        """
+    def start(self) -> None:
+        """Begin; the cloud is looked for, and requests are answered without it."""
         self._thread.start()
-        if self.cloud is None:
-            return False
-        self._keeper = asyncio.run_coroutine_threadsafe(self._keep(), self._loop)
+        if self.cloud is not None:
+            self._keeper = asyncio.run_coroutine_threadsafe(self._keep(), self._loop)
+
+    def connected(self, *, wait_s: float = 0.0) -> bool:
+        """Return whether the cloud is there, within some time."""
         until = time.monotonic() + wait_s
         while time.monotonic() < until and self.refused is None:
             if self.controller.connected:

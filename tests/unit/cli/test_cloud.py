@@ -1,0 +1,30 @@
+"""`trimtab cloud`: what it refuses, ahead of listening."""
+
+import pytest
+from tests.unit.cli.test_edge import bundle  # noqa: F401 - a fixture
+from tests.unit.partition.test_step import plan  # noqa: F401 - a fixture
+
+from trimtab.cli.cloud import address
+from trimtab.errors import UsageError
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("absent",), "absent"),
+        (("{bundle}", "--listen", "0.0.0.0:7400"), "without TLS"),
+        (("{bundle}", "--listen", "7400"), "address '7400'"),
+        (("{bundle}", "--tls", "none"), "trimtab certs"),
+    ],
+)
+def test_bad_input_is_one_message(trimtab, bundle, options, said):  # noqa: F811
+    done = trimtab("cloud", *(each.format(bundle=bundle) for each in options))
+    assert done.returncode == 1
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("text", ["", "host", ":99999", "a:b"])
+def test_what_is_no_address(text):
+    with pytest.raises(UsageError, match="address"):
+        address(text)
