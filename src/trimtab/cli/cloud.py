@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
-import signal
 from pathlib import Path
 from typing import Annotated
 
@@ -66,6 +63,7 @@ def cloud(
     from trimtab.partition.live import certs
     from trimtab.partition.live.cloud import Cloud, Quotas
     from trimtab.partition.live.open import open_halves
+    from trimtab.partition.live.run import serve
 
     host, port = address(listen)
     if tls is None and not plain and host not in ("127.0.0.1", "::1", "localhost"):
@@ -82,18 +80,8 @@ def cloud(
         halves, quotas=Quotas(bytes_per_s=bytes_per_s), tls=context, workers=workers
     )
 
-    async def serve() -> None:
-        found = await side.start(host, port)
-        _say(f"{halves.graph.name}: {len(halves.cuts)} cuts", host, found, as_json)
-        stopped = asyncio.Event()
-        loop = asyncio.get_running_loop()
-        for each in (signal.SIGINT, signal.SIGTERM):
-            with contextlib.suppress(NotImplementedError):
-                loop.add_signal_handler(each, stopped.set)
-        await stopped.wait()
-        await side.stop()
-
-    asyncio.run(serve())
+    what = f"{halves.graph.name}: {len(halves.cuts)} cuts"
+    serve(side, host, port, lambda found: _say(what, host, found, as_json))
     if as_json:
         print_json(side.state())
     else:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -60,6 +59,7 @@ def edge(
     from trimtab.partition.live import certs
     from trimtab.partition.live.edge import Address
     from trimtab.partition.live.open import open_edge
+    from trimtab.partition.live.run import ask
 
     where = None
     if cloud is not None:
@@ -76,20 +76,17 @@ def edge(
             remedy="make the folder first",
         )
     side = open_edge(bundle, cloud=where)
-    begun = time.monotonic()
     with progress_bar(quiet=as_json) as progress, side:
         progress("edge", 0.0, "connecting")
         if where is not None and not side.connected():
             why = str(side.refused) if side.refused else "it is not reached"
             progress("edge", 0.0, f"without the cloud: {why}")
-        latencies = []
-        for number, x in enumerate(_inputs(side.halves.graph, data, requests)):
-            due = begun + number * every
-            time.sleep(max(0.0, due - time.monotonic()))
-            start = time.monotonic()
-            side(x)
-            latencies.append(time.monotonic() - start)
-            progress("edge", (number + 1) / requests, side.state()["cut"])
+        latencies = ask(
+            side,
+            _inputs(side.halves.graph, data, requests),
+            every_s=every,
+            told=lambda done: progress("edge", done / requests, side.state()["cut"]),
+        )
         state = side.state()
         decisions = [each.record() for each in side.controller.log]
     if log is not None:
