@@ -174,6 +174,7 @@ def test_a_black_hole_costs_a_hedge_and_then_nothing(both):
         with edge:
             xs = images(15)
             assert right(net, xs[:3], [edge(x) for x in xs[:3]])
+            assert edge.connected(wait_s=5)
             proxy.swallow = True
             found = [edge(x) for x in xs]
             lost = edge.state()
