@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, fields
-from typing import Literal, final, get_args
+from typing import Literal, TypeVar, final, get_args
+
+import numpy as np
+from numpy.typing import NDArray
 
 from trimtab.errors import UsageError
 
 __all__ = ["OBJECTIVES", "OVERHEAD_BYTES", "Conditions", "Limits", "Objective"]
 
 Objective = Literal["latency", "p95", "throughput", "energy"]
+Sizes = TypeVar("Sizes", float, NDArray[np.float64])
 OBJECTIVES: tuple[str, ...] = get_args(Objective)
 
 
@@ -60,11 +64,11 @@ class Conditions:
                     remedy="give what the link and the machines have",
                 )
 
-    def sent_s(self, size_bytes: float, *, low: bool = False) -> float:
+    def sent_s(self, size_bytes: Sizes, *, low: bool = False) -> Sizes:
         """Return the time of a request's bytes, with the round trip.
 
         Args:
-            size_bytes: of the payload.
+            size_bytes: of the payload, or of many.
             low: at the low goodput.
         """
         rate = self.uplink_bytes_per_s / (self.fading if low else 1.0)

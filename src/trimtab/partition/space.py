@@ -25,7 +25,6 @@ from trimtab.graph.liveness import activation_sizes
 from trimtab.graph.types import ConstantKind, Graph, refs_in
 from trimtab.partition.codec import codec, size_of
 from trimtab.partition.conditions import (
-    OVERHEAD_BYTES,
     Conditions,
     Limits,
     Objective,
@@ -236,12 +235,10 @@ class Space:
         """
         edge_more = at.edge_slowdown * (self.edge.spread if slow else 1.0)
         cloud_more = at.cloud_slowdown * (self.cloud.spread if slow else 1.0)
-        rate = at.uplink_bytes_per_s / (at.fading if slow else 1.0)
         away = ~self.local
         link = np.where(
             away,
-            at.rtt_s
-            + (self.sizes + OVERHEAD_BYTES) / rate
+            at.sent_s(self.sizes, low=slow)
             + self.result_bytes / at.downlink_bytes_per_s,
             0.0,
         )

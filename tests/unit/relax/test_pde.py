@@ -111,7 +111,6 @@ def test_hopf_lax_moves_along_a_straight_line():
 
 
 def test_curvature_is_bounded_and_the_bound_is_reached():
-    h = 1e-3
     x = np.linspace(-2.5, 2.5, 2001)
     for t in (0.01, 0.05, 0.2):
         bound = 1 / (1 / CURVATURE + t)
@@ -125,7 +124,6 @@ def test_curvature_is_bounded_and_the_bound_is_reached():
         sharp = (bend / (1 + t * bend)).max()
         assert sharp < bound + 1e-3
         assert sharp > 0.99 * bound
-    assert h > 0
 
 
 def test_local_entropy_lies_below_heat():

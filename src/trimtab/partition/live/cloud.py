@@ -99,8 +99,6 @@ class _Peer:
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     coming: dict[int, _Asked] = field(default_factory=dict)
     working: dict[int, _Asked] = field(default_factory=dict)
-    tokens: float = 0.0
-    filled: float = 0.0
 
 
 @final
@@ -238,8 +236,7 @@ class Cloud:
                 elif each.kind is Kind.CANCEL:
                     self._cancel(peer, each.request)
                 elif each.kind is Kind.PROBE:
-                    self._spend(peer, len(each.body))
-                    await self._send(peer, frame(Kind.PROBE, each.request))
+                    await self._probe(peer, each.request, len(each.body))
                 elif each.kind is Kind.BYE:
                     return
                 else:
@@ -251,6 +248,13 @@ class Cloud:
         welcome = {**self.halves.identity(), "alike": alike,
                    "requests": self.quotas.requests}  # fmt: skip
         await self._send(peer, record(Kind.WELCOME, welcome))
+
+    async def _probe(self, peer: _Peer, number: int, size: int) -> None:
+        if self._spend(peer, size):
+            await self._send(peer, frame(Kind.PROBE, number))
+            return
+        wait = {"retry_after_s": self._wait_s(), "queue": self._waiting}
+        await self._send(peer, record(Kind.OVERLOADED, wait, number))
 
     # A request
 

@@ -262,10 +262,8 @@ class Edge:
         (parts, payloads), coded_s = await self._in_thread(
             _timed, self.halves.encode, crossing, cut, codec
         )
-        edge, link, cloud = (float(each[decision.index]) for each in
-                             space.parts(decision.conditions))  # fmt: skip
-        rest = max(0.0, link + cloud)
-        del edge
+        _, link, cloud = space.parts(decision.conditions)
+        rest = float(link[decision.index] + cloud[decision.index])
         remote = asyncio.create_task(
             self._remote(cut, codec, parts, payloads, max(self.patience.reply_s,
                                                           10 * rest))
