@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
@@ -15,7 +14,7 @@ from trimtab.errors import UsageError
 
 if TYPE_CHECKING:
     from trimtab.graph.types import Graph
-    from trimtab.partition.profiles import Profile
+    from trimtab.partition.quality import Quality
     from trimtab.partition.space import Choice
 
 __all__ = ["app", "rate"]
@@ -112,16 +111,34 @@ def plan_cut(
         typer.Option("--input", help="SHAPE or NAME=DTYPE[SHAPE]; repeat for several."),
     ] = None,
     threads: Annotated[int, typer.Option(min=1, help="One call may use.")] = 1,
+    carried: Annotated[
+        str | None,
+        typer.Option(help="`trimtab profile` of this machine; named ones are scaled."),
+    ] = None,
+    data: Annotated[
+        str | None, typer.Option(help="Measures what codecs do on its examples.")
+    ] = None,
+    weights: Annotated[
+        str | None, typer.Option(help="A .safetensors file to load, for --data.")
+    ] = None,
+    examples: Annotated[int, typer.Option(min=1, help="Of the data.")] = 100,
+    accuracy_loss: Annotated[
+        float, typer.Option(min=0, max=1, help="Share that a codec may cost.")
+    ] = 0.005,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Show cuts, predicted times and bytes, the best, and why."""
     with progress_bar(quiet=as_json) as progress:
         progress("load", 0.0, "capturing")
+        from trimtab.cost.latency import Roofline
         from trimtab.partition.conditions import Conditions, Limits
         from trimtab.partition.plan import plan
+        from trimtab.partition.profiles import named
+        from trimtab.partition.quality import measured
         from trimtab.partition.space import Space
         from trimtab.pipeline.network import open_graph
-        from trimtab.units import parse_bytes, parse_duration
+        from trimtab.training.data import load
+        from trimtab.units import format_duration, parse_bytes, parse_duration
 
         uplink, down, trip = _link(link, bandwidth, downlink, rtt)
         at = Conditions(
@@ -138,16 +155,33 @@ def plan_cut(
             most_bytes=None if max_bytes is None else parse_bytes(max_bytes),
             edge_bytes=None if edge_memory is None else parse_bytes(edge_memory),
             cloud_bytes=None if cloud_memory is None else parse_bytes(cloud_memory),
+            accuracy_loss_frac=accuracy_loss,
         )
-        graph = open_graph(network, inputs=inputs or (), device="meta").graph
+        traced = open_graph(
+            network,
+            inputs=inputs or (),
+            weights=weights,
+            device="meta" if data is None else "cpu",
+        )
+        graph = traced.graph
         progress("load", 1.0, f"{len(graph.nodes)} operators")
-        space = Space(
-            graph,
-            _profile(edge, graph, threads),
-            _profile(cloud, graph, threads),
-            codecs=tuple(codec or ("raw",)),
-            limits=limits,
-        )
+        both = [
+            named(each, graph, Roofline(), threads=threads, carried=carried)
+            for each in (edge, cloud)
+        ]
+        codecs = tuple(codec or ("raw",))
+        space = Space(graph, both[0], both[1], codecs=codecs, limits=limits)
+        if data is not None:
+            x, y = load(data).train
+            quality = measured(
+                graph, traced.weights,
+                list({cut.position: cut for cut in space.cuts}.values()),
+                codecs, x[:examples], y[:examples],
+                progress=lambda done, text: progress("codecs", done, text),
+            )  # fmt: skip
+            space = Space(
+                graph, both[0], both[1], codecs=codecs, limits=limits, quality=quality
+            )
         found = plan(
             space, at, objective=objective, compressed_input_bytes=_image_bytes(graph)
         )
@@ -170,6 +204,8 @@ def plan_cut(
                     for key, value in asdict(at).items()
                 },
                 "why": found.why,
+                "bound_s": found.bound_s,
+                "quality": [asdict(each) for each in space.quality],
                 **{
                     name.replace(" ", "_").replace(",", "").replace("-", "_"): _record(
                         each
@@ -195,7 +231,21 @@ def plan_cut(
             [_row(name, each) for name, each in shown.items() if each is not None],
         )
     )
+    if space.quality:
+        out.print(
+            table(
+                f"Codecs on {space.quality[0].examples} examples of {data}",
+                _QUALITY_COLUMNS,
+                [_quality_row(each, allowed=accuracy_loss) for each in space.quality],
+            )
+        )
     out.print(plain(found.why), soft_wrap=True)
+    if found.bound_s is not None:
+        out.print(
+            "no division of its operators, a prefix or not, is below "
+            f"{format_duration(found.bound_s)} with values as they are computed "
+            "(minimum cut)"
+        )
     if found.cloud_compressed is not None:
         out.print(
             "an input that is compressed as an image is taken to have "
@@ -207,6 +257,21 @@ _COLUMNS = [
     ("cut", ""), ("codec", ""), ("sent", "bytes"), ("edge", "s"), ("link", "s"),
     ("cloud", "s"), ("latency", "s"), ("p95", "s"), ("requests/s", ""), ("energy", "s"),
 ]  # fmt: skip
+
+
+_QUALITY_COLUMNS = [
+    ("position", ""), ("codec", ""), ("compressed to", "frac"), ("same answer", "frac"),
+    ("accuracy lost", "frac"), ("allowed", ""),
+]  # fmt: skip
+
+
+def _quality_row(each: Quality, *, allowed: float) -> list[object]:
+    lost = each.accuracy_loss_frac
+    worse = 1 - each.agreement_frac if lost is None else lost
+    return [
+        each.position, each.codec, each.ratio, each.agreement_frac,
+        "" if lost is None else lost, "yes" if worse <= allowed else "no",
+    ]  # fmt: skip
 
 
 def _row(name: str, each: Choice) -> list[object]:
@@ -259,17 +324,6 @@ def _link(
         down = found.downlink_bytes_per_s
     trip = parse_duration(rtt) if rtt else found.rtt_s if found else 0.0
     return up, down, trip
-
-
-def _profile(spec: str, graph: Graph, threads: int) -> Profile:
-    """Return the profile in a file, or what the model says of a machine."""
-    from trimtab.cost.latency import Roofline
-    from trimtab.hardware.load import machine
-    from trimtab.partition.profiles import estimated, read
-
-    if spec.endswith(".json"):
-        return read(Path(spec))
-    return estimated(graph, machine(spec), Roofline(), threads=threads)
 
 
 def _image_bytes(graph: Graph) -> int | None:

@@ -22,6 +22,7 @@ from trimtab.graph.types import Graph, Ref
 from trimtab.partition.conditions import Objective
 from trimtab.partition.cuts import cut_at
 from trimtab.partition.profiles import Profile
+from trimtab.partition.quality import Quality
 from trimtab.zoo.inputs import example_values
 
 __all__ = ["FILE", "Agreed", "Cut", "check_exact", "dumps", "loads"]
@@ -68,6 +69,8 @@ class Agreed:
         uplink_bytes_per_s: it was planned for.
         rtt_s: it was planned for.
         objective: it was planned for.
+        accuracy_loss_frac: that a codec may cost.
+        quality: what codecs do at the cuts, where it was measured.
     """
 
     format: int
@@ -82,6 +85,8 @@ class Agreed:
     uplink_bytes_per_s: float
     rtt_s: float
     objective: Objective
+    accuracy_loss_frac: float
+    quality: tuple[Quality, ...]
 
 
 _ADAPTER: Final[TypeAdapter[Agreed]] = TypeAdapter(Agreed)

@@ -161,7 +161,7 @@ def codec(name: str) -> Codec:
 
 def size_of(form: str, kind: TensorType) -> int:
     """Return the bytes of a value in a form, before compression."""
-    if form == "raw":
+    if form == "raw" or not kind.dtype.startswith(("float", "bfloat")):
         return kind.size_bytes
     bits = {"fp16": 16, "bf16": 16, "int8": 8, "int4": 4}[form]
     return (kind.elements * bits + 7) // 8

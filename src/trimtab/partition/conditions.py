@@ -90,6 +90,7 @@ class Limits:
         most_bytes: of a request, over the link.
         edge_bytes: of weights and activations on the edge.
         cloud_bytes: of weights and activations in the cloud.
+        accuracy_loss_frac: that a codec may cost at a cut, where that was measured.
 
     Raises:
         UsageError: a number below 0.
@@ -99,6 +100,7 @@ class Limits:
     most_bytes: int | None = None
     edge_bytes: int | None = None
     cloud_bytes: int | None = None
+    accuracy_loss_frac: float = 0.005
 
     def __post_init__(self) -> None:
         for each in fields(self):

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Final, final
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import breadth_first_order, maximum_flow
 
@@ -171,8 +172,8 @@ class Division:
 
 def least_latency(
     graph: Graph,
-    edge_s: Sequence[float],
-    cloud_s: Sequence[float],
+    edge_s: Sequence[float] | NDArray[np.float64],
+    cloud_s: Sequence[float] | NDArray[np.float64],
     seconds_per_byte: float,
     *,
     forced: int = 0,
@@ -195,7 +196,7 @@ def least_latency(
     """
     nodes = [node for node in graph.nodes if node.name not in graph.static]
     times = {
-        node.name: (edge, cloud)
+        node.name: (float(edge), float(cloud))
         for node, edge, cloud in zip(graph.nodes, edge_s, cloud_s, strict=False)
     }
     if len(edge_s) != len(graph.nodes) or len(cloud_s) != len(graph.nodes):

@@ -8,7 +8,8 @@ from typing import final
 import numpy as np
 
 from trimtab.partition.conditions import Conditions, Objective
-from trimtab.partition.space import Choice, Space
+from trimtab.partition.cuts import least_latency
+from trimtab.partition.space import Choice, Space, private_position
 from trimtab.units import format_duration, format_percent
 
 __all__ = ["Plan", "plan"]
@@ -27,6 +28,9 @@ class Plan:
         cloud_only: with the input as it is.
         cloud_compressed: with the input compressed as images are, which needs no cut.
         choices: all that keep to the limits, best first.
+        bound_s: that no division of the operators stays below, prefix or not, with
+            values as they are computed; None for other objectives than latency, and
+            under limits of bytes.
         why: in words.
     """
 
@@ -37,6 +41,7 @@ class Plan:
     cloud_only: Choice | None
     cloud_compressed: Choice | None
     choices: tuple[Choice, ...]
+    bound_s: float | None
     why: str
 
 
@@ -85,8 +90,27 @@ def plan(
         cloud_only=cloud_only,
         cloud_compressed=compressed,
         choices=choices,
+        bound_s=_bound(space, at) if objective == "latency" else None,
         why=why,
     )
+
+
+def _bound(space: Space, at: Conditions) -> float | None:
+    """Return what no division stays below: a minimum cut, and the edge alone."""
+    limits = space.limits
+    if (limits.most_bytes, limits.edge_bytes, limits.cloud_bytes) != (None,) * 3:
+        return None
+    found = least_latency(
+        space.graph,
+        at.edge_slowdown * space.edge.seconds,
+        at.cloud_slowdown * space.cloud.seconds,
+        1.0 / at.uplink_bytes_per_s,
+        forced=private_position(space.graph, limits.private_layers),
+    )
+    divided = found.latency_s + at.sent_s(0) + at.queue_s
+    divided += space.result_bytes / at.downlink_bytes_per_s
+    alone = at.edge_slowdown * float(space.edge.seconds.sum())
+    return min(divided, alone)
 
 
 def _with_bytes(choice: Choice, size: int, at: Conditions) -> Choice:

@@ -22,11 +22,21 @@ from trimtab.graph.execute import Executor
 from trimtab.graph.store import digest
 from trimtab.graph.types import Graph, Ref, TensorType
 from trimtab.hardware import measure
+from trimtab.hardware.load import machine
 from trimtab.hardware.machine import Machine
 from trimtab.partition.codec import CODECS, codec
 from trimtab.zoo.inputs import example_values
 
-__all__ = ["Profile", "estimated", "measured", "read", "require_of", "scaled", "write"]
+__all__ = [
+    "Profile",
+    "estimated",
+    "measured",
+    "named",
+    "read",
+    "require_of",
+    "scaled",
+    "write",
+]
 
 FORMAT: Final = 1
 _MOST_BYTES: Final = 64 * 2**20
@@ -104,13 +114,13 @@ _ADAPTER: Final[TypeAdapter[Profile]] = TypeAdapter(Profile)
 
 
 def estimated(
-    graph: Graph, machine: Machine, latency: LatencyModel, *, threads: int = 1
+    graph: Graph, of: Machine, latency: LatencyModel, *, threads: int = 1
 ) -> Profile:
     """Return what a model of latency says of a machine.
 
     Args:
         graph: the network.
-        machine: of the catalogue, a file, or this one.
+        of: the machine: of the catalogue, a file, or this one.
         latency: the model.
         threads: that one call may use.
 
@@ -124,12 +134,12 @@ def estimated(
         >>> profile.source, len(profile.p50_s)
         ('estimated', 1)
     """
-    found = latency.estimate(graph, machine, threads)
-    clock = machine.core.frequency_hz
+    found = latency.estimate(graph, of, threads)
+    clock = of.core.frequency_hz
     times = tuple(each.estimate.latency_s for each in found.nodes)
     return Profile(
         format=FORMAT,
-        machine=machine.title,
+        machine=of.title,
         source="estimated",
         graph=digest(graph),
         threads=threads,
@@ -144,7 +154,7 @@ def estimated(
 def measured(
     graph: Graph,
     weights: Mapping[str, Tensor],
-    machine: str,
+    title: str,
     *,
     threads: int = 1,
     calls: int = 15,
@@ -157,7 +167,7 @@ def measured(
     Args:
         graph: the network.
         weights: of it, by target.
-        machine: what this one is called.
+        title: what this machine is called.
         threads: one is timed by its own CPU time, several by the wall.
         calls: to time.
         progress: told the share that is done.
@@ -189,7 +199,7 @@ def measured(
             times[name] = statistics.median(taken) * 1e6 / _NUMBERS
     return Profile(
         format=FORMAT,
-        machine=machine,
+        machine=title,
         source="measured",
         graph=digest(graph),
         threads=threads,
@@ -254,6 +264,55 @@ def scaled(
         encode_s={name: each * vector for name, each in profile.encode_s.items()},
         decode_s={name: each * vector for name, each in profile.decode_s.items()},
     )
+
+
+def named(
+    spec: str,
+    graph: Graph,
+    latency: LatencyModel,
+    *,
+    threads: int = 1,
+    carried: str | None = None,
+    folder: Path | None = None,
+) -> Profile:
+    """Return the profile in a file, or what is known of a machine.
+
+    Args:
+        spec: a file that ends in ``.json``, or a machine.
+        graph: the network.
+        latency: the model.
+        threads: that one call may use.
+        carried: file of a profile that was measured on this machine: others are scaled
+            from it, so that only what differs is left to the model.
+        folder: where files are looked for that are not here.
+
+    Raises:
+        DataError: a file that is no profile, of another graph, or, to be carried over,
+            of another machine than this one.
+        MachineNotFoundError: no machine of that name.
+    """
+
+    def find(name: str) -> Path:
+        path = Path(name)
+        return path if folder is None or path.exists() else folder / name
+
+    if spec.endswith(".json"):
+        return read(find(spec))
+    target = machine(spec)
+    if carried is None:
+        return estimated(graph, target, latency, threads=threads)
+    found, here = read(find(carried)), machine("this")
+    if found.machine != here.title:
+        raise DataError(
+            f"profile {carried!r} of {found.machine!r}",
+            rule=f"what is carried over is measured here, on {here.title!r}",
+            where="trimtab.partition",
+            remedy="measure it here: trimtab profile NET -o FILE.json",
+        )
+    if target.title == here.title:
+        require_of(found, graph, carried)
+        return found
+    return scaled(found, graph, latency, here, target)
 
 
 def require_of(profile: Profile, graph: Graph, where: str) -> None:

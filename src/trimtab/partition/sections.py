@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from trimtab.bundle.section import Bars, Line, Section, Series, Table
 from trimtab.partition.conditions import Conditions, Objective
 from trimtab.partition.plan import Plan
+from trimtab.partition.quality import too_costly
 from trimtab.partition.space import Choice, Space
 
 __all__ = ["partition_section"]
@@ -45,6 +46,7 @@ def partition_section(
                 (name, each) for name, each in compared if each is not None]),
             _bars(found.choices[:_SHOWN]),
             _table("Cuts", [("", each) for each in found.choices[: 2 * _SHOWN]]),
+            *([_qualities(space)] if space.quality else []),
             _over_rates(space, at),
         ),
     )  # fmt: skip
@@ -60,6 +62,22 @@ def _table(title: str, rows: Sequence[tuple[str, Choice]]) -> Table:
             (name, each.name, each.codec, each.bytes, each.edge_s, each.link_s,
              each.cloud_s, each.latency_s, each.p95_s, round(each.throughput_per_s, 1))
             for name, each in rows
+        ),
+    )  # fmt: skip
+
+
+def _qualities(space: Space) -> Table:
+    costly = too_costly(space.quality, space.limits.accuracy_loss_frac)
+    return Table(
+        title=f"What codecs do, on {space.quality[0].examples} examples",
+        columns=("position", "codec", "compressed to", "same answer", "accuracy lost",
+                 "deviation", "allowed"),
+        units=("", "", "frac", "frac", "frac", "frac", ""),
+        rows=tuple(
+            (each.position, each.codec, each.ratio, each.agreement_frac,
+             each.accuracy_loss_frac, each.error_frac,
+             (each.position, each.codec) not in costly)
+            for each in space.quality
         ),
     )  # fmt: skip
 

@@ -12,7 +12,7 @@ That takes microseconds, so that a controller can do it with every request.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, final
 
@@ -31,6 +31,7 @@ from trimtab.partition.conditions import (
 )
 from trimtab.partition.cuts import Candidate, candidates
 from trimtab.partition.profiles import Profile, require_of
+from trimtab.partition.quality import Quality, ratios, too_costly
 
 __all__ = ["Choice", "Space", "private_position"]
 
@@ -52,7 +53,7 @@ class Choice:
         name: ``edge only``, ``cloud only`` or the node it comes after.
         cut: where.
         codec: how values are sent.
-        bytes: over the link, before compression.
+        bytes: over the link; after compression, where that was measured.
         edge_s: on the edge, encoding included.
         link_s: on the link, round trip included.
         cloud_s: in the cloud, decoding and queue included.
@@ -84,8 +85,8 @@ class Space:
         cloud: times in the cloud.
         codecs: names, of those that may be used.
         limits: what must be kept to.
-        ratios: bytes after compression over before, by position and codec, where
-            measured; 1 elsewhere.
+        quality: what codecs do at cuts, where measured; elsewhere compression saves
+            nothing and costs no accuracy.
 
     Raises:
         DataError: a profile of another graph.
@@ -100,12 +101,13 @@ class Space:
         *,
         codecs: Sequence[str] = ("raw",),
         limits: Limits | None = None,
-        ratios: dict[tuple[int, str], float] | None = None,
+        quality: Sequence[Quality] = (),
     ) -> None:
         require_of(edge, graph, "edge")
         require_of(cloud, graph, "cloud")
         self.graph, self.edge, self.cloud = graph, edge, cloud
         self.limits = limits or Limits()
+        self.quality = tuple(quality)
         for name in codecs:
             codec(name)  # refuses an unknown one
         if not codecs:
@@ -118,10 +120,13 @@ class Space:
         position = private_position(graph, self.limits.private_layers)
         every = candidates(graph, edge.p50_s, least_position=position, dominated=False)
         end = len(graph.nodes)
+        measured = ratios(quality)
+        costly = too_costly(quality, self.limits.accuracy_loss_frac)
         rows = [
             (cut, name)
             for cut in every
             for name in (codecs if cut.position < end else codecs[:1])
+            if cut.position == end or (cut.position, name) not in costly
         ]
         self.cuts = [cut for cut, _ in rows]
         self.codecs = [name for _, name in rows]
@@ -129,7 +134,7 @@ class Space:
         self.local = self.positions == end
         self.sizes = np.array(
             [
-                0.0 if cut.position == end else self._size(cut, name, ratios or {})
+                0.0 if cut.position == end else self._size(cut, name, measured)
                 for cut, name in rows
             ]
         )
@@ -137,15 +142,11 @@ class Space:
         self._limit()
 
     def _size(
-        self, cut: Candidate, name: str, ratios: dict[tuple[int, str], float]
+        self, cut: Candidate, name: str, measured: Mapping[tuple[int, str], float]
     ) -> float:
         form = codec(name).form
-        size = sum(
-            size_of(form, kind) if kind.dtype.startswith(("float", "bfloat")) else
-            kind.size_bytes
-            for kind in map(self.graph.type_of, cut.values)
-        )  # fmt: skip
-        return size * ratios.get((cut.position, name), 1.0)
+        size = sum(size_of(form, kind) for kind in map(self.graph.type_of, cut.values))
+        return size * measured.get((cut.position, name), 1.0)
 
     def _times(self) -> None:
         """Work out what does not depend on conditions."""

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import final
 
+from torch import Tensor
+
 from trimtab.bundle.stage import Context, StageResult
-from trimtab.cost.latency import LatencyModel
 from trimtab.errors import PlanError
 from trimtab.graph.capture import capture, weights_of
 from trimtab.graph.store import digest
 from trimtab.graph.types import Graph
-from trimtab.hardware.load import machine
 from trimtab.partition.agreed import FILE, FORMAT, Agreed, Cut, check_exact, dumps
 from trimtab.partition.conditions import Conditions, Limits, Objective
 from trimtab.partition.plan import plan
-from trimtab.partition.profiles import Profile, estimated, read
+from trimtab.partition.profiles import Profile, estimated, named
+from trimtab.partition.quality import Quality, measured
 from trimtab.partition.sections import partition_section
 from trimtab.partition.space import Space
 
@@ -31,6 +32,8 @@ class Settings:
     Attributes:
         edge: machine, or the JSON of `trimtab profile`.
         cloud: the same; by default the machine of the plan.
+        carried: JSON of `trimtab profile` of this machine, from which machines that are
+            named are scaled.
         uplink_mbit_s: from edge to cloud.
         rtt_ms: round trip.
         fading: median over low goodput.
@@ -40,10 +43,14 @@ class Settings:
         max_bytes: of a request.
         edge_bytes: for weights and activations on the edge; a network that needs more
             is never run there whole.
+        accuracy_loss: that a codec may cost at a cut, by the data of the run; of
+            answers that stay the same, where these have no classes.
+        examples: of the data that codecs are measured on.
     """
 
     edge: str = "raspberry-pi-4"
     cloud: str | None = None
+    carried: str | None = None
     uplink_mbit_s: float = 20.0
     rtt_ms: float = 40.0
     fading: float = 2.0
@@ -52,6 +59,8 @@ class Settings:
     private_layers: int = 0
     max_bytes: int | None = None
     edge_bytes: int | None = None
+    accuracy_loss: float = 0.005
+    examples: int = 100
 
 
 @final
@@ -71,18 +80,33 @@ class _Partition:
             context.network, context.inputs, context.keywords, name=context.name
         )
         context.progress(0.2, "profiles")
-        edge = _profile(settings.edge, graph, context)
+
+        def profile(spec: str) -> Profile:
+            return named(
+                spec, graph, context.latency, threads=context.threads,
+                carried=settings.carried, folder=context.folder,
+            )  # fmt: skip
+
+        edge = profile(settings.edge)
         cloud = (
             estimated(graph, context.machine, context.latency, threads=context.threads)
             if settings.cloud is None
-            else _profile(settings.cloud, graph, context)
+            else profile(settings.cloud)
         )
         limits = Limits(
             private_layers=settings.private_layers,
             most_bytes=settings.max_bytes,
             edge_bytes=settings.edge_bytes,
+            accuracy_loss_frac=settings.accuracy_loss,
         )
-        space = Space(graph, edge, cloud, codecs=tuple(settings.codecs), limits=limits)
+        codecs = tuple(settings.codecs)
+        space = Space(graph, edge, cloud, codecs=codecs, limits=limits)
+        weights = weights_of(context.network, graph)
+        quality = _quality(space, graph, weights, settings, context)
+        if quality:
+            space = Space(
+                graph, edge, cloud, codecs=codecs, limits=limits, quality=quality
+            )
         at = Conditions(
             uplink_bytes_per_s=settings.uplink_mbit_s * 1e6 / 8,
             rtt_s=settings.rtt_ms / 1e3,
@@ -102,7 +126,7 @@ class _Partition:
                 remedy="allow fewer private layers, or leave the stage out",
             )
         context.progress(0.5, f"{len(away)} cuts")
-        checked = check_exact(graph, weights_of(context.network, graph), away)
+        checked = check_exact(graph, weights, away)
         by_position = {cut.position: cut for cut in space.cuts}
         agreed = Agreed(
             format=FORMAT,
@@ -116,7 +140,7 @@ class _Partition:
                 )
                 for where in away
             ),
-            codecs=tuple(settings.codecs),
+            codecs=codecs,
             edge=edge,
             cloud=cloud,
             private_layers=settings.private_layers,
@@ -125,6 +149,8 @@ class _Partition:
             uplink_bytes_per_s=at.uplink_bytes_per_s,
             rtt_s=at.rtt_s,
             objective=settings.objective,
+            accuracy_loss_frac=settings.accuracy_loss,
+            quality=quality,
         )
         return StageResult(
             network=context.network,
@@ -136,13 +162,23 @@ class _Partition:
         )
 
 
-def _profile(spec: str, graph: Graph, context: Context) -> Profile:
-    """Return the profile in a file, or what the model says of a machine."""
-    model: LatencyModel = context.latency
-    if spec.endswith(".json"):
-        path = Path(spec)
-        return read(path if path.exists() else context.folder / spec)
-    return estimated(graph, machine(spec), model, threads=context.threads)
+def _quality(
+    space: Space,
+    graph: Graph,
+    weights: Mapping[str, Tensor],
+    settings: Settings,
+    context: Context,
+) -> tuple[Quality, ...]:
+    """Return what codecs do on examples that were learned from; none for bits alone."""
+    if context.data is None or set(settings.codecs) <= {"raw"}:
+        return ()
+    x, y = context.data.train
+    cuts = list({cut.position: cut for cut in space.cuts}.values())
+    return measured(
+        graph, weights, cuts, settings.codecs, x[: settings.examples],
+        y[: settings.examples],
+        progress=lambda done, text: context.progress(0.2 + 0.3 * done, text),
+    )  # fmt: skip
 
 
 STAGE = _Partition()

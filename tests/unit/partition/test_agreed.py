@@ -10,6 +10,7 @@ from trimtab.errors import BundleError, ExecutionError
 from trimtab.graph.capture import weights_of
 from trimtab.graph.store import digest
 from trimtab.partition.agreed import FORMAT, Agreed, Cut, check_exact, dumps, loads
+from trimtab.partition.quality import Quality
 
 
 @pytest.fixture(scope="module")
@@ -28,6 +29,11 @@ def agreed(halves):
         ),
         codecs=("raw",), edge=each, cloud=each, private_layers=0, most_bytes=None,
         whole=True, uplink_bytes_per_s=1e6, rtt_s=0.1, objective="latency",
+        accuracy_loss_frac=0.005,
+        quality=(
+            Quality(position=2, codec="int4", examples=9, ratio=0.5,
+                    agreement_frac=0.9, accuracy_loss_frac=None, error_frac=0.1),
+        ),
     )  # fmt: skip
 
 

