@@ -23,7 +23,7 @@ import re
 import shutil
 import tempfile
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -113,21 +113,31 @@ class Bundle:
                 remedy="make the bundle again with this version of trimtab",
             ) from error
 
-    def weights(self) -> dict[str, Tensor]:
-        """Return parameters and buffers by target, for `graph.execute.Executor`."""
-        from safetensors import SafetensorError
+    def weights(self, names: Collection[str] | None = None) -> dict[str, Tensor]:
+        """Return parameters and buffers by target, for `graph.execute.Executor`.
+
+        Args:
+            names: of those that are wanted; the others take no memory.
+
+        Raises:
+            BundleError: they are not what the manifest says, or some are missing.
+        """
+        from safetensors import SafetensorError, safe_open
         from safetensors.torch import load
 
-        content = self.content(WEIGHTS)
         try:
-            return load(content)
+            if names is None:
+                return load(self.content(WEIGHTS))
+            _check(self.path, WEIGHTS, self.manifest.files[WEIGHTS])
+            with safe_open(
+                self.path / WEIGHTS, framework="pt"
+            ) as file:  # copies: no file stays mapped
+                return {name: file.get_tensor(name).clone() for name in names}
         except SafetensorError as error:
             raise BundleError(
-                "weights",
-                rule=str(error),
-                where=str(self.path / WEIGHTS),
+                "weights", rule=str(error), where=str(self.path / WEIGHTS),
                 remedy="make the bundle again",
-            ) from error
+            ) from error  # fmt: skip
 
 
 def is_bundle(path: Path) -> bool:
@@ -280,11 +290,19 @@ def read(path: Path) -> Bundle:
         file = path / name
         if not file.is_file() or file.is_symlink():
             raise _damaged(path, name, "it is missing")
-        with file.open("rb") as content:
-            found = hashlib.file_digest(content, "sha256").hexdigest()
-        if found != expected:
-            raise _damaged(path, name, "its content is not what was written")
+        _check(path, name, expected)
     return Bundle(path=path, manifest=manifest)
+
+
+def _check(path: Path, name: str, expected: str) -> None:
+    """Refuse a file that is not what the manifest says, without holding it."""
+    try:
+        with (path / name).open("rb") as file:
+            found = hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise _damaged(path, name, f"{error.strerror}") from error
+    if found != expected:
+        raise _damaged(path, name, "its content is not what was written")
 
 
 def _apart(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:

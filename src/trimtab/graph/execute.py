@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from trimtab.errors import ExecutionError
-from trimtab.graph.liveness import live_sets
+from trimtab.graph.liveness import fixed_names, live_sets
 from trimtab.graph.opaque import opaque_function
 from trimtab.graph.operators import OPERATORS, is_opaque
 from trimtab.graph.tree import flatten, unflatten
@@ -49,6 +49,7 @@ class Executor:
         weights: parameters and buffers by target, tied ones under the target they
             share; moved to `device` where they are not there.
         device: where to run.
+        part: positions of the nodes that will run; only their weights are asked for.
 
     Raises:
         ExecutionError: a weight is missing or of the wrong shape, or an operator is
@@ -69,8 +70,10 @@ class Executor:
         weights: Mapping[str, torch.Tensor],
         *,
         device: str | torch.device = "cpu",
+        part: range | None = None,
     ) -> None:
         self.graph = graph
+        self.part = range(len(graph.nodes)) if part is None else part
         try:
             self.device = torch.empty(0, device=device).device
         except (RuntimeError, AssertionError) as error:
@@ -80,9 +83,11 @@ class Executor:
                 where=f"graph {graph.name!r}",
                 remedy="name a device that this build of torch has, such as cpu",
             ) from error
+        read = fixed_names(graph, self.part)
         self._constants = {
             Ref(constant.name): self._constant(constant, weights)
             for constant in graph.constants
+            if constant.name in read
         }
         self._live = live_sets(graph)
         last = _last_uses(graph)
@@ -90,7 +95,7 @@ class Executor:
             (*_bind(node, self.device), node, last[index])
             for index, node in enumerate(graph.nodes)
         ]
-        static = [step for step in self._steps if step[3].name in graph.static]
+        static = [step for step in self._steps if step[3].name in graph.static & read]
         _compute(static, self._constants, lambda node: None)
 
     def _constant(
@@ -204,12 +209,13 @@ class Executor:
             ExecutionError: a value is missing, or an operator fails.
         """
         stop = len(self._steps) if stop is None else stop
-        if not 0 <= start <= stop <= len(self._steps):
+        if not self.part.start <= start <= stop <= self.part.stop:
             raise ExecutionError(
                 f"nodes {start} to {stop}",
-                rule=f"the graph has {len(self._steps)} nodes",
+                rule=f"the graph has {len(self._steps)} nodes, here are "
+                f"{self.part.start} to {self.part.stop}",
                 where=f"graph {self.graph.name!r}",
-                remedy="give a range within the graph",
+                remedy="give a range within these",
             )
         for ref in self._live[start]:
             if ref not in values:

@@ -16,6 +16,7 @@ __all__ = [
     "Peak",
     "activation_sizes",
     "cuts",
+    "fixed_names",
     "live_sets",
     "peak_activation",
 ]
@@ -82,6 +83,36 @@ def live_sets(graph: Graph) -> tuple[tuple[Ref, ...], ...]:
         for position in range(first, last + 1):
             sets[position].append(ref)
     return tuple(map(tuple, sets))
+
+
+def fixed_names(graph: Graph, part: range) -> frozenset[str]:
+    """Return the constants that some nodes need, and the nodes between that are fixed.
+
+    Args:
+        graph: whose outputs count as read by its last node.
+        part: positions of the nodes.
+
+    Example:
+        >>> import torch
+        >>> from trimtab.graph.capture import capture
+        >>> net = torch.nn.Sequential(torch.nn.Linear(8, 2), torch.nn.Linear(2, 4))
+        >>> graph = capture(net.eval(), (torch.zeros(1, 8),))
+        >>> sorted(fixed_names(graph, range(1)))
+        ['p_0_bias', 'p_0_weight']
+    """
+    nodes = {node.name: node for node in graph.nodes}
+    names = [ref.name for at in part for ref in graph.nodes[at].inputs]
+    if part.stop == len(graph.nodes):
+        names += [ref.name for each in graph.outputs for ref in refs_in(each)]
+    fixed = {constant.name for constant in graph.constants} | graph.static
+    found: set[str] = set()
+    while names:
+        name = names.pop()
+        if name in fixed and name not in found:
+            found.add(name)
+            if name in nodes:
+                names += [ref.name for ref in nodes[name].inputs]
+    return frozenset(found)
 
 
 def cuts(graph: Graph) -> Sequence[Cut]:

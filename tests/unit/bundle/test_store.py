@@ -96,6 +96,24 @@ def test_same_content_twice_gives_the_same_bytes(tmp_path: Path, put: Put) -> No
     assert contents(tmp_path / "a") == contents(tmp_path / "b")
 
 
+def test_some_weights_are_read_without_the_others(path: Path, put: Put) -> None:
+    put(path)
+    bundle = store.read(path)
+    every = bundle.weights()
+    one = sorted(every)[0]
+    found = bundle.weights([one])
+    assert list(found) == [one]
+    assert torch.equal(found[one], every[one])
+    with pytest.raises(BundleError, match="no-such"):
+        bundle.weights(["no-such"])
+    file = path / "weights.safetensors"
+    content = bytearray(file.read_bytes())
+    content[-1] ^= 1
+    file.write_bytes(content)
+    with pytest.raises(BundleError, match="not what was written"):
+        bundle.weights([one])
+
+
 def test_the_order_of_weights_does_not_matter(
     tmp_path: Path, put: Put, network: Any
 ) -> None:

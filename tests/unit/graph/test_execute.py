@@ -13,7 +13,7 @@ from trimtab.errors import ExecutionError, UsageError
 from trimtab.frozen import FrozenDict
 from trimtab.graph.capture import capture, weights_of
 from trimtab.graph.execute import Executor, run_node
-from trimtab.graph.liveness import live_sets
+from trimtab.graph.liveness import fixed_names, live_sets
 from trimtab.graph.types import Node, Ref, TensorType, Token
 
 
@@ -67,6 +67,28 @@ def test_cut_at_every_position_and_joined(case):
         assert set(half) == set(live)
         joined = executor.run(half, position)
         assert all(torch.equal(whole[ref], joined[ref]) for ref in whole)
+
+
+def test_a_part_needs_its_own_weights_alone(case):
+    module, args, kwargs = case
+    graph = capture(module, args, kwargs)
+    weights = weights_of(module, graph)
+    executor = Executor(graph, weights)
+    values = inputs_of(executor, args, kwargs)
+    whole, end = executor.run(values), len(graph.nodes)
+    shares = {each.name: each.shares for each in graph.constants}
+    for position in {0, end // 3, end // 2, end}:
+        halves = []
+        for part in (range(position), range(position, end)):
+            wanted = {shares[name] for name in fixed_names(graph, part) & set(shares)}
+            some = {key: each for key, each in weights.items() if key in wanted}
+            halves.append(Executor(graph, some, part=part))
+        head, tail = halves
+        joined = tail.run(head.run(values, 0, position), position)
+        assert same(tail.results(joined), executor.results(whole))
+        if 0 < position < end:
+            with pytest.raises(ExecutionError, match="here are"):
+                head.run(values)
 
 
 def test_the_inputs_are_not_changed(networks):
