@@ -57,6 +57,12 @@ def cloud(
     bytes_per_s: Annotated[
         float | None, typer.Option(min=1, help="Of a client, on average.")
     ] = None,
+    lazy: Annotated[
+        bool, typer.Option("--lazy", help="Only layers that edges need in memory.")
+    ] = False,
+    memory: Annotated[
+        str | None, typer.Option(help="For weights, such as 200MB; with --lazy.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Answer the second half of requests until it is stopped."""
@@ -64,8 +70,16 @@ def cloud(
     from trimtab.partition.live.cloud import Cloud, Quotas
     from trimtab.partition.live.open import open_halves
     from trimtab.partition.live.run import serve
+    from trimtab.units import parse_bytes
 
     host, port = address(listen)
+    if memory is not None and not lazy:
+        raise UsageError(
+            f"memory of {memory} without --lazy",
+            rule="all layers are in memory, whatever they need",
+            where="trimtab cloud",
+            remedy="give --lazy, too",
+        )
     if tls is None and not plain and host not in ("127.0.0.1", "::1", "localhost"):
         raise UsageError(
             f"listening on {host} without TLS",
@@ -75,10 +89,12 @@ def cloud(
             "where something else protects the link",
         )
     context = certs.server(tls, name) if tls is not None else None
-    halves, _ = open_halves(bundle)
+    most = None if memory is None else parse_bytes(memory)
+    halves, _ = open_halves(bundle, first=range(0) if lazy else None)
     side = Cloud(
-        halves, quotas=Quotas(bytes_per_s=bytes_per_s), tls=context, workers=workers
-    )
+        halves, quotas=Quotas(bytes_per_s=bytes_per_s), tls=context, workers=workers,
+        lazy=lazy, most_bytes=most,
+    )  # fmt: skip
 
     what = f"{halves.graph.name}: {len(halves.cuts)} cuts"
     serve(side, host, port, lambda found: _say(what, host, found, as_json))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -23,7 +23,8 @@ __all__ = ["edge"]
 _SHOWN = (
     ("requests", ""), ("answers", ""), ("remote", ""), ("local", ""), ("fallback", ""),
     ("hedged", ""), ("retried", ""), ("overloaded", ""), ("switches", ""),
-    ("cut", ""), ("codec", ""), ("uplink_bytes_per_s", "B/s"), ("rtt_s", "s"),
+    ("cut", ""), ("codec", ""), ("mode", ""), ("loads", ""), ("paused_s", "s"),
+    ("kept_bytes", "bytes"), ("uplink_bytes_per_s", "B/s"), ("rtt_s", "s"),
     ("prediction_error_frac", "frac"), ("regret_frac", "frac"),
 )  # fmt: skip
 
@@ -50,6 +51,13 @@ def edge(
     cloud_name: Annotated[
         str, typer.Option(help="That the cloud's certificate has.")
     ] = "cloud",
+    mode: Annotated[
+        Literal["shared", "standby", "lazy", "pause"],
+        typer.Option(help="Which layers it keeps in memory."),
+    ] = "shared",
+    memory: Annotated[
+        str | None, typer.Option(help="For weights and activations, such as 200MB.")
+    ] = None,
     log: Annotated[
         Path | None, typer.Option(help="Decisions, one JSON a line.")
     ] = None,
@@ -60,6 +68,7 @@ def edge(
     from trimtab.partition.live.edge import Address
     from trimtab.partition.live.open import open_edge
     from trimtab.partition.live.run import ask
+    from trimtab.units import parse_bytes
 
     where = None
     if cloud is not None:
@@ -75,7 +84,8 @@ def edge(
             where="--log",
             remedy="make the folder first",
         )
-    side = open_edge(bundle, cloud=where)
+    most = None if memory is None else parse_bytes(memory)
+    side = open_edge(bundle, cloud=where, edge_bytes=most, mode=mode)
     with progress_bar(quiet=as_json) as progress, side:
         progress("edge", 0.0, "connecting")
         if where is not None and not side.connected():
@@ -111,10 +121,10 @@ def edge(
 
 
 def _text(value: object, unit: str) -> str:
-    from trimtab.units import format_duration, format_percent, format_rate
+    from trimtab.units import format_bytes, format_duration, format_percent, format_rate
 
     if unit and isinstance(value, int | float):
-        how = {"s": format_duration, "frac": format_percent}
+        how = {"s": format_duration, "frac": format_percent, "bytes": format_bytes}
         return format_rate(value) if unit == "B/s" else how[unit](value)
     return f"{value:g}" if isinstance(value, float) else str(value)
 

@@ -89,7 +89,7 @@ def fixed_names(graph: Graph, part: range) -> frozenset[str]:
     """Return the constants that some nodes need, and the nodes between that are fixed.
 
     Args:
-        graph: whose outputs count as read by its last node.
+        graph: whose outputs are needed whatever the part.
         part: positions of the nodes.
 
     Example:
@@ -102,8 +102,7 @@ def fixed_names(graph: Graph, part: range) -> frozenset[str]:
     """
     nodes = {node.name: node for node in graph.nodes}
     names = [ref.name for at in part for ref in graph.nodes[at].inputs]
-    if part.stop == len(graph.nodes):
-        names += [ref.name for each in graph.outputs for ref in refs_in(each)]
+    names += [ref.name for each in graph.outputs for ref in refs_in(each)]
     fixed = {constant.name for constant in graph.constants} | graph.static
     found: set[str] = set()
     while names:

@@ -16,6 +16,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any, Final, final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from trimtab.errors import UsageError
 from trimtab.partition.conditions import Conditions, Objective
@@ -97,6 +98,8 @@ class Decision:
         predicted_s: cost that was predicted.
         runner_up: name of the best other cut.
         runner_up_s: its cost.
+        second: its index.
+        wanted: index of the best, were all layers in memory.
         conditions: that were assumed.
         switched: whether the cut is another than before.
         actual_s: latency, once it is known.
@@ -111,6 +114,8 @@ class Decision:
     predicted_s: float
     runner_up: str
     runner_up_s: float
+    second: int
+    wanted: int
     conditions: Conditions
     switched: bool
     actual_s: float | None = None
@@ -288,10 +293,15 @@ class Controller:
 
     # What it decides
 
-    def decide(self, at_s: float) -> Decision:
+    def decide(self, at_s: float, *, here: NDArray[np.bool_] | None = None) -> Decision:
         """Return what the next request takes.
 
         Without a connection it is the edge alone, where that is allowed.
+
+        Args:
+            at_s: time.
+            here: which choices have their layers in memory; all by default. Where none
+                will do, one of the others is taken.
         """
         at = self.conditions(at_s)
         costs = np.array(self.space.costs(at, self.settings.objective))
@@ -303,13 +313,10 @@ class Controller:
                 self.space.sizes == self.space.sizes.min(), costs, math.inf
             )
             costs[int(np.argmin(self.space.sizes))] = 0.0
-        best = int(np.argmin(costs))
+        wanted = best = self._best(costs)
+        if here is not None and bool(np.isfinite(costs[here]).any()):
+            best = self._best(np.where(here, costs, math.inf))
         now = self.present
-        if now is not None and best != now and math.isfinite(costs[now]):
-            saved = float(costs[now] - costs[best])
-            price = self.settings.switch_s / self.settings.requests
-            if saved <= self.settings.gain * float(costs[now]) + price:
-                best = now
         position = self.space.positions[best]
         others = np.where(self.space.positions != position, costs, math.inf)
         second = int(np.argmin(others))
@@ -327,12 +334,23 @@ class Controller:
             predicted_s=choice.latency_s,
             runner_up=self.space.choice(second, at).name if known else "",
             runner_up_s=float(others[second]) if known else math.inf,
+            second=second if known else best,
+            wanted=wanted,
             conditions=at,
             switched=switched,
         )
         self._number += 1
         self.log.append(decision)
         return decision
+
+    def _best(self, costs: NDArray[np.float64]) -> int:
+        """Return the least, or the present one if that is not worth a change."""
+        best, now = int(np.argmin(costs)), self.present
+        if now is None or best == now or not math.isfinite(costs[now]):
+            return best
+        saved = float(costs[now] - costs[best])
+        price = self.settings.switch_s / self.settings.requests
+        return now if saved <= self.settings.gain * float(costs[now]) + price else best
 
     def summary(self) -> Mapping[str, float]:
         """Return how predictions and decisions turned out so far."""

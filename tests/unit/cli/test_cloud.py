@@ -15,6 +15,7 @@ from trimtab.errors import UsageError
         (("{bundle}", "--listen", "0.0.0.0:7400"), "without TLS"),
         (("{bundle}", "--listen", "7400"), "address '7400'"),
         (("{bundle}", "--tls", "none"), "trimtab certs"),
+        (("{bundle}", "--memory", "10MB"), "without --lazy"),
     ],
 )
 def test_bad_input_is_one_message(trimtab, bundle, options, said):  # noqa: F811

@@ -70,6 +70,23 @@ def test_both_sides_over_tls(trimtab, plan, bundle):  # noqa: F811
     assert json.loads(lines[-1])["actual_s"] > 0
 
 
+@pytest.mark.timeout(180)
+def test_both_sides_with_little_memory(trimtab, plan, bundle):  # noqa: F811
+    cloud = Process(plan, str(bundle), "--listen", ":0", "--lazy", "--memory", "1MB")
+    try:
+        done = trimtab(
+            "edge", str(bundle), "--cloud", f"127.0.0.1:{cloud.port}", "--mode", "lazy",
+            "--requests", "20", "--every", "0.02", "--json",
+        )  # fmt: skip
+    finally:
+        said = json.loads(cloud.stop())
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert found["answers"] == 20
+    assert found["mode"] == "lazy"
+    assert said["kept_bytes"] <= 1_000_000
+
+
 def test_without_a_cloud_the_edge_answers(trimtab, bundle):
     done = trimtab("edge", str(bundle), "--requests", "5")
     assert done.returncode == 0, done.stderr
@@ -88,6 +105,7 @@ def test_without_a_cloud_the_edge_answers(trimtab, bundle):
         (("--data", "digits"), "the network takes"),
         (("--log", "none/x.jsonl"), "folder does not exist"),
         (("--cloud", "127.0.0.1:1", "--tls", "none"), "trimtab certs"),
+        (("--memory", "much"), "much"),
     ],
 )
 def test_bad_input_is_one_message(trimtab, bundle, options, said):

@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -124,6 +125,19 @@ def test_without_a_connection_it_is_the_edge(space):
     assert control.decide(0.0).name == "edge only"
     control.connected = True
     assert control.decide(1.0).name != "edge only"
+
+
+def test_what_is_not_in_memory_is_wanted_and_not_taken(space):
+    control = Controller(space, FIRST)
+    free = control.decide(0.0)
+    assert free.wanted == free.index
+    here = space.positions != space.positions[free.index]
+    there = control.decide(1.0, here=here)
+    assert there.wanted == free.index
+    assert here[there.index]
+    # Where nothing that is here will do, what is best is taken all the same.
+    nothing = np.zeros_like(here)
+    assert control.decide(2.0, here=nothing).index == free.index
 
 
 def test_every_decision_has_its_reasons_and_its_regret(space):

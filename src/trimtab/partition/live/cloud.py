@@ -15,11 +15,19 @@ import logging
 import ssl
 import time
 from collections import OrderedDict
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, fields
 from typing import Any, final
 
-from trimtab.errors import DataError, ExecutionError, UsageError
+from trimtab.errors import (
+    BundleError,
+    DataError,
+    ExecutionError,
+    TrimtabError,
+    UsageError,
+)
+from trimtab.graph.execute import Executor
 from trimtab.partition.live.halves import Halves
 from trimtab.partition.live.wire import (
     Head,
@@ -99,6 +107,7 @@ class _Peer:
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     coming: dict[int, _Asked] = field(default_factory=dict)
     working: dict[int, _Asked] = field(default_factory=dict)
+    position: int | None = None  # from which on it needs the layers
 
 
 @final
@@ -111,6 +120,9 @@ class Cloud:
         tls: context of a server that asks clients for certificates; None for none, on
             loopback or where something else protects the link.
         workers: tails that run at once.
+        lazy: whether only the layers are in memory that connected edges have asked
+            for; they are loaded when they do.
+        most_bytes: of these layers' weights.
 
     Attributes:
         counts: of what happened, by name.
@@ -123,7 +135,10 @@ class Cloud:
         quotas: Quotas | None = None,
         tls: ssl.SSLContext | None = None,
         workers: int = 1,
+        lazy: bool = False,
+        most_bytes: int | None = None,
     ) -> None:
+        self._lazy, self._most_bytes = lazy, most_bytes
         self.halves, self.quotas, self.tls = halves, quotas or Quotas(), tls
         self.counts: dict[str, int] = dict.fromkeys(
             ("connections", "requests", "answers", "refused", "cancelled", "errors",
@@ -237,6 +252,8 @@ class Cloud:
                     self._cancel(peer, each.request)
                 elif each.kind is Kind.PROBE:
                     await self._probe(peer, each.request, len(each.body))
+                elif each.kind is Kind.PREPARE:
+                    await self._prepare(peer, each.request, parse_record(each.body))
                 elif each.kind is Kind.BYE:
                     return
                 else:
@@ -245,8 +262,10 @@ class Cloud:
     async def _greet(self, peer: _Peer, body: bytes) -> None:
         said = parse_record(body)
         alike = self.halves.agree(said)
-        welcome = {**self.halves.identity(), "alike": alike,
-                   "requests": self.quotas.requests}  # fmt: skip
+        welcome = {
+            **self.halves.identity(), "alike": alike, "shared": not self._lazy,
+            "requests": self.quotas.requests,
+        }  # fmt: skip
         await self._send(peer, record(Kind.WELCOME, welcome))
 
     async def _probe(self, peer: _Peer, number: int, size: int) -> None:
@@ -255,6 +274,48 @@ class Cloud:
             return
         wait = {"retry_after_s": self._wait_s(), "queue": self._waiting}
         await self._send(peer, record(Kind.OVERLOADED, wait, number))
+
+    async def _prepare(self, peer: _Peer, number: int, said: Mapping[str, Any]) -> None:
+        cut = said.get("cut")
+        if not isinstance(cut, int) or not 0 <= cut < len(self.halves.cuts):
+            raise DataError(
+                f"preparing cut {str(cut)[:20]}",
+                rule=f"there are cuts 0 to {len(self.halves.cuts) - 1}",
+                where=peer.name,
+                remedy="start both sides with the same bundle",
+            )
+        loop = asyncio.get_running_loop()
+        try:
+            await loop.run_in_executor(self._pool, self._keep, peer, cut)
+        except TrimtabError as error:
+            await self._send(peer, record(Kind.ERROR, _short(error), number))
+        else:
+            await self._send(peer, frame(Kind.READY, number))
+
+    def _keep(self, peer: _Peer | None, cut: int) -> Executor:
+        """Take the layers after a cut into memory; in a thread.
+
+        Raises:
+            DataError: they need more memory than there is.
+            BundleError: they cannot be read.
+        """
+        keeping, end = self.halves.keeping, self.halves.end
+        position = self.halves.cuts[cut].position
+        if not self._lazy or (peer is None and keeping.has(range(position, end))):
+            return keeping.run
+        size = keeping.size_of(range(position, end))
+        if self._most_bytes is not None and size > self._most_bytes:
+            raise DataError(
+                f"cut {self.halves.cuts[cut].key}",
+                rule=f"the layers after it have {size} bytes, this side keeps at most "
+                f"{self._most_bytes}",
+                where="memory",
+                remedy="cut later, or give the cloud more memory",
+            )
+        if peer is not None:
+            peer.position = position
+        needed = [each.position for each in self._peers if each.position is not None]
+        return keeping.keep(range(min([position, *needed]), end))
 
     # A request
 
@@ -365,13 +426,13 @@ class Cloud:
             return [record(Kind.ERROR, {"error": "late"}, number)]
         try:
             values = self.halves.decode(asked.incoming)
+            run = self._keep(None, said.cut)
             parts, payloads = self.halves.encode_results(
-                self.halves.tail(values, said.cut)
+                self.halves.tail(values, said.cut, run)
             )
-        except (DataError, ExecutionError) as error:
+        except (DataError, ExecutionError, BundleError) as error:
             self.counts["errors"] += 1
-            text = {key: each[:_ERRORS_KEPT] for key, each in error.to_dict().items()}
-            return [record(Kind.ERROR, text, number)]
+            return [record(Kind.ERROR, _short(error), number)]
         seconds = time.monotonic() - begun
         self._service_s = 0.8 * self._service_s + 0.2 * seconds
         self.counts["answers"] += 1
@@ -400,8 +461,13 @@ class Cloud:
             "open_connections": len(self._peers),
             "waiting": self._waiting,
             "held_bytes": self._held,
+            "kept_bytes": self.halves.keeping.bytes,
             "service_s": self._service_s,
         }
+
+
+def _short(error: TrimtabError) -> dict[str, str]:
+    return {key: each[:_ERRORS_KEPT] for key, each in error.to_dict().items()}
 
 
 def _unexpected(kind: Kind) -> DataError:

@@ -23,9 +23,12 @@ from typing import Any, final
 import torch
 
 from trimtab.errors import DataError, LinkError, OverloadedError, UsageError
+from trimtab.graph.execute import Executor
 from trimtab.graph.types import Ref
 from trimtab.partition.controller import Controller, Decision, Seen
 from trimtab.partition.live.halves import Halves
+from trimtab.partition.live.keeping import Mode
+from trimtab.partition.live.layers import Layers
 from trimtab.partition.live.link import Link, Reply
 from trimtab.zoo.inputs import example_values
 
@@ -92,6 +95,7 @@ class Edge:
         patience: how long it waits.
         whole: whether the edge may run all of the network; without, a request that
             cannot reach the cloud ends with an error.
+        mode: which layers it keeps in memory, and how they follow the cut.
 
     Attributes:
         counts: of what happened, by name.
@@ -108,6 +112,7 @@ class Edge:
         cloud: Address | None = None,
         patience: Patience | None = None,
         whole: bool = True,
+        mode: Mode = "shared",
     ) -> None:
         self.halves, self.controller, self.cloud = halves, controller, cloud
         self.patience, self.whole = patience or Patience(), whole
@@ -135,6 +140,7 @@ class Edge:
             target=self._loop.run_forever, name="edge", daemon=True
         )
         self._link: Link | None = None
+        self._layers = Layers(halves, controller, mode, self._open_link)
         self._opening: asyncio.Task[Link] | None = None
         self._failures = 0
         self._rest_until = 0.0
@@ -217,6 +223,10 @@ class Edge:
             "edge_slowdown": at.edge_slowdown,
             "cloud_slowdown": at.cloud_slowdown,
             "queue_s": at.queue_s,
+            "mode": self._layers.mode,
+            "kept_bytes": self.halves.keeping.bytes,
+            "loads": self.halves.keeping.loads,
+            "paused_s": self._layers.paused_s,
             **self.controller.summary(),
         }
 
@@ -228,13 +238,13 @@ class Edge:
     async def _answer(self, values: Mapping[Ref, Any]) -> Any:
         begun = time.monotonic()
         self.counts["requests"] += 1
-        decision = self.controller.decide(begun)
         space = self.controller.space
         try:
+            decision, run = await self._layers.decide(begun)
             if space.local[decision.index]:
-                found, seen = await self._local(values, begun)
+                found, seen = await self._local(values, run, begun)
             else:
-                found, seen = await self._divided(values, decision, begun)
+                found, seen = await self._divided(values, run, decision, begun)
         except BaseException:
             self.counts["failed"] += 1
             raise
@@ -243,9 +253,9 @@ class Edge:
         return self.halves.run.results(found)
 
     async def _local(
-        self, values: Mapping[Ref, Any], begun: float
+        self, values: Mapping[Ref, Any], run: Executor, begun: float
     ) -> tuple[Mapping[Ref, Any], Seen]:
-        found, seconds = await self._in_thread(_timed, self.halves.run.run, values)
+        found, seconds = await self._in_thread(_timed, run.run, values)
         self.counts["local"] += 1
         return found, Seen(
             edge_s=seconds, sent_bytes=0, link_s=None, cloud_s=None, queue_s=0.0,
@@ -253,12 +263,18 @@ class Edge:
         )  # fmt: skip
 
     async def _divided(
-        self, values: Mapping[Ref, Any], decision: Decision, begun: float
+        self,
+        values: Mapping[Ref, Any],
+        run: Executor,
+        decision: Decision,
+        begun: float,
     ) -> tuple[Mapping[Ref, Any], Seen]:
         space = self.controller.space
         cut = self._numbers[int(space.positions[decision.index])]
         codec = self._codecs[decision.codec]
-        crossing, head_s = await self._in_thread(_timed, self.halves.head, values, cut)
+        crossing, head_s = await self._in_thread(
+            _timed, self.halves.head, values, cut, run
+        )
         (parts, payloads), coded_s = await self._in_thread(
             _timed, self.halves.encode, crossing, cut, codec
         )
@@ -269,7 +285,8 @@ class Edge:
                                                           10 * rest))
         )  # fmt: skip
         wait = max(self.patience.hedge_s, self.patience.hedge * rest)
-        done, _ = await asyncio.wait({remote}, timeout=wait if self.whole else None)
+        hedge = self.whole and run.part.stop == self.halves.end
+        done, _ = await asyncio.wait({remote}, timeout=wait if hedge else None)
         here: asyncio.Task[Any] | None = None
         if not done:
             self.counts["hedged"] += 1
@@ -318,8 +335,12 @@ class Edge:
         return here.result(), None
 
     async def _rest(self, crossing: Mapping[Ref, Any], cut: int) -> Any:
-        found: Any = await self._in_thread(self.halves.tail, crossing, cut)
+        run = await self._layers.load(self.halves.end)
+        found: Any = await self._in_thread(self.halves.tail, crossing, cut, run)
         return found
+
+    def _open_link(self) -> Link | None:
+        return None if self._link is None or self._link.closed else self._link
 
     async def _remote(
         self, cut: int, codec: int, parts: Any, payloads: Any, within_s: float
@@ -370,8 +391,10 @@ class Edge:
                 self.halves, self.cloud.host, self.cloud.port, tls=self.cloud.tls,
                 name=self.cloud.name, within_s=self.patience.connect_s,
             )  # fmt: skip
-            if not link.alike:
+            if not link.alike and self.whole:
                 await self._compare(link)
+            elif not link.alike:
+                _LOG.warning("the cloud has another engine; results are not compared")
         except LinkError as error:
             self._fail(str(error))
             raise
@@ -403,8 +426,9 @@ class Edge:
             Ref(name): each for name, each in example_values(self.halves.graph).items()
         }
         for cut in {0, len(self.halves.cuts) // 2}:
-            crossing = await self._in_thread(self.halves.head, values, cut)
-            mine = await self._in_thread(self.halves.tail, crossing, cut)
+            run = await self._layers.load(self.halves.end)
+            crossing = await self._in_thread(self.halves.head, values, cut, run)
+            mine = await self._in_thread(self.halves.tail, crossing, cut, run)
             raw = self._codecs.get("raw")
             if raw is None:
                 return

@@ -1,7 +1,8 @@
 """One network that both sides have, and the cuts that they agreed on.
 
 All cuts share one set of weights, so that another cut with the next request costs
-nothing: the number of the cut travels with it.
+nothing: the number of the cut travels with it. Where memory forbids that, a side keeps
+the layers of some cuts only (`trimtab.partition.live.keeping`).
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from trimtab.graph.types import Graph, Ref, TensorType
 from trimtab.hardware.detect import fingerprint
 from trimtab.partition.codec import Codec, Encoded, codec, size_of
 from trimtab.partition.cuts import Candidate, cut_at
+from trimtab.partition.live.keeping import Keeping, Load
 from trimtab.partition.live.wire import Head, Incoming, Part
 
 __all__ = ["Halves"]
@@ -36,9 +38,13 @@ class Halves:
 
     Args:
         graph: of the network.
-        weights: by target.
+        weights: by target, or what returns some of them.
         positions: of the cuts, in the order of their numbers.
         codecs: names, in the order of their numbers.
+        first: nodes that are kept in memory at first; all by default.
+
+    Attributes:
+        keeping: the layers that are in memory.
 
     Raises:
         UsageError: no cut, or a position that the graph has not.
@@ -47,9 +53,11 @@ class Halves:
     def __init__(
         self,
         graph: Graph,
-        weights: Mapping[str, Tensor],
+        weights: Mapping[str, Tensor] | Load,
         positions: Sequence[int],
         codecs: Sequence[str] = ("raw",),
+        *,
+        first: range | None = None,
     ) -> None:
         if not positions:
             raise UsageError(
@@ -59,7 +67,9 @@ class Halves:
                 remedy="make the bundle with a stage [partition]",
             )
         self.graph = graph
-        self.run = Executor(graph, weights)
+        self.end = len(graph.nodes)
+        load = weights if callable(weights) else _by_name(weights)
+        self.keeping = Keeping(graph, load, range(self.end) if first is None else first)
         self.cuts: tuple[Candidate, ...] = tuple(
             cut_at(graph, position) for position in positions
         )
@@ -69,6 +79,11 @@ class Halves:
         ]
         self.results: tuple[Ref, ...] = live_sets(graph)[-1]
         self._result_types = [graph.type_of(ref) for ref in self.results]
+
+    @property
+    def run(self) -> Executor:
+        """What runs the layers that are in memory now."""
+        return self.keeping.run
 
     def identity(self) -> dict[str, Any]:
         """Return what both sides must have alike, and what may differ.
@@ -107,18 +122,23 @@ class Halves:
 
     # Edge
 
-    def head(self, values: Mapping[Ref, Any], cut: int) -> dict[Ref, Any]:
+    def head(
+        self, values: Mapping[Ref, Any], cut: int, run: Executor | None = None
+    ) -> dict[Ref, Any]:
         """Return what crosses at a cut.
 
         Args:
             values: of the inputs.
             cut: its number.
+            run: what runs it; by default the layers that are in memory now.
         """
-        return self.run.run(values, 0, self.cuts[cut].position)
+        return (run or self.run).run(values, 0, self.cuts[cut].position)
 
-    def tail(self, values: Mapping[Ref, Any], cut: int) -> dict[Ref, Any]:
+    def tail(
+        self, values: Mapping[Ref, Any], cut: int, run: Executor | None = None
+    ) -> dict[Ref, Any]:
         """Return the results from what crossed at a cut."""
-        return self.run.run(values, self.cuts[cut].position)
+        return (run or self.run).run(values, self.cuts[cut].position)
 
     def encode(
         self, values: Mapping[Ref, Any], cut: int, number: int
@@ -180,6 +200,11 @@ class Halves:
             DataError: bytes that are no such values.
         """
         return _decoded(incoming, _RAW, self.results, self._result_types)
+
+
+def _by_name(weights: Mapping[str, Tensor]) -> Load:
+    """Return weights that are in memory as what returns some of them."""
+    return lambda names: {name: weights[name] for name in names if name in weights}
 
 
 def _short(value: Any) -> str:

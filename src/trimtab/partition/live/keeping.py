@@ -79,8 +79,20 @@ class Keeping:
         mine = self.part
         return mine.start <= part.start and part.stop <= mine.stop
 
-    def keep(self, part: range, *, empty_first: bool = False) -> None:
-        """Keep some nodes and no others; what runs meanwhile is not disturbed.
+    def size_of(self, part: range) -> int:
+        """Return the bytes of the weights of some nodes."""
+        names = fixed_names(self._graph, part)
+        sizes = {
+            each.shares: each.type.size_bytes
+            for each in self._graph.constants
+            if each.name in names and each.name in self._targets
+        }
+        return sum(sizes.values())
+
+    def keep(self, part: range, *, empty_first: bool = False) -> Executor:
+        """Keep some nodes and no others; return what runs them.
+
+        What runs meanwhile is not disturbed.
 
         Args:
             part: their positions.
@@ -91,12 +103,13 @@ class Keeping:
         """
         with self._changing:
             if part == self.part:
-                return
+                return self.run
             if empty_first:
                 nothing = range(part.start, part.start)
                 self.run = Executor(self._graph, {}, part=nothing)
                 self._held = {}
             self.run = self._with(part)
+            return self.run
 
     def _with(self, part: range) -> Executor:
         wanted = {

@@ -7,7 +7,7 @@ import contextlib
 import itertools
 import ssl
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, final
 
@@ -59,6 +59,8 @@ class Link:
     Attributes:
         alike: whether both sides compute with the same engine.
         closed: whether it has ended.
+        keeps: position from which on the cloud has layers in memory.
+        shared: whether it has all of them, always.
     """
 
     def __init__(
@@ -75,6 +77,8 @@ class Link:
         self._task: asyncio.Task[None] | None = None
         self.alike = False
         self.closed = False
+        self.keeps = 0
+        self.shared = True
 
     @classmethod
     async def open(
@@ -134,6 +138,8 @@ class Link:
                 said = parse_record(each.body)
                 if each.kind is Kind.WELCOME:
                     self.alike = self._halves.agree(said)
+                    self.shared = said.get("shared") is not False
+                    self.keeps = 0 if self.shared else self._halves.end
                     return
                 raise DataError(
                     str(said.get("asked", "a connection"))[:200],
@@ -172,7 +178,7 @@ class Link:
                 )
             if self._coming[number].add(body):
                 self._whole(number, future)
-        elif kind is Kind.PROBE:
+        elif kind in (Kind.PROBE, Kind.READY):
             _settle(future, None)
         elif kind is Kind.OVERLOADED:
             _settle(future, _overloaded(parse_record(body), number))
@@ -268,29 +274,50 @@ class Link:
                 async with asyncio.timeout(0.1):
                     await self._send(frame(Kind.CANCEL, number))
 
+    async def prepare(self, cut: int, *, within_s: float) -> None:
+        """Have the cloud take the layers after a cut into memory.
+
+        Raises:
+            LinkError: it will not, or does not answer.
+        """
+        what = f"preparing cut {self._halves.cuts[cut].key}"
+        await self._asked(
+            lambda number: record(Kind.PREPARE, {"cut": cut}, number), what, within_s
+        )
+        self.keeps = self._halves.cuts[cut].position
+
     async def probe(self, size: int, *, within_s: float) -> float:
         """Return the seconds until a probe of so many bytes is answered.
 
         Raises:
             LinkError: it is not.
         """
+        begun = time.monotonic()
+        what = f"a probe of {size} bytes"
+        await self._asked(
+            lambda number: frame(Kind.PROBE, number, bytes(size)), what, within_s
+        )
+        return time.monotonic() - begun
+
+    async def _asked(
+        self, made: Callable[[int], bytes], what: str, within_s: float
+    ) -> None:
+        """Send a frame that is answered with another."""
         number = next(self._numbers)
         future = self._new(number)
-        begun = time.monotonic()
         try:
             async with asyncio.timeout(within_s):
-                await self._send(frame(Kind.PROBE, number, bytes(size)))
+                await self._send(made(number))
                 await future
         except (TimeoutError, OSError) as error:
             raise LinkError(
-                f"a probe of {size} bytes",
+                what,
                 rule=str(error) or f"no answer within {within_s:.2f} s",
                 where="cloud",
                 remedy="see whether the link is up",
             ) from error
         finally:
             self._waiting.pop(number, None)
-        return time.monotonic() - begun
 
     def _new(self, number: int) -> asyncio.Future[Any]:
         if self.closed:

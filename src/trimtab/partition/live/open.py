@@ -4,24 +4,36 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from trimtab.bundle.store import read
+from trimtab.bundle.store import Bundle, read
 from trimtab.errors import BundleError
 from trimtab.partition.agreed import FILE, Agreed, loads
 from trimtab.partition.conditions import Conditions, Limits
 from trimtab.partition.controller import Controller, Settings
 from trimtab.partition.live.edge import Address, Edge, Patience
 from trimtab.partition.live.halves import Halves
+from trimtab.partition.live.keeping import Mode
 from trimtab.partition.space import Space
 
 __all__ = ["open_edge", "open_halves"]
 
 
-def open_halves(path: Path) -> tuple[Halves, Agreed]:
+def open_halves(path: Path, *, first: range | None = None) -> tuple[Halves, Agreed]:
     """Return the network of a bundle, and its division.
+
+    Args:
+        path: of the bundle.
+        first: nodes whose weights are loaded at first; all by default.
 
     Raises:
         BundleError: there is no bundle, it is damaged, or it has no division.
     """
+    bundle, agreed = _opened(path)
+    load = bundle.weights if first is not None else bundle.weights()
+    positions = [cut.position for cut in agreed.cuts]
+    return Halves(bundle.graph, load, positions, agreed.codecs, first=first), agreed
+
+
+def _opened(path: Path) -> tuple[Bundle, Agreed]:
     bundle = read(path)
     if FILE not in bundle.manifest.files:
         raise BundleError(
@@ -30,9 +42,7 @@ def open_halves(path: Path) -> tuple[Halves, Agreed]:
             where=FILE,
             remedy="add a table [partition] to its run file, and run it again",
         )
-    agreed = loads((bundle.path / FILE).read_bytes(), bundle.graph, str(path))
-    positions = [cut.position for cut in agreed.cuts]
-    return Halves(bundle.graph, bundle.weights(), positions, agreed.codecs), agreed
+    return bundle, loads(bundle.content(FILE), bundle.graph, str(path))
 
 
 def open_edge(
@@ -42,6 +52,7 @@ def open_edge(
     settings: Settings | None = None,
     patience: Patience | None = None,
     edge_bytes: int | None = None,
+    mode: Mode = "shared",
 ) -> Edge:
     """Return the edge's side of a bundle, not started yet.
 
@@ -51,14 +62,15 @@ def open_edge(
         settings: of the controller; by default with the objective of the bundle.
         patience: how long it waits for what.
         edge_bytes: for weights and activations here.
+        mode: which layers are kept in memory.
 
     Raises:
         BundleError: as of `open_halves`.
         BudgetInfeasibleError: no cut keeps to the limits.
     """
-    halves, agreed = open_halves(path)
+    bundle, agreed = _opened(path)
     space = Space(
-        halves.graph,
+        bundle.graph,
         agreed.edge,
         agreed.cloud,
         codecs=agreed.codecs,
@@ -70,11 +82,14 @@ def open_edge(
         ),
         quality=agreed.quality,
     )
-    first = Conditions(uplink_bytes_per_s=agreed.uplink_bytes_per_s, rtt_s=agreed.rtt_s)
-    controller = Controller(
-        space, first, settings or Settings(objective=agreed.objective)
-    )
+    at = Conditions(uplink_bytes_per_s=agreed.uplink_bytes_per_s, rtt_s=agreed.rtt_s)
+    settings = settings or Settings(objective=agreed.objective)
+    first = None
+    if mode != "shared":
+        best = space.costs(at, settings.objective).argmin()
+        first = range(int(space.positions[best]))
+    halves, _ = open_halves(path, first=first)
     return Edge(
-        halves, controller, cloud=cloud, patience=patience,
-        whole=agreed.whole and bool(space.local.any()),
+        halves, Controller(space, at, settings), cloud=cloud, patience=patience,
+        whole=agreed.whole and bool(space.local.any()), mode=mode,
     )  # fmt: skip

@@ -67,6 +67,8 @@ class Kind(enum.IntEnum):
     OVERLOADED = 8
     ERROR = 9
     BYE = 10
+    PREPARE = 11
+    READY = 12
 
 
 @final

@@ -37,11 +37,26 @@ class Net(nn.Module):
         return self.last(nn.functional.max_pool2d(x, 2).flatten(1))
 
 
-def made(codecs=CODECS):
+def made(codecs=CODECS, *, first=None):
+    """Return a network and its halves; with a first part, the rest is loaded later."""
     net = Net().eval()
     graph = capture(net, (torch.zeros(1, 3, 16, 16),), name="net")
     positions = list(range(len(graph.nodes)))
-    return net, Halves(graph, weights_of(net, graph), positions, codecs)
+    weights: Any = weights_of(net, graph)
+    if first is not None:
+        weights = Disk(weights)
+    return net, Halves(graph, weights, positions, codecs, first=first)
+
+
+class Disk:
+    """Weights, and what of them was asked for."""
+
+    def __init__(self, weights):
+        self.weights, self.asked = weights, []
+
+    def __call__(self, names):
+        self.asked.append(set(names))
+        return {name: self.weights[name].clone() for name in names}
 
 
 def profile(graph, each):

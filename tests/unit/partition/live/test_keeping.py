@@ -4,22 +4,11 @@ import threading
 
 import pytest
 import torch
-from tests.unit.partition.live.nets import made
+from tests.unit.partition.live.nets import Disk, made
 
 from trimtab.errors import ExecutionError
 from trimtab.graph.types import Ref
 from trimtab.partition.live.keeping import Keeping
-
-
-class Disk:
-    """Weights, and what of them was asked for."""
-
-    def __init__(self, weights):
-        self.weights, self.asked = weights, []
-
-    def __call__(self, names):
-        self.asked.append(set(names))
-        return {name: self.weights[name].clone() for name in names}
 
 
 @pytest.fixture
@@ -66,6 +55,7 @@ def test_empty_first_lets_all_go_before_it_loads(both):
     keeping.keep(range(len(graph.nodes)), empty_first=True)
     keeping.keep(range(1), empty_first=False)
     assert held == [0]
+    assert keeping.size_of(range(1)) == keeping.bytes
     assert disk.asked[1] >= {"first.weight", "last.weight"}
 
 

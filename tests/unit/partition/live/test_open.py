@@ -5,7 +5,7 @@ import torch
 from tests.unit.partition.live.nets import served
 from tests.unit.partition.test_step import plan  # noqa: F401 - a fixture
 
-from trimtab.errors import BundleError
+from trimtab.errors import BundleError, LinkError
 from trimtab.partition.live.edge import Address
 from trimtab.partition.live.open import open_edge, open_halves
 
@@ -22,6 +22,21 @@ def test_two_sides_of_a_bundle(trimtab, plan):  # noqa: F811
         with open_edge(path, cloud=where) as edge:
             assert torch.allclose(edge(x), halves.run(x), atol=0.01)  # int8
             assert edge.state()["connected"]
+
+
+def test_an_edge_with_little_memory_reads_what_it_needs(trimtab, plan):  # noqa: F811
+    done = trimtab("run", "plan.toml")
+    assert done.returncode == 0, done.stderr
+    path = plan / "out" / "small.trimtab"
+    halves, _ = open_halves(path)
+    whole = halves.keeping.size_of(range(halves.end))
+    x = torch.randn(1, 1, 32, 32)
+    with open_edge(path, mode="lazy", edge_bytes=whole // 2) as small:
+        assert not small.whole
+        assert max(small.controller.space.positions) < halves.end
+        assert small.state()["kept_bytes"] <= whole // 2
+        with pytest.raises(LinkError, match="needed"):
+            small(x)
 
 
 def test_a_bundle_without_cuts_says_what_to_do(trimtab, plan):  # noqa: F811
