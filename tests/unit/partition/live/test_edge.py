@@ -8,7 +8,7 @@ import pytest
 import torch
 from tests.unit.partition.live.nets import Net, controller, made, served
 
-from trimtab.errors import LinkError
+from trimtab.errors import LinkError, OverloadedError
 from trimtab.graph.capture import capture, weights_of
 from trimtab.partition.live.cloud import Quotas
 from trimtab.partition.live.edge import Address, Edge, Patience
@@ -259,3 +259,46 @@ def test_many_callers_at_once_have_their_own_answers(both):
             each.join(60)
         assert results == dict.fromkeys(range(6), True)
         assert edge.state()["answers"] == 90
+
+
+def test_state_may_be_read_from_any_thread_while_requests_run(both):
+    _, halves = both
+    with Edge(halves, controller(halves, edge=1e-6)) as edge:
+        wrong: list[object] = []
+        done = threading.Event()
+
+        def read():
+            since = 0
+            while not done.is_set():
+                try:
+                    edge.state()
+                    _, decisions = edge.decided(since)
+                except RuntimeError as error:
+                    wrong.append(error)
+                    return
+                numbers = [each.number for each in decisions]
+                if numbers != list(range(since, since + len(numbers))):
+                    wrong.append(numbers)
+                since += len(numbers)
+
+        reader = threading.Thread(target=read)
+        reader.start()
+        for x in images(200):
+            edge(x)
+        done.set()
+        reader.join(10)
+        assert wrong == []
+        assert edge.decided(199)[1][0].number == 199
+        assert edge.decided(200)[1] == []
+
+
+def test_a_cloud_without_room_is_told_with_its_time_where_it_is_needed(both):
+    _, halves = both
+    with served(halves, quotas=Quotas(held_bytes=100)) as cloud:
+        address = Address(host="127.0.0.1", port=cloud.port)
+        with (
+            Edge(halves, controller(halves), cloud=address, whole=False) as edge,
+            pytest.raises(OverloadedError, match="cloud is needed") as caught,
+        ):
+            edge(images(1)[0])
+    assert caught.value.retry_after_s > 0
