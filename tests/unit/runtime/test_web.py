@@ -102,6 +102,11 @@ def test_what_was_accepted_is_answered_before_it_ends():
         get(server.url)
 
 
+def test_answers_do_not_wait_for_more():
+    with Server(Application(), "127.0.0.1", 0) as server:
+        assert server._socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+
+
 def test_an_address_that_is_taken_is_one_message():
     with (
         socket.create_server(("127.0.0.1", 0)) as taken,

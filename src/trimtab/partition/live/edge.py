@@ -227,7 +227,7 @@ class Edge:
         async def called() -> T:
             return read()
 
-        return asyncio.run_coroutine_threadsafe(called(), self._loop).result()
+        return asyncio.run_coroutine_threadsafe(called(), self._loop).result(5.0)
 
     def _state(self) -> dict[str, Any]:
         at = self.controller.conditions(time.monotonic())

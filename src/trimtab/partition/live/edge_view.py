@@ -131,18 +131,23 @@ class EdgeView:
         choice, second = choices[0], choices[1] if len(choices) > 1 else None
         parts = ((choice.edge_s, "on the edge"), (choice.link_s, "on the link"),
                  (choice.cloud_s, "in the cloud"))  # fmt: skip
-        said = ", ".join(f"{format_duration(s)} {place}" for s, place in parts if s > 0)
+        spent = [(seconds, place) for seconds, place in parts if seconds > 0]
+        said = ", ".join(f"{format_duration(each)} {place}" for each, place in spent)
         reasons = [
             *refused,
             f"Best for {controller.settings.objective}; predicted "
-            f"{format_duration(choice.latency_s)}: {said}.",
+            f"{format_duration(choice.latency_s)}"
+            + (f": {said}." if len(spent) > 1 else f", all of it {spent[0][1]}."),
         ]
         if not controller.connected and bool(space.local.any()):
             reasons.append("Without the cloud the edge has no other choice.")
         elif second is not None:
             more = second.latency_s / max(choice.latency_s, 1e-12) - 1
-            how = f"{format_percent(more)} more"
-            if more < 0:
+            if more >= 1:
+                how = f"{more + 1:.3g} times as long"
+            elif more >= 0:
+                how = f"{format_percent(more)} more"
+            else:
                 how = f"{format_percent(-more)} less, not enough to change for"
             reasons.append(
                 f"Runner-up {name_of(second.name, second.codec)}: "

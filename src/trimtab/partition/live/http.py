@@ -13,7 +13,7 @@ from trimtab.partition.live.cloud_view import CloudView
 from trimtab.partition.live.edge import Edge
 from trimtab.partition.live.edge_view import EdgeView
 from trimtab.runtime.dashboard.app import create
-from trimtab.runtime.inference_routes import Limits, Service, add_routes
+from trimtab.runtime.inference_routes import Service, add_routes
 from trimtab.runtime.signature import bound, model_of, named
 
 __all__ = ["cloud_app", "edge_app"]
@@ -29,15 +29,12 @@ def cloud_app(cloud: Cloud) -> FastAPI:
     return create(title, CloudView(cloud).state, prefix="trimtab_cloud")
 
 
-def edge_app(
-    edge: Edge, *, shown: bool = False, limits: Limits | None = None
-) -> FastAPI:
+def edge_app(edge: Edge, *, shown: bool = False) -> FastAPI:
     """Return an edge that is asked by the Open Inference Protocol.
 
     Args:
         edge: that was started.
         shown: whether there is a live page, too.
-        limits: what it takes.
     """
     graph, view = edge.halves.graph, EdgeView(edge)
 
@@ -54,7 +51,6 @@ def edge_app(
         answer=answer,
         ready=lambda: edge.whole or edge.controller.connected,
         seen=view.answered,
-        limits=limits or Limits(),
     )
     add_routes(app, service)
     return app

@@ -95,7 +95,7 @@
     value === 0 ? "0" : format(value, unit).replace(/\.0+(?= |$)|(\.\d*?[1-9])0+(?= |$)/, "$1");
   const ago = (seconds) => {
     if (seconds === 0) return "now";
-    return seconds % 60 ? `−${seconds} s` : `−${seconds / 60} min`;
+    return seconds < 60 ? `−${seconds} s` : `−${seconds / 60} min`;
   };
   const timeAxis = (first, width, height) => {
     const span = Math.max(LEAST_S, -first);

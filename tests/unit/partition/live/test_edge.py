@@ -261,35 +261,24 @@ def test_many_callers_at_once_have_their_own_answers(both):
         assert edge.state()["answers"] == 90
 
 
-def test_state_may_be_read_from_any_thread_while_requests_run(both):
+def test_state_is_read_between_two_steps_of_requests_from_any_thread(both):
     _, halves = both
-    with Edge(halves, controller(halves, edge=1e-6)) as edge:
-        wrong: list[object] = []
-        done = threading.Event()
+    control = controller(halves, edge=1e-6)
+    readers, conditions = [], control.conditions
 
-        def read():
-            since = 0
-            while not done.is_set():
-                try:
-                    edge.state()
-                    _, decisions = edge.decided(since)
-                except RuntimeError as error:
-                    wrong.append(error)
-                    return
-                numbers = [each.number for each in decisions]
-                if numbers != list(range(since, since + len(numbers))):
-                    wrong.append(numbers)
-                since += len(numbers)
+    def watched(at_s):
+        readers.append(threading.current_thread().name)
+        return conditions(at_s)
 
-        reader = threading.Thread(target=read)
-        reader.start()
-        for x in images(200):
+    with Edge(halves, control) as edge:
+        for x in images(3):
             edge(x)
-        done.set()
-        reader.join(10)
-        assert wrong == []
-        assert edge.decided(199)[1][0].number == 199
-        assert edge.decided(200)[1] == []
+        control.conditions = watched
+        assert edge.state()["answers"] == 3
+        assert [each.number for each in edge.decided(1)[1]] == [1, 2]
+        assert readers == ["edge"] * 2  # the thread that the log grows in
+        control.conditions = conditions
+    assert edge.state()["answers"] == 3  # when it has ended, too
 
 
 def test_a_cloud_without_room_is_told_with_its_time_where_it_is_needed(both):
