@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final, final
 
 import numpy as np
@@ -86,7 +86,8 @@ class EdgeView:
             at_s=at_s,
         )
         status, tone = self._status()
-        headline, reasons = self._in_force(known, at_s)
+        shown = self._compared(known)
+        headline, reasons = self._in_force(shown, known, at_s)
         return State(
             status=status,
             tone=tone,
@@ -94,7 +95,7 @@ class EdgeView:
             headline=headline,
             reasons=reasons,
             blocks=(
-                self._candidates(known),
+                self._candidates(shown, known),
                 self._now(latency, rates, known, at_s),
                 *self._answers(known, at_s),
                 self._strip(at_s),
@@ -120,14 +121,14 @@ class EdgeView:
             return f"{where} is away: the edge answers alone", "warn"
         return f"{where} is away: nobody can answer", "bad"
 
-    def _in_force(self, known: Conditions, at_s: float) -> tuple[str, tuple[str, ...]]:
-        controller = self.edge.controller
+    def _in_force(
+        self, shown: Sequence[int], known: Conditions, at_s: float
+    ) -> tuple[str, tuple[str, ...]]:
+        controller, space = self.edge.controller, self.edge.controller.space
         refused = (str(self.edge.refused),) if self.edge.refused is not None else ()
-        if controller.present is None or not self._digest.runs:
+        if not self._digest.runs:
             return "No request yet", refused
-        run = self._digest.runs[-1]
-        space = controller.space
-        choices = [space.choice(each, known) for each in self._compared(known)]
+        choices = [space.choice(each, known) for each in shown]
         choice, second = choices[0], choices[1] if len(choices) > 1 else None
         parts = ((choice.edge_s, "on the edge"), (choice.link_s, "on the link"),
                  (choice.cloud_s, "in the cloud"))  # fmt: skip
@@ -153,11 +154,13 @@ class EdgeView:
                 f"Runner-up {name_of(second.name, second.codec)}: "
                 f"{format_duration(second.latency_s)}, {how}."
             )
-        reasons.append(
-            f"For {format_duration(max(0.0, at_s - run.begin_s))} and {run.requests} "
-            f"requests; {controller.switches} changes of the cut so far."
-        )
-        return run.name, tuple(reasons)
+        name, run = name_of(choice.name, choice.codec), self._digest.runs[-1]
+        lasted = "Since just now"
+        if run.name == name:
+            lasted = f"For {format_duration(max(0.0, at_s - run.begin_s))} and "
+            lasted += f"{run.requests} requests"
+        reasons.append(f"{lasted}; {controller.switches} changes of the cut so far.")
+        return name, tuple(reasons)
 
     # Numbers
 
@@ -254,8 +257,8 @@ class EdgeView:
         ]
         return list(dict.fromkeys([*([] if present is None else [present]), *best]))
 
-    def _candidates(self, known: Conditions) -> Bars:
-        space, shown = self.edge.controller.space, self._compared(known)
+    def _candidates(self, shown: Sequence[int], known: Conditions) -> Bars:
+        space = self.edge.controller.space
         edge, link, cloud = space.parts(known)
         names = [space.choice(index, known).name for index in shown]
         return Bars(

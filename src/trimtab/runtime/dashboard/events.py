@@ -39,8 +39,8 @@ class Broadcast:
         self.source, self.every_s = source, every_s
         self.state = source()
         self.viewers = 0
-        self.event = _event(self.state)
         self.closed = False
+        self._event: bytes | None = None
         self._next = asyncio.Event()
 
     async def run(self) -> None:
@@ -50,7 +50,7 @@ class Broadcast:
         while True:
             try:
                 self.state = self.source()
-                self.event = _event(self.state)
+                self._event = None
             except Exception:
                 # The page stands still and says so; what it watches goes on.
                 _LOG.exception("the live page has no state")
@@ -58,6 +58,15 @@ class Broadcast:
                 self._wake()
             due = max(due + self.every_s, loop.time())
             await asyncio.sleep(due - loop.time())
+
+    @property
+    def event(self) -> bytes:
+        """The state as it is sent; made once, and not where nobody looks."""
+        if self._event is None:
+            record = self.state.record()
+            text = json.dumps(record, allow_nan=False, separators=(",", ":"))
+            self._event = f"data: {text}\n\n".encode()
+        return self._event
 
     def close(self) -> None:
         """End all streams."""
@@ -131,8 +140,3 @@ async def _gone(receive: Callable[[], Awaitable[Message]]) -> None:
 
 def _part(body: bytes, *, more: bool) -> Message:
     return {"type": "http.response.body", "body": body, "more_body": more}
-
-
-def _event(state: State) -> bytes:
-    text = json.dumps(state.record(), allow_nan=False, separators=(",", ":"))
-    return f"data: {text}\n\n".encode()

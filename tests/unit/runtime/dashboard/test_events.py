@@ -86,6 +86,19 @@ def test_many_viewers_cost_one_state_a_period():
         }  # fmt: skip
 
 
+def test_where_nobody_looks_no_event_is_made():
+    source = Source()
+
+    async def work(broadcast):
+        while source.asked < 4:
+            await asyncio.sleep(PERIOD_S)
+        return broadcast._event, broadcast.event, broadcast.event
+
+    before, first, again = asyncio.run(running(source, work))
+    assert before is None
+    assert first is again
+
+
 def test_a_slow_viewer_leaves_states_out_and_has_the_newest():
     async def work(broadcast):
         slow = Viewer(broadcast, slow_s=10 * PERIOD_S)
