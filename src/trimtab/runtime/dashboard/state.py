@@ -6,7 +6,7 @@ The same tiles are what Prometheus scrapes, so that a number is counted once.
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from typing import Any, Literal, final
 
 from trimtab.bundle.section import Bars, Table
@@ -174,15 +174,15 @@ class State:
             >>> found["blocks"][0]["tiles"][0]["value"]
             0.33333
         """
-        found: dict[str, Any] = _plain(asdict(self))
+        found: dict[str, Any] = _plain(self)
         return found
 
 
 def _plain(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _plain(each) for key, each in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(each) for each in value]
-    if isinstance(value, float):
+    if isinstance(value, float):  # most are, hence first
         return float(f"{value:.{_DIGITS}g}") if math.isfinite(value) else None
+    if isinstance(value, tuple):
+        return [_plain(each) for each in value]
+    if is_dataclass(value):
+        return {each.name: _plain(getattr(value, each.name)) for each in fields(value)}
     return value
