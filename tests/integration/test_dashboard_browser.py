@@ -155,7 +155,7 @@ def hostile():
             Trend(title=HOSTILE, unit=HOSTILE, times_s=(-1.0, 0.0),
                   lines=((HOSTILE, (1.0, None)),)),
             Strip(title=HOSTILE,
-                  spans=(Span(name=HOSTILE, begin_s=-9.0, end_s=0.0, colour=0),)),
+                  spans=(Span(name=HOSTILE, begin_s=-95.0, end_s=0.0, colour=0),)),
         ),
     )  # fmt: skip
 
@@ -166,6 +166,10 @@ def test_texts_are_texts_and_a_server_that_ends_is_noticed(opened):
         assert page.inner_text(".headline") == HOSTILE
         assert page.locator("img").count() == 0
         assert page.title() == "Page"
+        marks = page.locator(".strip svg text:not(.span-name)").all_text_contents()
+        assert [text.replace("\u2212", "-") for text in marks] == [
+            "now", "-15 s", "-30 s", "-45 s", "-1 min", "-1.25 min", "-1.5 min",
+        ]  # fmt: skip
         colours = page.evaluate(
             """() => [getComputedStyle(document.body).backgroundColor,
                       getComputedStyle(document.body).color]"""

@@ -101,7 +101,8 @@
     const span = Math.max(LEAST_S, -first);
     const room = width - EDGE.left - EDGE.right;
     const x = (when) => EDGE.left + room * (1 + when / span);
-    const steps = [10, 15, 30, 60, 120, 300].filter((each) => room / (span / each) >= 62);
+    const steps = (span > 60 ? [15, 30, 60, 120, 300] : [10, 15, 30, 60])
+      .filter((each) => room / (span / each) >= 62);
     const step = steps[0] || span;
     const marks = [];
     for (let back = 0; back <= span; back += step) {
