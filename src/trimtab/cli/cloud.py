@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from trimtab.cli.output import console, print_json
-from trimtab.errors import UsageError
+from trimtab.errors import MissingExtraError, UsageError
 
-__all__ = ["address", "cloud"]
+if TYPE_CHECKING:
+    import ssl
+
+    from fastapi import FastAPI
+
+    from trimtab.runtime.web import Server
+
+__all__ = ["address", "cloud", "guard", "http_server", "require_http"]
 
 
 def address(text: str, *, host: str = "127.0.0.1") -> tuple[str, int]:
@@ -38,6 +46,64 @@ def address(text: str, *, host: str = "127.0.0.1") -> tuple[str, int]:
     return name.strip("[]") or host, int(port)
 
 
+def guard(option: str, host: str, *, tls: Path | None, plain: bool) -> None:
+    """Refuse to listen for others without TLS.
+
+    Args:
+        option: that gave the host.
+        host: to listen on.
+        tls: folder of certificates.
+        plain: whether it is wanted all the same.
+
+    Raises:
+        UsageError: others than this machine could ask.
+    """
+    if tls is None and not plain and host not in ("127.0.0.1", "::1", "localhost"):
+        raise UsageError(
+            f"listening on {host} without TLS",
+            rule="whoever reaches it could ask, and read what is asked",
+            where=option,
+            remedy="give --tls FOLDER (see trimtab certs), or --plain "
+            "where something else protects the link",
+        )
+
+
+def http_server(
+    app: FastAPI, host: str, port: int, tls: ssl.SSLContext | None
+) -> Server:
+    """Return a server of an application, not started yet.
+
+    On loopback it is without TLS.
+
+    Raises:
+        UsageError: the address cannot be had.
+    """
+    from trimtab.runtime.web import Server, is_loopback
+
+    context = None if is_loopback(host) else tls
+    return Server(app, host, port, tls=context, stopping=app.state.stop)
+
+
+def require_http() -> None:
+    """Refuse ``--http`` where its packages are not installed.
+
+    Raises:
+        MissingExtraError: one is not.
+    """
+    try:
+        import fastapi
+        import prometheus_client
+        import uvicorn
+    except ImportError as error:
+        raise MissingExtraError(
+            "an HTTP server",
+            rule=f"the package {error.name} is not installed",
+            where="--http",
+            remedy="install the extra: pip install 'trimtab[edge]'",
+        ) from None
+    del fastapi, prometheus_client, uvicorn
+
+
 def cloud(
     bundle: Annotated[Path, typer.Argument(help="A bundle with cuts.")],
     listen: Annotated[str, typer.Option(help="HOST:PORT.")] = ":7400",
@@ -63,6 +129,9 @@ def cloud(
     memory: Annotated[
         str | None, typer.Option(help="For weights, such as 200MB; with --lazy.")
     ] = None,
+    http: Annotated[
+        str | None, typer.Option(help="HOST:PORT of a live page of what it does.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Answer the second half of requests until it is stopped."""
@@ -80,14 +149,12 @@ def cloud(
             where="trimtab cloud",
             remedy="give --lazy, too",
         )
-    if tls is None and not plain and host not in ("127.0.0.1", "::1", "localhost"):
-        raise UsageError(
-            f"listening on {host} without TLS",
-            rule="whoever reaches it could ask, and read what is asked",
-            where="trimtab cloud",
-            remedy="give --tls FOLDER (trimtab certs FOLDER --name cloud), or --plain "
-            "where something else protects the link",
-        )
+    guard("--listen", host, tls=tls, plain=plain)
+    page = None
+    if http is not None:
+        page = address(http)
+        guard("--http", page[0], tls=tls, plain=plain)
+        require_http()
     context = certs.server(tls, name) if tls is not None else None
     most = None if memory is None else parse_bytes(memory)
     halves, _ = open_halves(bundle, first=range(0) if lazy else None)
@@ -97,7 +164,14 @@ def cloud(
     )  # fmt: skip
 
     what = f"{halves.graph.name}: {len(halves.cuts)} cuts"
-    serve(side, host, port, lambda found: _say(what, host, found, as_json))
+    with contextlib.ExitStack() as stack:
+        shown = None
+        if page is not None:
+            from trimtab.partition.live.http import cloud_app
+
+            served = stack.enter_context(http_server(cloud_app(side), *page, context))
+            shown = served.url
+        serve(side, host, port, lambda found: _say(what, host, found, shown, as_json))
     if as_json:
         print_json(side.state())
     else:
@@ -107,8 +181,11 @@ def cloud(
         )
 
 
-def _say(what: str, host: str, port: int, as_json: bool) -> None:
+def _say(what: str, host: str, port: int, page: str | None, as_json: bool) -> None:
     if as_json:
-        print_json({"listening": {"host": host, "port": port}})
-    else:
-        console().print(f"{what}, on {host}:{port}; stop it with Ctrl-C")
+        told = {"listening": {"host": host, "port": port}}
+        print_json(told if page is None else {**told, "http": page})
+        return
+    console().print(f"{what}, on {host}:{port}; stop it with Ctrl-C")
+    if page is not None:
+        console().print(f"live page: {page}/")

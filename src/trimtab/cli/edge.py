@@ -9,14 +9,17 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from trimtab.cli.cloud import address
+from trimtab.cli.cloud import address, guard, http_server, require_http
 from trimtab.cli.output import console, print_json, progress_bar, table
 from trimtab.errors import UsageError
 
 if TYPE_CHECKING:
+    import ssl
+
     from torch import Tensor
 
     from trimtab.graph.types import Graph
+    from trimtab.partition.live.edge import Edge
 
 __all__ = ["edge"]
 
@@ -38,7 +41,9 @@ def edge(
         str | None,
         typer.Option(help="Ask for its test examples; random inputs without."),
     ] = None,
-    requests: Annotated[int, typer.Option(min=1, help="How many.")] = 100,
+    requests: Annotated[
+        int | None, typer.Option(min=1, help="How many; 100 if it is not said.")
+    ] = None,
     every: Annotated[
         float, typer.Option(min=0, help="Seconds between two; 0 for at once.")
     ] = 0.0,
@@ -61,15 +66,48 @@ def edge(
     log: Annotated[
         Path | None, typer.Option(help="Decisions, one JSON a line.")
     ] = None,
+    http: Annotated[
+        str | None,
+        typer.Option(help="HOST:PORT; answer others until stopped, ask nothing."),
+    ] = None,
+    dashboard: Annotated[
+        bool, typer.Option("--dashboard", help="With --http: a live page, too.")
+    ] = False,
+    plain: Annotated[
+        bool,
+        typer.Option("--plain", help="No TLS, though others than this host may ask."),
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Answer requests with a cloud, or without it where that is better or away."""
+    """Answer requests with a cloud, or without it where that is better or away.
+
+    With --http they come from others, by the Open Inference Protocol.
+    """
     from trimtab.partition.live import certs
     from trimtab.partition.live.edge import Address
     from trimtab.partition.live.open import open_edge
     from trimtab.partition.live.run import ask
     from trimtab.units import parse_bytes
 
+    listen = None
+    if http is not None:
+        listen = address(http)
+        guard("--http", listen[0], tls=tls, plain=plain)
+        require_http()
+        if data is not None or requests is not None or every:
+            raise UsageError(
+                "--http with --data, --requests or --every",
+                rule="with it others ask, the command asks nothing",
+                where="command line",
+                remedy="leave out the one or the others",
+            )
+    elif dashboard:
+        raise UsageError(
+            "--dashboard",
+            rule="a live page needs an address",
+            where="command line",
+            remedy="give --http :8080 as well",
+        )
     where = None
     if cloud is not None:
         host, port = address(cloud)
@@ -86,27 +124,28 @@ def edge(
         )
     most = None if memory is None else parse_bytes(memory)
     side = open_edge(bundle, cloud=where, edge_bytes=most, mode=mode)
-    with progress_bar(quiet=as_json) as progress, side:
-        progress("edge", 0.0, "connecting")
-        if where is not None and not side.connected():
-            why = str(side.refused) if side.refused else "it is not reached"
-            progress("edge", 0.0, f"without the cloud: {why}")
-        latencies = ask(
-            side,
-            _inputs(side.halves.graph, data, requests),
-            every_s=every,
-            told=lambda done: progress("edge", done / requests, side.state()["cut"]),
-        )
-        state = side.state()
-        decisions = [each.record() for each in side.controller.log]
+    latencies: list[float] = []
+    if listen is not None:
+        context = certs.server(tls, name) if tls is not None and not plain else None
+        _answer(side, listen, context, dashboard=dashboard, as_json=as_json)
+    else:
+        count = requests or 100
+        with progress_bar(quiet=as_json) as progress, side:
+            progress("edge", 0.0, "connecting")
+            if where is not None and not side.connected():
+                why = str(side.refused) if side.refused else "it is not reached"
+                progress("edge", 0.0, f"without the cloud: {why}")
+            latencies = ask(
+                side,
+                _inputs(side.halves.graph, data, count),
+                every_s=every,
+                told=lambda done: progress("edge", done / count, side.state()["cut"]),
+            )
+    state = side.state()
+    decisions = [each.record() for each in side.controller.log]
     if log is not None:
         log.write_text("".join(f"{json.dumps(each)}\n" for each in decisions), "utf-8")
-    latencies.sort()
-    found: dict[str, Any] = {
-        **state,
-        "latency_p50_s": latencies[len(latencies) // 2],
-        "latency_p95_s": latencies[min(len(latencies) - 1, 19 * len(latencies) // 20)],
-    }
+    found: dict[str, Any] = {**state, **_percentiles(latencies)}
     if as_json:
         print_json(found)
         return
@@ -118,6 +157,41 @@ def edge(
     console().print(table("Edge", [("", ""), ("", "")], rows))
     if found["refused"]:
         console().print(found["refused"], soft_wrap=True)
+
+
+def _answer(
+    side: Edge,
+    listen: tuple[str, int],
+    context: ssl.SSLContext | None,
+    *,
+    dashboard: bool,
+    as_json: bool,
+) -> None:
+    """Answer others until the process is told to end."""
+    from trimtab.partition.live.http import edge_app
+    from trimtab.partition.live.run import until_told
+    from trimtab.runtime.signature import model_of
+
+    with side, http_server(edge_app(side, shown=dashboard), *listen, context) as served:
+        if as_json:
+            print_json({"http": served.url})
+        else:
+            asked = f"{served.url}{model_of(side.halves.graph).path}"
+            console().print(f"POST {asked}; stop it with Ctrl-C", soft_wrap=True)
+            if dashboard:
+                console().print(f"live page: {served.url}/")
+        until_told()
+
+
+def _percentiles(latencies: list[float]) -> dict[str, float]:
+    if not latencies:
+        return {}
+    ranked = sorted(latencies)
+    last = len(ranked) - 1
+    return {
+        "latency_p50_s": ranked[len(ranked) // 2],
+        "latency_p95_s": ranked[min(last, 19 * len(ranked) // 20)],
+    }
 
 
 def _text(value: object, unit: str) -> str:

@@ -13,6 +13,11 @@ from trimtab.errors import UsageError
     [
         (("absent",), "absent"),
         (("{bundle}", "--listen", "0.0.0.0:7400"), "without TLS"),
+        (("{bundle}", "--http", "0.0.0.0:0"), "without TLS"),
+        (
+            ("{bundle}", "--listen", ":0", "--http", "192.0.2.1:0", "--plain"),
+            "listening on 192.0.2.1",
+        ),
         (("{bundle}", "--listen", "7400"), "address '7400'"),
         (("{bundle}", "--tls", "none"), "trimtab certs"),
         (("{bundle}", "--memory", "10MB"), "without --lazy"),

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import urllib.request
 from pathlib import Path
 
 import pytest
@@ -21,12 +22,12 @@ def bundle(trimtab, plan):  # noqa: F811
 
 
 class Process:
-    """`trimtab cloud` as a process of its own."""
+    """`trimtab cloud` or `trimtab edge` as a process of its own."""
 
-    def __init__(self, folder, *options):
+    def __init__(self, folder, *options, command="cloud"):
         root = Path(__file__).parents[3]
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "trimtab", "cloud", *options, "--json"],
+            [sys.executable, "-m", "trimtab", command, *options, "--json"],
             cwd=folder, stdout=subprocess.PIPE, text=True,
             env={**os.environ, "PYTHONPATH": str(root / "src")},
         )  # fmt: skip
@@ -36,7 +37,8 @@ class Process:
             lines += line
             if line.startswith("}"):
                 break
-        self.port = json.loads(lines)["listening"]["port"]
+        self.said = json.loads(lines)
+        self.port = self.said.get("listening", {}).get("port")
 
     def stop(self, how=signal.SIGTERM):
         self.process.send_signal(how)
@@ -87,6 +89,47 @@ def test_both_sides_with_little_memory(trimtab, plan, bundle):  # noqa: F811
     assert said["kept_bytes"] <= 1_000_000
 
 
+@pytest.mark.timeout(180)
+def test_others_ask_over_http_until_it_is_told_to_end(plan, bundle):  # noqa: F811
+    pytest.importorskip("fastapi")
+    cloud = Process(plan, str(bundle), "--listen", ":0", "--http", ":0")
+    try:
+        edge = Process(
+            plan, str(bundle), "--cloud", f"127.0.0.1:{cloud.port}", "--http", ":0",
+            "--dashboard", "--log", "decisions.jsonl", command="edge",
+        )  # fmt: skip
+        try:
+            body = {"inputs": [{"name": "input", "shape": [1, 1, 32, 32],
+                                "datatype": "FP32", "data": [0.5] * 1024}]}  # fmt: skip
+            request = urllib.request.Request(
+                f"{edge.said['http']}/v2/models/lenet5/infer",
+                json.dumps(body).encode(), {"Content-Type": "application/json"},
+            )  # fmt: skip
+            with urllib.request.urlopen(request, timeout=20) as answer:
+                (output,) = json.load(answer)["outputs"]
+            pages = []
+            for side in (edge, cloud):
+                with urllib.request.urlopen(side.said["http"], timeout=20) as page:
+                    pages.append(page.read().decode())
+        finally:
+            said = edge.stop()
+    finally:
+        cloud.stop(signal.SIGINT)
+    assert len(output["data"]) == 10
+    assert "<title>trimtab edge: lenet5</title>" in pages[0]
+    assert "<title>trimtab cloud: lenet5</title>" in pages[1]
+    assert (edge.process.returncode, cloud.process.returncode) == (0, 0)
+    assert json.loads(said)["answers"] == 1
+    assert len((plan / "decisions.jsonl").read_text().splitlines()) == 1
+
+
+def test_without_its_packages_http_is_one_message(trimtab, bundle, monkeypatch):
+    monkeypatch.setitem(sys.modules, "uvicorn", None)
+    done = trimtab("edge", str(bundle), "--http", ":0")
+    assert done.returncode == 1
+    assert "pip install 'trimtab[edge]'" in done.stderr
+
+
 def test_without_a_cloud_the_edge_answers(trimtab, bundle):
     done = trimtab("edge", str(bundle), "--requests", "5")
     assert done.returncode == 0, done.stderr
@@ -106,6 +149,10 @@ def test_without_a_cloud_the_edge_answers(trimtab, bundle):
         (("--log", "none/x.jsonl"), "folder does not exist"),
         (("--cloud", "127.0.0.1:1", "--tls", "none"), "trimtab certs"),
         (("--memory", "much"), "much"),
+        (("--dashboard",), "needs an address"),
+        (("--http", "0.0.0.0:0"), "without TLS"),
+        (("--http", ":0", "--requests", "5"), "asks nothing"),
+        (("--http", "192.0.2.1:0", "--plain"), "listening on 192.0.2.1"),
     ],
 )
 def test_bad_input_is_one_message(trimtab, bundle, options, said):

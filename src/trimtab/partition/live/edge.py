@@ -15,16 +15,18 @@ import logging
 import ssl
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, final
+from itertools import takewhile
+from typing import Any, TypeVar, final
 
 import torch
 
 from trimtab.errors import DataError, LinkError, OverloadedError, UsageError
 from trimtab.graph.execute import Executor
 from trimtab.graph.types import Ref
+from trimtab.partition.conditions import Conditions
 from trimtab.partition.controller import Controller, Decision, Seen
 from trimtab.partition.live.halves import Halves
 from trimtab.partition.live.keeping import Mode
@@ -34,6 +36,7 @@ from trimtab.zoo.inputs import example_values
 
 __all__ = ["Address", "Edge", "Patience"]
 
+T = TypeVar("T")
 _LOG = logging.getLogger(__name__)
 _TICK_S = 0.1
 _PING_S = 2.0
@@ -210,6 +213,29 @@ class Edge:
 
     def state(self) -> dict[str, Any]:
         """Return counts, the cut in force and what is assumed of the link."""
+        return self._in_loop(self._state)
+
+    def decided(self, since: int) -> tuple[Conditions, list[Decision]]:
+        """Return what is assumed now, and the decisions from a number on."""
+
+        def read() -> tuple[Conditions, list[Decision]]:
+            log = reversed(self.controller.log)
+            found = list(takewhile(lambda each: each.number >= since, log))
+            return self.controller.conditions(time.monotonic()), found[::-1]
+
+        return self._in_loop(read)
+
+    def _in_loop(self, read: Callable[[], T]) -> T:
+        """Read what requests change, between two of their steps; from any thread."""
+        if not self._loop.is_running() or threading.current_thread() is self._thread:
+            return read()
+
+        async def called() -> T:
+            return read()
+
+        return asyncio.run_coroutine_threadsafe(called(), self._loop).result(5.0)
+
+    def _state(self) -> dict[str, Any]:
         at = self.controller.conditions(time.monotonic())
         last = self.controller.log[-1] if self.controller.log else None
         return {
@@ -495,10 +521,13 @@ def _timed(call: Any, *args: Any) -> tuple[Any, float]:
     return found, time.perf_counter() - begun
 
 
-def _unreachable(error: BaseException) -> LinkError:
-    return LinkError(
-        "a request",
-        rule=f"the cloud is needed for it: {error}",
-        where="trimtab edge",
-        remedy="see whether the cloud is up, or let the edge run the whole network",
-    )
+def _unreachable(error: LinkError | DataError) -> LinkError:
+    parts = {
+        "rule": f"the cloud is needed for it: {error}",
+        "where": "trimtab edge",
+        "remedy": "see whether the cloud is up, or let the edge run the whole network",
+    }
+    if isinstance(error, OverloadedError):
+        wait = error.retry_after_s
+        return OverloadedError("a request", **parts, retry_after_s=wait)
+    return LinkError("a request", **parts)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
+import threading
 import time
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -12,7 +13,7 @@ from typing import Any
 from trimtab.partition.live.cloud import Cloud
 from trimtab.partition.live.edge import Edge
 
-__all__ = ["ask", "serve"]
+__all__ = ["ask", "serve", "until_told"]
 
 
 def serve(cloud: Cloud, host: str, port: int, ready: Callable[[int], None]) -> None:
@@ -65,3 +66,17 @@ def ask(
         latencies.append(time.monotonic() - start)
         told(number + 1)
     return latencies
+
+
+def until_told() -> None:
+    """Wait until the process is told to end (SIGINT or SIGTERM)."""
+    told = threading.Event()
+    before = {
+        each: signal.signal(each, lambda *_: told.set())
+        for each in (signal.SIGINT, signal.SIGTERM)
+    }
+    try:
+        told.wait()
+    finally:
+        for each, handler in before.items():
+            signal.signal(each, handler)

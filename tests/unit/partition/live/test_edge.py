@@ -8,7 +8,7 @@ import pytest
 import torch
 from tests.unit.partition.live.nets import Net, controller, made, served
 
-from trimtab.errors import LinkError
+from trimtab.errors import LinkError, OverloadedError
 from trimtab.graph.capture import capture, weights_of
 from trimtab.partition.live.cloud import Quotas
 from trimtab.partition.live.edge import Address, Edge, Patience
@@ -259,3 +259,35 @@ def test_many_callers_at_once_have_their_own_answers(both):
             each.join(60)
         assert results == dict.fromkeys(range(6), True)
         assert edge.state()["answers"] == 90
+
+
+def test_state_is_read_between_two_steps_of_requests_from_any_thread(both):
+    _, halves = both
+    control = controller(halves, edge=1e-6)
+    readers, conditions = [], control.conditions
+
+    def watched(at_s):
+        readers.append(threading.current_thread().name)
+        return conditions(at_s)
+
+    with Edge(halves, control) as edge:
+        for x in images(3):
+            edge(x)
+        control.conditions = watched
+        assert edge.state()["answers"] == 3
+        assert [each.number for each in edge.decided(1)[1]] == [1, 2]
+        assert readers == ["edge"] * 2  # the thread that the log grows in
+        control.conditions = conditions
+    assert edge.state()["answers"] == 3  # when it has ended, too
+
+
+def test_a_cloud_without_room_is_told_with_its_time_where_it_is_needed(both):
+    _, halves = both
+    with served(halves, quotas=Quotas(held_bytes=100)) as cloud:
+        address = Address(host="127.0.0.1", port=cloud.port)
+        with (
+            Edge(halves, controller(halves), cloud=address, whole=False) as edge,
+            pytest.raises(OverloadedError, match="cloud is needed") as caught,
+        ):
+            edge(images(1)[0])
+    assert caught.value.retry_after_s > 0

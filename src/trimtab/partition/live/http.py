@@ -1,0 +1,56 @@
+"""Both sides over HTTP: an edge that is asked, and pages of what they do."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+
+from fastapi import FastAPI
+from torch import Tensor
+
+from trimtab.partition.live.cloud import Cloud
+from trimtab.partition.live.cloud_view import CloudView
+from trimtab.partition.live.edge import Edge
+from trimtab.partition.live.edge_view import EdgeView
+from trimtab.runtime.dashboard.app import create
+from trimtab.runtime.inference_routes import Service, add_routes
+from trimtab.runtime.signature import bound, model_of, named
+
+__all__ = ["cloud_app", "edge_app"]
+
+
+def cloud_app(cloud: Cloud) -> FastAPI:
+    """Return the page of a cloud; it answers no inference.
+
+    Args:
+        cloud: that was started.
+    """
+    title = f"trimtab cloud: {cloud.halves.graph.name}"
+    return create(title, CloudView(cloud).state, prefix="trimtab_cloud")
+
+
+def edge_app(edge: Edge, *, shown: bool = False) -> FastAPI:
+    """Return an edge that is asked by the Open Inference Protocol.
+
+    Args:
+        edge: that was started.
+        shown: whether there is a live page, too.
+    """
+    graph, view = edge.halves.graph, EdgeView(edge)
+
+    async def answer(values: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        args, kwargs = bound(graph, values)
+        returned = await asyncio.wrap_future(edge.submit(*args, **kwargs))
+        return named(graph, returned)
+
+    app = create(
+        f"trimtab edge: {graph.name}", view.state, prefix="trimtab_edge", shown=shown
+    )
+    service = Service(
+        model=model_of(graph),
+        answer=answer,
+        ready=lambda: edge.whole or edge.controller.connected,
+        seen=view.answered,
+    )
+    add_routes(app, service)
+    return app

@@ -1,0 +1,1 @@
+"""A live page of what a command does, told by whoever knows it."""

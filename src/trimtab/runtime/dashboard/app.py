@@ -1,0 +1,86 @@
+"""The application of a live page: ``/``, ``/events``, ``/state``, metrics, health.
+
+It tells what it is told, to whoever may reach it, and takes nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable
+from typing import Any, Final
+
+from fastapi import FastAPI, HTTPException, Response
+
+from trimtab._version import __version__
+from trimtab.runtime.dashboard.events import Broadcast, EventStream
+from trimtab.runtime.dashboard.metrics import CONTENT_TYPE, text
+from trimtab.runtime.dashboard.page import page
+from trimtab.runtime.dashboard.state import State
+
+__all__ = ["create"]
+
+_VIEWERS: Final = 64
+
+
+def create(
+    title: str,
+    source: Callable[[], State],
+    *,
+    prefix: str,
+    every_s: float = 1.0,
+    shown: bool = True,
+) -> FastAPI:
+    """Return the application; ``app.state.stop()`` ends its streams.
+
+    Args:
+        title: of the page.
+        source: returns what it shows; called in the server's loop, once a period,
+            however many look.
+        prefix: of the names of metrics.
+        every_s: a period.
+        shown: whether there is a page; without, metrics and health are there still.
+    """
+    broadcast = Broadcast(source, every_s)
+
+    @contextlib.asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        del app
+        asking = asyncio.create_task(broadcast.run())
+        yield
+        asking.cancel()
+
+    app = FastAPI(
+        title=title, version=__version__, docs_url=None, redoc_url=None,
+        lifespan=lifespan,
+    )  # fmt: skip
+    app.state.stop = broadcast.close
+
+    @app.get("/healthz", summary="Whether the process is there")
+    async def health() -> dict[str, str]:
+        return {"status": "ok"}
+
+    @app.get("/metrics", summary="Numbers for Prometheus")
+    async def metrics() -> Response:
+        return Response(text(prefix, broadcast.state), media_type=CONTENT_TYPE)
+
+    if not shown:
+        return app
+    content, policy = page(title)
+
+    @app.get("/", include_in_schema=False)
+    async def root() -> Response:
+        headers = {"Content-Security-Policy": policy}
+        return Response(content, media_type="text/html", headers=headers)
+
+    @app.get("/state", summary="What the page shows")
+    async def state() -> dict[str, Any]:
+        return broadcast.state.record()
+
+    @app.get("/events", summary="What the page shows, as it changes")
+    async def events() -> Response:
+        if broadcast.viewers >= _VIEWERS or broadcast.closed:
+            raise HTTPException(503, f"{_VIEWERS} look at it already")
+        return EventStream(broadcast)
+
+    return app

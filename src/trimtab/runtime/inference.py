@@ -1,0 +1,331 @@
+"""The Open Inference Protocol, version 2: bytes to tensors, and tensors to bytes.
+
+Knows no server. What is asked is checked against the types that a network takes before
+memory is taken for it; whatever is wrong is one error that names the field. Tensors
+come as JSON or, with the binary extension, as bytes behind it: ``binary_data_size`` of
+an input, ``binary_data`` of an output, ``binary_data_output`` for all of them.
+
+Protocol: github.com/kserve/open-inference-protocol, specification/protocol
+/inference_rest.md; extension: github.com/triton-inference-server/server,
+docs/protocol/extension_binary_data.md. Of it are not taken: strings, classification,
+shared memory, and shapes other than those of the network.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import chain
+from typing import Annotated, Any, ClassVar, final
+
+import numpy as np
+import torch
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic_core import from_json
+from torch import Tensor
+
+from trimtab.errors import DataError, UsageError
+from trimtab.graph.types import TensorType
+from trimtab.runtime.signature import DATATYPES, Model
+
+__all__ = ["Asked", "parse", "render"]
+
+_CLOSED = ConfigDict(extra="forbid")
+_SHOWN = 80  # characters of what was sent that an error repeats
+_Text = Annotated[str, Field(max_length=1024)]
+_Size = Annotated[int, Field(ge=0, lt=2**48, strict=True)]
+_Shape = Annotated[list[_Size], Field(max_length=64)]
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """A request, checked.
+
+    Attributes:
+        id: that the answer repeats, or None.
+        values: a tensor for each input.
+        outputs: names that are wanted, in order, and whether as bytes.
+    """
+
+    id: str | None
+    values: Mapping[str, Tensor]
+    outputs: Mapping[str, bool]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Input:
+    __pydantic_config__: ClassVar[ConfigDict] = _CLOSED
+    name: _Text
+    shape: _Shape
+    datatype: _Text
+    parameters: dict[str, Any] | None = None
+    data: Any = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Output:
+    __pydantic_config__: ClassVar[ConfigDict] = _CLOSED
+    name: _Text
+    parameters: dict[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Body:
+    __pydantic_config__: ClassVar[ConfigDict] = _CLOSED
+    inputs: Annotated[list[_Input], Field(max_length=1024)]
+    id: _Text | None = None
+    parameters: dict[str, Any] | None = None
+    outputs: Annotated[list[_Output], Field(max_length=1024)] | None = None
+
+
+_BODY = TypeAdapter(_Body)
+
+
+# From bytes
+
+
+def parse(model: Model, body: bytes, *, header_bytes: int | None = None) -> Asked:
+    """Return what a body asks for.
+
+    Args:
+        model: what is asked.
+        body: JSON, and what follows it.
+        header_bytes: of the JSON, where bytes of tensors follow.
+
+    Raises:
+        DataError: it is no JSON, or is shorter than its header says.
+        UsageError: a field is not what the model takes.
+    """
+    size = len(body) if header_bytes is None else header_bytes
+    if not 0 <= size <= len(body):
+        raise DataError(
+            f"a header of {size} bytes",
+            rule=f"the body has {len(body)}",
+            where="Inference-Header-Content-Length",
+            remedy="give the bytes of the JSON that the body begins with",
+        )
+    try:
+        said = from_json(body[:size], allow_inf_nan=False)
+    except ValueError as error:
+        raise DataError(
+            "a body that is no JSON", rule=str(error)[:_SHOWN], where="body",
+            remedy="send a JSON object with inputs; NaN and infinity are no JSON",
+        ) from None  # fmt: skip
+    try:
+        found = _BODY.validate_python(said)
+    except ValidationError as error:
+        raise _invalid(error) from None
+    rest = memoryview(body)[size:]
+    values: dict[str, Tensor] = {}
+    ports = {port.name: port for port in model.inputs}
+    for index, each in enumerate(found.inputs):
+        where = f"inputs.{index}"
+        port = ports.get(each.name)
+        if port is None or each.name in values:
+            said_twice = "it is given twice" if port else _one_of(ports)
+            raise _wrong(f"input {each.name!r}", said_twice, f"{where}.name")
+        values[each.name], rest = _value(each, port.type, rest, where)
+    absent = [name for name in ports if name not in values]
+    if absent:
+        raise _wrong(f"no input {absent[0]!r}", "the network takes it", "inputs")
+    if rest:
+        raise _wrong(f"{len(rest)} bytes", "they belong to no input", "body")
+    return Asked(id=found.id, values=values, outputs=_wanted(model, found))
+
+
+def _wanted(model: Model, found: _Body) -> dict[str, bool]:
+    as_bytes = _flag(found.parameters, "binary_data_output", "parameters")
+    names = [port.name for port in model.outputs]
+    if found.outputs is None:
+        return dict.fromkeys(names, as_bytes)
+    wanted: dict[str, bool] = {}
+    for index, each in enumerate(found.outputs):
+        where = f"outputs.{index}"
+        if each.name not in names or each.name in wanted:
+            twice = each.name in wanted
+            raise _wrong(
+                f"output {each.name!r}",
+                "it is asked for twice" if twice else _one_of(names),
+                f"{where}.name",
+            )
+        own = "binary_data" in (each.parameters or {})
+        wanted[each.name] = (
+            _flag(each.parameters, "binary_data", f"{where}.parameters")
+            if own
+            else as_bytes
+        )
+    return wanted
+
+
+def _flag(parameters: Mapping[str, Any] | None, name: str, where: str) -> bool:
+    value = (parameters or {}).get(name, False)
+    if not isinstance(value, bool):
+        raise _wrong(_short(value), "it is true or false", f"{where}.{name}")
+    return value
+
+
+def _value(
+    each: _Input, kind: TensorType, rest: memoryview, where: str
+) -> tuple[Tensor, memoryview]:
+    """Return a tensor, and the bytes behind it."""
+    if each.datatype != DATATYPES[kind.dtype]:
+        raise _wrong(
+            f"datatype {each.datatype!r}",
+            f"the network takes {DATATYPES[kind.dtype]}",
+            f"{where}.datatype",
+        )
+    if tuple(each.shape) != kind.shape:
+        raise _wrong(
+            f"shape {_short(each.shape)}",
+            f"the network takes {list(kind.shape)}",
+            f"{where}.shape",
+        )
+    size = (each.parameters or {}).get("binary_data_size")
+    if size is None:
+        return _from_json(each.data, kind, f"{where}.data"), rest
+    field = f"{where}.parameters.binary_data_size"
+    if each.data is not None:
+        raise _wrong("data, and bytes as well", "it is one of both", f"{where}.data")
+    if type(size) is not int or size != kind.size_bytes:
+        raise _wrong(_short(size), f"a {kind} has {kind.size_bytes} bytes", field)
+    if len(rest) < size:
+        raise _wrong(f"{size} bytes", f"{len(rest)} are left of the body", field)
+    return _from_bytes(rest[:size], kind, field), rest[size:]
+
+
+def _from_bytes(data: memoryview, kind: TensorType, where: str) -> Tensor:
+    if kind.dtype == "bool" and data and max(data) > 1:
+        raise _wrong("a byte of a BOOL above 1", "it is 0 or 1", where)
+    dtype = getattr(torch, kind.dtype)
+    if not data:
+        return torch.empty(kind.shape, dtype=dtype)
+    return _finite(torch.frombuffer(bytearray(data), dtype=dtype), kind, where)
+
+
+def _from_json(data: Any, kind: TensorType, where: str) -> Tensor:
+    numbers = _flat(data, kind, where)
+    floating = "float" in kind.dtype
+    types = {bool} if kind.dtype == "bool" else {int, float} if floating else {int}
+    found = set(map(type, numbers))
+    if found - types:
+        odd = next(each for each in numbers if type(each) not in types)
+        asked = "true or false" if bool in types else "numbers"
+        whole = "" if floating or bool in types else "whole "
+        raise _wrong(_short(odd), f"a {kind} holds {whole}{asked}", where)
+    if int in types and not floating and numbers:
+        limits = torch.iinfo(getattr(torch, kind.dtype))
+        for odd in (min(numbers), max(numbers)):
+            if not limits.min <= odd <= limits.max:
+                rule = f"a {kind.dtype} is within {limits.min} and {limits.max}"
+                raise _wrong(_short(odd), rule, where)
+    try:
+        wide = np.array(numbers, dtype="float64" if floating else kind.dtype)
+    except OverflowError:
+        raise _wrong("a number", f"it is outside of {kind.dtype}", where) from None
+    made = torch.from_numpy(wide).to(getattr(torch, kind.dtype))
+    return _finite(made, kind, where)
+
+
+def _flat(data: Any, kind: TensorType, where: str) -> list[Any]:
+    """Return the elements of lists in lists, or of one list of them all."""
+    if not isinstance(data, list):
+        given = "no data" if data is None else _short(data)
+        raise _wrong(given, "an input has a list of them", where)
+    if len(data) == kind.elements and list not in set(map(type, data)):
+        return data
+    level: list[Any] = [data]
+    for size in kind.shape:
+        for each in level:
+            if type(each) is not list or len(each) != size:
+                count = len(each) if type(each) is list else "no"
+                raise _wrong(
+                    f"{count} elements where there are {size}",
+                    f"data are nested as {list(kind.shape)}, or one list of "
+                    f"{kind.elements}",
+                    where,
+                )
+        level = list(chain.from_iterable(level))
+    return level
+
+
+def _finite(made: Tensor, kind: TensorType, where: str) -> Tensor:
+    if made.is_floating_point() and not bool(torch.isfinite(made).all()):
+        raise _wrong("a number", f"it is not finite as {kind.dtype}", where)
+    return made.reshape(kind.shape)
+
+
+# To bytes
+
+
+def render(
+    model: Model, asked: Asked, outputs: Mapping[str, Tensor]
+) -> tuple[bytes, int | None]:
+    """Return an answer, and the bytes of its JSON where others follow it.
+
+    Args:
+        model: what was asked.
+        asked: what for.
+        outputs: of the network, by name.
+
+    Raises:
+        UsageError: a number of an output is not finite, and is wanted as JSON.
+    """
+    described, payloads = [], []
+    kinds = {port.name: port for port in model.outputs}
+    for name, as_bytes in asked.outputs.items():
+        value = outputs[name].detach().cpu().contiguous()
+        record = kinds[name].record()
+        if as_bytes:
+            flat = value.reshape(-1)
+            payloads.append(
+                flat.view(torch.uint8).numpy().tobytes() if len(flat) else b""
+            )
+            record["parameters"] = {"binary_data_size": len(payloads[-1])}
+        else:
+            if value.is_floating_point() and not bool(torch.isfinite(value).all()):
+                raise UsageError(
+                    f"output {name!r} as JSON",
+                    rule="it has numbers that are not finite, and JSON has none",
+                    where="outputs",
+                    remedy="give other inputs, or ask for binary_data",
+                )
+            wide = value.float() if value.dtype == torch.bfloat16 else value
+            record["data"] = wide.reshape(-1).tolist()
+        described.append(record)
+    said: dict[str, Any] = {"model_name": model.name, "outputs": described}
+    if asked.id is not None:
+        said["id"] = asked.id
+    head = json.dumps(said, allow_nan=False, separators=(",", ":")).encode()
+    return b"".join([head, *payloads]), len(head) if payloads else None
+
+
+# Errors
+
+
+def _short(value: object) -> str:
+    text = json.dumps(value, default=str)
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
+
+
+def _one_of(names: Sequence[str] | Mapping[str, Any]) -> str:
+    return f"there are {', '.join(names)}"
+
+
+def _wrong(asked: str, rule: str, where: str) -> UsageError:
+    return UsageError(
+        asked[: 3 * _SHOWN], rule=rule, where=where,
+        remedy="see the metadata of the model",
+    )  # fmt: skip
+
+
+def _invalid(error: ValidationError) -> UsageError:
+    problems = error.errors(include_url=False)
+    first = problems[0]
+    more = f", and {len(problems) - 1} more" if len(problems) > 1 else ""
+    return _wrong(
+        f"{_short(first['input'])}{more}",
+        first["msg"],
+        ".".join(str(part)[:_SHOWN] for part in first["loc"]) or "body",
+    )
