@@ -12,7 +12,8 @@ AT = Conditions(uplink_bytes_per_s=1e6, rtt_s=0.01)
 def decision(number, name, *, at_s=None, actual_s=0.2, best_s=0.1):
     return Decision(
         number=number, at_s=float(number if at_s is None else at_s), index=0, name=name,
-        codec="raw", predicted_s=0.1, runner_up="edge only", runner_up_s=0.3, second=1, wanted=0,
+        codec="raw", predicted_s=0.1, runner_up="edge only", runner_up_s=0.3,
+        second=1, wanted=0,
         conditions=AT, switched=False, actual_s=actual_s,
         best_s=None if actual_s is None else best_s,
     )  # fmt: skip
