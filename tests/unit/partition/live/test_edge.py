@@ -1,8 +1,8 @@
 """The edge: every request one right answer, whatever the link does."""
 
-import socket
 import threading
 import time
+from dataclasses import replace
 
 import pytest
 import torch
@@ -12,7 +12,9 @@ from trimtab.errors import LinkError
 from trimtab.graph.capture import capture, weights_of
 from trimtab.partition.live.cloud import Quotas
 from trimtab.partition.live.edge import Address, Edge, Patience
+from trimtab.partition.live.emulate import Shape
 from trimtab.partition.live.halves import Halves
+from trimtab.partition.live.proxy import Proxy
 
 QUICK = Patience(connect_s=0.5, hedge_s=0.1, reply_s=0.5, rest_s=0.2, most_rest_s=0.5)
 
@@ -24,55 +26,6 @@ def images(count, seed=0):
 
 def right(net, xs, found):
     return all(torch.equal(net(x), each) for x, each in zip(xs, found, strict=True))
-
-
-class Proxy:
-    """Passes bytes on, until it is told to swallow or to cut them."""
-
-    def __init__(self, port):
-        self.port_of_cloud = port
-        self.swallow = False
-        self.listener = socket.create_server(("127.0.0.1", 0))
-        self.port = self.listener.getsockname()[1]
-        self.pairs = []
-        threading.Thread(target=self.accept, daemon=True).start()
-
-    def accept(self):
-        while True:
-            try:
-                near, _ = self.listener.accept()
-            except OSError:
-                return
-            far = socket.create_connection(("127.0.0.1", self.port_of_cloud))
-            self.pairs.append((near, far))
-            for one, two in ((near, far), (far, near)):
-                threading.Thread(
-                    target=self.pass_on, args=(one, two), daemon=True
-                ).start()
-
-    def pass_on(self, one, two):
-        while True:
-            try:
-                data = one.recv(65536)
-                if not data:
-                    break
-                if not self.swallow:
-                    two.sendall(data)
-            except OSError:
-                break
-        for each in (one, two):
-            each.close()
-
-    def cut(self):
-        """Reset all connections."""
-        for pair in self.pairs:
-            for each in pair:
-                each.close()
-        self.pairs.clear()
-
-    def close(self):
-        self.listener.close()
-        self.cut()
 
 
 @pytest.fixture
@@ -107,8 +60,6 @@ def test_a_cut_may_change_with_every_request(both):
         decision = decide(at_s)
         index = away[decision.number % len(away)]
         choice = control.space.choice(index, decision.conditions)
-        from dataclasses import replace
-
         return replace(decision, index=index, name=choice.name)
 
     control.decide = another
@@ -139,8 +90,7 @@ def test_without_a_cloud_the_edge_answers_and_takes_it_up_again(both):
 def test_a_cloud_that_dies_in_mid_stream_costs_no_answer(both):
     net, halves = both
     xs = images(60)
-    with served(halves) as cloud:
-        proxy = Proxy(cloud.port)
+    with served(halves) as cloud, Proxy(cloud.port) as proxy:
         edge = Edge(
             halves, controller(halves), patience=QUICK,
             cloud=Address(host="127.0.0.1", port=proxy.port),
@@ -156,7 +106,6 @@ def test_a_cloud_that_dies_in_mid_stream_costs_no_answer(both):
                 time.sleep(0.05)
             again = edge(xs[0])
             state = edge.state()
-        proxy.close()
     assert right(net, [*xs, xs[0]], [*found, again])
     assert state["connected"]  # by itself
     assert state["answers"] == 61
@@ -165,8 +114,7 @@ def test_a_cloud_that_dies_in_mid_stream_costs_no_answer(both):
 
 def test_a_black_hole_costs_a_hedge_and_then_nothing(both):
     net, halves = both
-    with served(halves) as cloud:
-        proxy = Proxy(cloud.port)
+    with served(halves) as cloud, Proxy(cloud.port) as proxy:
         edge = Edge(
             halves, controller(halves), patience=QUICK,
             cloud=Address(host="127.0.0.1", port=proxy.port),
@@ -175,15 +123,14 @@ def test_a_black_hole_costs_a_hedge_and_then_nothing(both):
             xs = images(15)
             assert right(net, xs[:3], [edge(x) for x in xs[:3]])
             assert edge.connected(wait_s=5)
-            proxy.swallow = True
+            proxy.shape = Shape(black_hole=True)
             found = [edge(x) for x in xs]
             lost = edge.state()
-            proxy.swallow = False
+            proxy.shape = Shape()
             until = time.monotonic() + 8
             while not edge.controller.connected and time.monotonic() < until:
                 time.sleep(0.05)
             back = edge.state()["connected"]
-        proxy.close()
     assert right(net, xs, found)
     assert lost["hedge_won"] + lost["fallback"] >= 1
     assert lost["local"] >= 5  # left alone after some failures
