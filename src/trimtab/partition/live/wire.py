@@ -10,7 +10,8 @@ A frame is a header of 16 bytes and a body; all numbers are big-endian.
 
 A request or a reply is a head frame that says which cut, which codec and how many bytes
 of each value will come, and chunks; chunks of several requests may alternate, so that a
-large one does not hold up small ones. Sizes are checked against the cut that both sides
+large one does not hold up small ones. After a request is cancelled nothing more of it
+comes. Sizes are checked against the cut that both sides
 agreed on before anything is allocated. There is no pickle, and no frame that makes the
 other side run or load anything but a cut of the network that it has.
 """
@@ -270,7 +271,13 @@ class Incoming:
                 raise _broken(f"a value of {part.size} bytes", f"it has at most {size}")
         self.head = head
         self._payload = bytearray()
-        self._size = head.size
+        self._came, self._size = 0, head.size
+        self._kept = True
+
+    def forget(self) -> None:
+        """Keep nothing of what came and comes; only count it."""
+        self._kept = False
+        self._payload.clear()
 
     def add(self, body: bytes) -> bool:
         """Take a chunk; return whether all is there.
@@ -278,18 +285,20 @@ class Incoming:
         Raises:
             DataError: more than the head said.
         """
-        if not body or len(self._payload) + len(body) > self._size:
+        if not body or self._came + len(body) > self._size:
             raise _broken(
                 f"a chunk of {len(body)} bytes",
-                f"{self._size - len(self._payload)} are missing",
+                f"{self._size - self._came} are missing",
             )
-        self._payload += body
+        self._came += len(body)
+        if self._kept:
+            self._payload += body
         return self.done
 
     @property
     def done(self) -> bool:
         """Whether all is there."""
-        return len(self._payload) == self._size
+        return self._came == self._size
 
     def payloads(self) -> list[bytes]:
         """Return the bytes of each value."""
