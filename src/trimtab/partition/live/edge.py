@@ -141,6 +141,7 @@ class Edge:
         self.refused: DataError | None = None
         self.controller.connected = False
         self._keeper: Future[None] | None = None
+        self._asked: set[asyncio.Task[Any]] = set()
         self._closed = False
 
     # For callers, from any thread
@@ -181,24 +182,39 @@ class Edge:
         return self.submit(*args, **kwargs).result()
 
     def submit(self, *args: object, **kwargs: object) -> Future[Any]:
-        """Return a future of what the network returns."""
+        """Return a future of what the network returns.
+
+        Raises:
+            ExecutionError: a tensor has another shape than the network takes.
+            UsageError: the edge was closed, or has not begun.
+        """
+        if self._closed or not self._thread.is_alive():
+            raise UsageError(
+                "a request",
+                rule="the edge was closed, or has not begun",
+                where="trimtab edge",
+                remedy="ask within: with edge:",
+            )
         values = self.halves.run.bind(*args, **kwargs)
         return asyncio.run_coroutine_threadsafe(self._answer(values), self._loop)
 
     def close(self) -> None:
-        """End: what is asked for is answered first, for a while."""
+        """End: what is asked for is answered first."""
         if self._closed:
             return
         self._closed = True
         if self._keeper is not None:
             self._keeper.cancel()
-        asyncio.run_coroutine_threadsafe(self._shut(), self._loop).result(5.0)
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(5.0)
+        if self._thread.is_alive():
+            asyncio.run_coroutine_threadsafe(self._shut(), self._loop).result()
+            self._loop.call_soon_threadsafe(self._loop.stop)
+            self._thread.join(5.0)
         self._loop.close()
         self._pool.shutdown(wait=True, cancel_futures=True)
 
     async def _shut(self) -> None:
+        # Each ends: by the cloud, by a hedge or a limit of time, or with an error.
+        await asyncio.gather(*self._asked, return_exceptions=True)
         if self._link is not None:
             await self._link.close()
 
@@ -228,6 +244,10 @@ class Edge:
     async def _answer(self, values: Mapping[Ref, Any]) -> Any:
         begun = time.monotonic()
         self.counts["requests"] += 1
+        task = asyncio.current_task()
+        assert task is not None
+        self._asked.add(task)
+        task.add_done_callback(self._asked.discard)
         decision = self.controller.decide(begun)
         space = self.controller.space
         try:
@@ -264,6 +284,7 @@ class Edge:
         )
         _, link, cloud = space.parts(decision.conditions)
         rest = float(link[decision.index] + cloud[decision.index])
+        begun_rest = time.monotonic()
         remote = asyncio.create_task(
             self._remote(cut, codec, parts, payloads, max(self.patience.reply_s,
                                                           10 * rest))
@@ -280,13 +301,20 @@ class Edge:
         return found, Seen(
             edge_s=head_s + coded_s,
             sent_bytes=sent,
-            link_s=None
-            if reply is None
-            else max(1e-6, reply.took_s - reply.cloud_s - reply.queue_s),
+            link_s=self._link_s(reply, remote, time.monotonic() - begun_rest),
             cloud_s=None if reply is None else reply.cloud_s,
             queue_s=0.0 if reply is None else reply.queue_s,
             latency_s=time.monotonic() - begun,
         )
+
+    @staticmethod
+    def _link_s(
+        reply: Reply | None, remote: asyncio.Task[Reply], waited_s: float
+    ) -> float | None:
+        """Return the time on the link; that of an answer that never came, at least."""
+        if reply is not None:
+            return max(1e-6, reply.took_s - reply.cloud_s - reply.queue_s)
+        return waited_s if remote.cancelled() else None
 
     async def _first(
         self,
@@ -327,7 +355,7 @@ class Edge:
         """Ask the cloud; once more on a new connection if the first one ends."""
         until = time.monotonic() + within_s
         for attempt in range(2):
-            link = await self._connected()
+            link = await self._connected(at_once=attempt > 0)
             try:
                 reply = await link.ask(
                     cut, codec, parts, payloads, within_s=until - time.monotonic()
@@ -348,11 +376,16 @@ class Edge:
 
     # The link
 
-    async def _connected(self) -> Link:
-        """Return the connection; open one if there is none."""
+    async def _connected(self, *, at_once: bool = False) -> Link:
+        """Return the connection; open one if there is none.
+
+        Args:
+            at_once: although it is left alone after failures.
+        """
         if self._link is not None and not self._link.closed:
             return self._link
-        if self.cloud is None or time.monotonic() < self._rest_until:
+        resting = time.monotonic() < self._rest_until
+        if self.cloud is None or (resting and (self.refused or not at_once)):
             raise LinkError(
                 "a request",
                 rule="there is no connection to the cloud now",
@@ -370,16 +403,22 @@ class Edge:
                 self.halves, self.cloud.host, self.cloud.port, tls=self.cloud.tls,
                 name=self.cloud.name, within_s=self.patience.connect_s,
             )  # fmt: skip
-            if not link.alike:
-                await self._compare(link)
+            try:
+                if not link.alike:
+                    await self._compare(link)
+            except BaseException:
+                await link.close()
+                raise
         except LinkError as error:
             self._fail(str(error))
             raise
         except DataError as error:
-            self.refused = error
-            self._rest_until = float("inf")
+            # What listens there now need not be what does later.
+            self._rest_until = time.monotonic() + self.patience.most_rest_s
             self.controller.connected = False
-            _LOG.error("%s", error)
+            if self.refused is None:
+                _LOG.error("%s", error)
+            self.refused = error
             raise LinkError(
                 error.asked, rule=error.rule, where=error.where, remedy=error.remedy
             ) from error
@@ -390,6 +429,7 @@ class Edge:
         self.controller.see_rtt(rtt, at_s=time.monotonic())
         self._failures = 0
         self._rest_until = 0.0
+        self.refused = None
         self.controller.connected = True
         return link
 
@@ -415,7 +455,6 @@ class Edge:
                     each.double(), mine[ref].double(), rtol=_CLOSE, atol=_CLOSE
                 ):
                     worst = float((each.double() - mine[ref].double()).abs().max())
-                    await link.close()
                     raise DataError(
                         f"results of the cloud from cut {self.halves.cuts[cut].key}",
                         rule=f"they differ from the edge's by {worst:.3g}",
@@ -444,7 +483,7 @@ class Edge:
         while True:
             now = time.monotonic()
             try:
-                if self.refused is None and now >= self._rest_until:
+                if now >= self._rest_until:
                     link = await self._connected()
                     if not self.controller.connected or now - pinged > _PING_S:
                         pinged = now
@@ -456,8 +495,11 @@ class Edge:
                     if size:
                         took = await link.probe(size, within_s=self.patience.connect_s)
                         self.controller.see_probe(size, took, at_s=time.monotonic())
+            except OverloadedError:
+                self.counts["overloaded"] += 1
             except LinkError as error:
-                self._fail(str(error))
+                if self.refused is None:
+                    self._fail(str(error))
                 if self._link is not None:
                     with contextlib.suppress(Exception):
                         await self._link.close()

@@ -8,12 +8,13 @@ import pytest
 import torch
 from tests.unit.partition.live.nets import Net, controller, made, served
 
-from trimtab.errors import LinkError
+from trimtab.errors import LinkError, UsageError
 from trimtab.graph.capture import capture, weights_of
 from trimtab.partition.live.cloud import Quotas
 from trimtab.partition.live.edge import Address, Edge, Patience
 from trimtab.partition.live.emulate import Shape
 from trimtab.partition.live.halves import Halves
+from trimtab.partition.live.link import Link
 from trimtab.partition.live.proxy import Proxy
 
 QUICK = Patience(connect_s=0.5, hedge_s=0.1, reply_s=0.5, rest_s=0.2, most_rest_s=0.5)
@@ -137,6 +138,90 @@ def test_a_black_hole_costs_a_hedge_and_then_nothing(both):
     assert back
 
 
+def test_a_connection_that_ends_is_made_again_for_who_cannot_do_without(
+    both, monkeypatch
+):
+    net, halves = both
+    xs = images(4)
+    ask, calls = Link.ask, []
+
+    async def ends_in_the_middle(self, *arguments, **more):
+        calls.append(self)
+        if len(calls) in (2, 4):
+            await self.close()
+            raise LinkError("a request", rule="it ended", remedy="connect again")
+        return await ask(self, *arguments, **more)
+
+    monkeypatch.setattr(Link, "ask", ends_in_the_middle)
+    with served(halves) as cloud:
+        edge = Edge(
+            halves, controller(halves), whole=False,
+            cloud=Address(host="127.0.0.1", port=cloud.port),
+        )  # fmt: skip
+        with edge:
+            found = [edge(x) for x in xs]
+            state = edge.state()
+    assert right(net, xs, found)
+    assert state["retried"] == 2
+    assert state["failed"] == 0
+
+
+def test_what_is_asked_before_the_end_is_answered(both):
+    net, halves = both
+    xs = images(25)
+    with served(halves) as cloud:
+        edge = Edge(
+            halves, controller(halves), cloud=Address(host="127.0.0.1", port=cloud.port)
+        )
+        with edge:
+            futures = [edge.submit(x) for x in xs]
+        assert right(net, xs, [each.result(0) for each in futures])
+        with pytest.raises(UsageError, match="closed"):
+            edge(xs[0])
+
+
+def test_an_edge_that_never_began_ends_and_answers_nothing(both):
+    _, halves = both
+    edge = Edge(halves, controller(halves))
+    with pytest.raises(UsageError, match="not begun"):
+        edge.submit(images(1)[0])
+    edge.close()
+
+
+def test_a_late_answer_tells_of_the_link(both):
+    _, halves = both
+    with served(halves) as cloud, Proxy(cloud.port) as proxy:
+        control = controller(halves)
+        edge = Edge(
+            halves, control, patience=QUICK,
+            cloud=Address(host="127.0.0.1", port=proxy.port),
+        )  # fmt: skip
+        with edge:
+            edge(images(1)[0])
+            before = control.goodput.value
+            proxy.shape = Shape(uplink_bytes_per_s=1_000)
+            for x in images(2):
+                edge(x)
+            assert control.goodput.value < before / 10
+            assert edge.state()["hedge_won"] >= 1
+
+
+def test_probes_that_the_cloud_has_no_room_for_do_not_end_the_connection(both):
+    _, halves = both
+    with served(halves, quotas=Quotas(bytes_per_s=1.0)) as cloud:
+        edge = Edge(
+            halves, controller(halves, edge=1e-6, cloud=1.0, probe_s=0.1),
+            patience=QUICK, cloud=Address(host="127.0.0.1", port=cloud.port),
+        )  # fmt: skip
+        with edge:
+            until = time.monotonic() + 10
+            while edge.counts["overloaded"] < 3:
+                assert time.monotonic() < until
+                time.sleep(0.05)
+            assert edge.state()["connections"] == 1
+            assert edge.state()["connected"]
+
+
 def test_an_overloaded_cloud_is_told_and_the_edge_goes_on(both):
     net, halves = both
     xs = images(6)
@@ -164,6 +249,14 @@ def test_another_network_is_refused_and_the_edge_goes_on(both):
             x = images(1)[0]
             assert torch.equal(edge(x), net(x))
             assert "same bundle" in edge.state()["refused"]
+            # The right one in its place is taken up.
+            with served(halves) as other:
+                edge.cloud = Address(host="127.0.0.1", port=other.port)
+                until = time.monotonic() + 10
+                while not edge.state()["connected"]:
+                    assert time.monotonic() < until
+                    time.sleep(0.05)
+                assert not edge.state()["refused"]
 
 
 def test_an_edge_that_may_not_run_all_of_it_says_so(both):

@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 from trimtab.errors import UsageError
-from trimtab.partition.live import emulate
 from trimtab.partition.live.emulate import ADDRESS, Network, Shape, unavailable
 
 
@@ -104,8 +103,8 @@ def test_links_that_cannot_be_are_refused(wrong):
 
 
 def test_without_root_the_reason_is_told(monkeypatch):
-    monkeypatch.setattr(emulate.os, "geteuid", lambda: 1000)
+    monkeypatch.setattr("os.geteuid", lambda: 1000)
     assert "root" in unavailable()
     monkeypatch.undo()
-    monkeypatch.setattr(emulate.shutil, "which", lambda name: None)
+    monkeypatch.setattr("shutil.which", lambda name: None)
     assert "iproute2" in unavailable()

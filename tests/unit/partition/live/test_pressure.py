@@ -104,7 +104,7 @@ def _resident_bytes(process):
 def test_there_is_work_and_a_tool_for_it(monkeypatch):
     with pytest.raises(UsageError, match=r"nothing to do|missing"):
         Stress()
-    monkeypatch.setattr(pressure.shutil, "which", lambda name: None)
+    monkeypatch.setattr("shutil.which", lambda name: None)
     with pytest.raises(UsageError, match="apt-get install stress-ng"):
         Stress(cpu=1)
 
