@@ -157,7 +157,7 @@ def test_no_more_is_asked_at_once_than_the_cloud_takes(both):
     assert all("no answer within" in str(each) for each in sent)
 
 
-def test_what_is_given_up_in_the_middle_is_withdrawn(both):
+def test_what_is_given_up_in_the_middle_is_withdrawn(both, monkeypatch):
     """The cloud would wait for the rest of it, and then end the connection."""
     net, halves = both
     x = torch.randn(1, 3, 16, 16)
@@ -173,10 +173,10 @@ def test_what_is_given_up_in_the_middle_is_withdrawn(both):
                 await asyncio.Event().wait()
             await send(data)
 
-        link._send = only_the_head
+        monkeypatch.setattr(link, "_send", only_the_head)
         with pytest.raises(LinkError, match="no answer"):
             await link.ask(1, 0, parts, payloads, within_s=0.2)
-        link._send = send
+        monkeypatch.undo()
         await link.probe(0, within_s=5)
         assert cloud.cloud.state()["cancelled"] == 1
         assert cloud.cloud.state()["held_bytes"] == 0
