@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from pathlib import Path
 from typing import Annotated
 
@@ -81,6 +82,8 @@ def cloud(
     )
 
     what = f"{halves.graph.name}: {len(halves.cuts)} cuts"
+    gc.freeze()  # what was imported stays
+    gc.enable()  # each connection leaves cycles
     serve(side, host, port, lambda found: _say(what, host, found, as_json))
     if as_json:
         print_json(side.state())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -76,6 +77,8 @@ def edge(
             remedy="make the folder first",
         )
     side = open_edge(bundle, cloud=where)
+    gc.freeze()  # what was imported stays
+    gc.enable()  # each connection leaves cycles
     with progress_bar(quiet=as_json) as progress, side:
         progress("edge", 0.0, "connecting")
         if where is not None and not side.connected():

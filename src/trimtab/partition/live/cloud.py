@@ -128,8 +128,8 @@ class Cloud:
     ) -> None:
         self.halves, self.quotas, self.tls = halves, quotas or Quotas(), tls
         self.counts: dict[str, int] = dict.fromkeys(
-            ("connections", "requests", "answers", "refused", "cancelled", "errors",
-             "broken", "late"), 0,
+            ("connections", "frames", "requests", "answers", "refused", "cancelled",
+             "errors", "broken", "late"), 0,
         )  # fmt: skip
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="tail")
         self._server: asyncio.Server | None = None
@@ -230,6 +230,7 @@ class Cloud:
             if whole or len(data) == frames.held:
                 parted = time.monotonic()
             for each in whole:
+                self.counts["frames"] += 1
                 if not greeted:
                     if each.kind is not Kind.HELLO:
                         raise _unexpected(each.kind)

@@ -67,7 +67,7 @@ class Patience:
         reply_s: for an answer, at least; a request with longer ones has ten times what
             was predicted.
         failures: in a row, after which the link is left alone.
-        rest_s: that it is then, doubled with every further failure.
+        rest_s: that it is then, doubled every time that it fails again at once.
         most_rest_s: at most.
     """
 
@@ -136,7 +136,7 @@ class Edge:
         )
         self._link: Link | None = None
         self._opening: asyncio.Task[Link] | None = None
-        self._failures = 0
+        self._failures = self._rests = 0  # in a row
         self._rest_until = 0.0
         self.refused: DataError | None = None
         self.controller.connected = False
@@ -223,6 +223,7 @@ class Edge:
         at = self.controller.conditions(time.monotonic())
         last = self.controller.log[-1] if self.controller.log else None
         return {
+            **self.controller.summary(),
             **self.counts,
             "connected": self.controller.connected,
             "refused": str(self.refused) if self.refused else "",
@@ -233,7 +234,6 @@ class Edge:
             "edge_slowdown": at.edge_slowdown,
             "cloud_slowdown": at.cloud_slowdown,
             "queue_s": at.queue_s,
-            **self.controller.summary(),
         }
 
     # A request
@@ -370,7 +370,7 @@ class Edge:
                     raise
                 self.counts["retried"] += 1
             else:
-                self._failures = 0
+                self._works()
                 return reply
         raise AssertionError
 
@@ -427,7 +427,7 @@ class Edge:
         rtt = min([await link.probe(0, within_s=self.patience.connect_s)
                    for _ in range(3)])  # fmt: skip
         self.controller.see_rtt(rtt, at_s=time.monotonic())
-        self._failures = 0
+        self._works()
         self._rest_until = 0.0
         self.refused = None
         self.controller.connected = True
@@ -462,17 +462,24 @@ class Edge:
                         remedy="run the same version of PyTorch on both sides",
                     )
 
+    def _works(self) -> None:
+        self._failures = self._rests = 0
+
     def _fail(self, why: str) -> None:
+        now = time.monotonic()
+        if now < self._rest_until:  # one stall, and all requests that it held up
+            return
         self._failures += 1
         if self._failures < self.patience.failures and (
             self._link is not None and not self._link.closed
         ):
             return
-        more = max(0, self._failures - self.patience.failures)
         rest = min(
-            self.patience.most_rest_s, self.patience.rest_s * 2.0 ** min(more, 10)
+            self.patience.most_rest_s,
+            self.patience.rest_s * 2.0 ** min(self._rests, 10),
         )
-        self._rest_until = time.monotonic() + rest
+        self._failures, self._rests = 0, self._rests + 1
+        self._rest_until = now + rest
         if self.controller.connected:
             _LOG.warning("the cloud is left alone for %.1f s: %s", rest, why)
         self.controller.connected = False
@@ -490,7 +497,7 @@ class Edge:
                         rtt = await link.probe(0, within_s=self.patience.connect_s)
                         self.controller.see_rtt(rtt, at_s=now)
                         self.controller.connected = True
-                        self._failures = 0
+                        self._works()
                     size = self.controller.probe_due(now)
                     if size:
                         took = await link.probe(size, within_s=self.patience.connect_s)

@@ -222,6 +222,22 @@ def test_probes_that_the_cloud_has_no_room_for_do_not_end_the_connection(both):
             assert edge.state()["connected"]
 
 
+def test_one_stall_is_one_failure_however_many_requests_it_holds_up(both):
+    _, halves = both
+    edge = Edge(
+        halves, controller(halves), patience=Patience(rest_s=30.0, most_rest_s=99.0)
+    )
+    for _ in range(50):
+        edge._fail("no answer in time")
+    assert edge._rests == 1
+    assert edge._rest_until <= time.monotonic() + 30.0
+    edge._rest_until = 0.0
+    edge._fail("no answer in time")
+    edge._rest_until -= 31.0  # twice as long, the second time
+    assert edge._rest_until > time.monotonic() + 20.0
+    edge.close()
+
+
 def test_an_overloaded_cloud_is_told_and_the_edge_goes_on(both):
     net, halves = both
     xs = images(6)
