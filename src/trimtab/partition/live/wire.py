@@ -70,6 +70,9 @@ class Kind(enum.IntEnum):
     BYE = 10
 
 
+_KINDS: Final = frozenset(Kind)
+
+
 @final
 @dataclass(frozen=True, slots=True)
 class Frame:
@@ -234,13 +237,14 @@ class Reader:
                 raise _broken("a frame", "it does not begin with the letters TT")
             if version != VERSION:
                 raise _broken(f"a frame of version {version}", f"this is {VERSION}")
-            if kind not in set(Kind):
+            if kind not in _KINDS:
                 raise _broken(f"a frame of kind {kind}", "there is no such kind")
             if size > MOST_BODY:
                 raise _broken(f"a frame of {size} bytes", f"at most {MOST_BODY} fit")
             if len(self._held) < _HEADER.size + size:
                 break
-            body = bytes(self._held[_HEADER.size : _HEADER.size + size])
+            with memoryview(self._held) as held:  # one copy, not two
+                body = bytes(held[_HEADER.size : _HEADER.size + size])
             del self._held[: _HEADER.size + size]
             found.append(Frame(Kind(kind), request, body))
         return found
@@ -303,9 +307,10 @@ class Incoming:
     def payloads(self) -> list[bytes]:
         """Return the bytes of each value."""
         found, start = [], 0
-        for part in self.head.parts:
-            found.append(bytes(self._payload[start : start + part.size]))
-            start += part.size
+        with memoryview(self._payload) as payload:
+            for part in self.head.parts:
+                found.append(bytes(payload[start : start + part.size]))
+                start += part.size
         return found
 
 
