@@ -11,6 +11,7 @@ Every answer is compared bit by bit with the network that is not divided.
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import ssl
 import sys
@@ -86,10 +87,13 @@ class _Stream:
             time.sleep(max(0.0, begun + number * _EVERY_S - time.monotonic()))
             mine = len(self.futures)
             future = self.edge.submit(self.xs[mine % len(self.xs)])
-            future.add_done_callback(lambda _, mine=mine: self.settled.update([mine]))
+            future.add_done_callback(functools.partial(self._settled, mine))
             self.futures.append(future)
             number += 1
         return 0.0 if over is None else time.monotonic() - over
+
+    def _settled(self, number: int, _: Future[Any]) -> None:
+        self.settled[number] += 1
 
     def outcome(self) -> dict[str, Any]:
         """Return what became of all of them, once each had its time."""

@@ -29,8 +29,8 @@ def test_bad_input_is_one_message(trimtab, bundle, options, said):  # noqa: F811
 
 def test_who_runs_for_long_does_not_keep_what_is_over(
     trimtab,
-    bundle,
-    monkeypatch,  # noqa: F811
+    bundle,  # noqa: F811
+    monkeypatch,
 ):
     collecting = []
     monkeypatch.setattr(

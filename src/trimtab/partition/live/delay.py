@@ -89,6 +89,7 @@ def main() -> None:
     _say({"namespaces": [each for each, _ in ends]})
     lines = b""
     delay_s, loss_frac, black_hole = 0.0, 0.0, False
+    rates = [1e12, 1e12]
     drawn = random.Random(0)
     held: list[deque[tuple[float, bytes]]] = [deque(), deque()]
     while True:
@@ -103,20 +104,22 @@ def main() -> None:
             for line in whole:
                 said = json.loads(line)
                 delay_s, loss_frac = said["delay_s"], said["loss_frac"]
-                black_hole = said["black_hole"]
+                black_hole, rates = said["black_hole"], said["bytes_per_s"]
                 if black_hole:
                     for queue in held:
                         queue.clear()
                 _say({})
         now = time.monotonic()
-        for device, queue in zip(devices, held, strict=True):
+        for device, queue, rate in zip(devices, held, rates, strict=True):
             if device not in ready:
                 continue
             with contextlib.suppress(BlockingIOError):
                 for _ in range(_MOST_READ):
                     packet = os.read(device, _MOST_PACKET)
                     if not black_hole and drawn.random() >= loss_frac:
-                        queue.append((now + delay_s, packet))
+                        # The token bucket lets a packet go when it may begin.
+                        after_s = delay_s + len(packet) / rate
+                        queue.append((now + after_s, packet))
         for device, queue in zip(reversed(devices), held, strict=True):
             while queue and queue[0][0] <= now:
                 # A device that is not up yet takes none: a packet is lost.

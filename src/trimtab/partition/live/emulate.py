@@ -35,7 +35,7 @@ ADDRESS: Final[dict[Side, str]] = {"edge": "10.213.0.1", "cloud": "10.213.0.2"}
 """Of either side; no other network is in a namespace, so that these are free."""
 
 _QUEUE_MS: Final = 200  # that packets wait for the rate before some are dropped
-_BURST_BYTES: Final = 5_000  # three packets
+_BURST_BYTES: Final = 1_600
 _ECHOES: Final = 15
 _WAIT_S: Final = 10.0
 
@@ -151,6 +151,11 @@ class Network:
             self.close()
             raise
 
+    @property
+    def process(self) -> int:
+        """Number of the process that delays."""
+        return self._process.pid
+
     def __enter__(self) -> Network:
         """Return it."""
         return self
@@ -167,8 +172,8 @@ class Network:
         """
         rates = (shape.uplink_bytes_per_s, shape.downlink_bytes_per_s)
         for side, rate in zip(_SIDES, rates, strict=True):
-            # Timers are not finer than some ten microseconds.
-            burst = max(_BURST_BYTES, round(rate * 1e-4))
+            # One packet, or what comes while a timer is late.
+            burst = max(_BURST_BYTES, round(rate * 4e-4))
             self._do(
                 side,
                 f"tc qdisc replace dev {DEVICE} root tbf rate {round(8 * rate)}bit "
@@ -178,6 +183,7 @@ class Network:
             "delay_s": shape.rtt_s / 2,
             "loss_frac": shape.loss_frac,
             "black_hole": shape.black_hole,
+            "bytes_per_s": rates,
         }
         assert self._process.stdin is not None
         self._process.stdin.write(json.dumps(said).encode() + b"\n")

@@ -19,6 +19,7 @@ __all__ = ["CpuQuota", "Stress", "no_quota", "no_stress"]
 _GROUPS: Final = Path("/sys/fs/cgroup/cpu")  # hierarchy of control groups, version 1
 _LEAST_QUOTA_US: Final = 1_000  # that the kernel takes
 _MOST_PERIOD_US: Final = 1_000_000
+_SHARES: Final = 2**18  # of 1024 that others have: the most there are
 _NUMBERS = itertools.count(1)
 _LIFE_S: Final = 3600  # after which stress-ng ends by itself
 
@@ -45,7 +46,8 @@ def no_stress() -> str:
 class CpuQuota:
     """Processes that have a share of one core between them; a context manager.
 
-    The kernel gives it in slices of about a millisecond: what takes less may have all
+    Not more, and not less as far as processes outside of any group are concerned. The
+    kernel gives it in slices of about a millisecond: what takes less may have all
     of the core.
 
     Args:
@@ -57,6 +59,10 @@ class CpuQuota:
 
     def __init__(self, share: float) -> None:
         self._folder = _GROUPS / f"trimtab-{os.getpid()}-{next(_NUMBERS)}"
+        for old in _GROUPS.glob("trimtab-*-*"):  # of whoever was killed
+            if not Path("/proc", old.name.split("-")[1]).exists():
+                with contextlib.suppress(OSError):
+                    old.rmdir()
         try:
             self._folder.mkdir()
         except OSError as error:
@@ -67,6 +73,7 @@ class CpuQuota:
                 remedy="be root where control groups of version 1 are, or use Stress",
             ) from error
         try:
+            self._write("cpu.shares", _SHARES)
             self.set(share)
         except BaseException:
             self.close()

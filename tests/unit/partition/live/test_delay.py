@@ -21,7 +21,14 @@ def test_it_says_where_both_ends_are_and_ends_with_its_input():
         assert process.stdin is not None
         assert process.stdout is not None
         assert len(set(json.loads(process.stdout.readline())["namespaces"])) == 2
-        said = json.dumps({"delay_s": 0.0, "loss_frac": 0.0, "black_hole": False})
+        said = json.dumps(
+            {
+                "delay_s": 0.0,
+                "loss_frac": 0.0,
+                "black_hole": False,
+                "bytes_per_s": [1e6, 1e6],
+            }
+        )
         for part in (said[:10], f"{said[10:]}\n{said}\n"):
             process.stdin.write(part.encode())
             process.stdin.flush()

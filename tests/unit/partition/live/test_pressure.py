@@ -54,6 +54,15 @@ def test_processes_outlive_their_quota(quotas):
     assert process.returncode == 0
 
 
+def test_groups_of_who_was_killed_are_removed(quotas):
+    with subprocess.Popen([sys.executable, "-c", ""]) as process:
+        pass
+    old = pressure._GROUPS / f"trimtab-{process.pid}-1"
+    old.mkdir()
+    CpuQuota(0.5).close()
+    assert not old.exists()
+
+
 @pytest.mark.parametrize("share", [0.0, -1.0, 1.5, float("nan")])
 def test_a_share_that_is_none_is_refused(quotas, share):
     with pytest.raises(UsageError, match="of a processor"):
