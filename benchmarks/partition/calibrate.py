@@ -43,6 +43,7 @@ NETWORKS: Final = (
 FIT, TEST = "fit", "test"
 _EACH: Final = 20  # points of a network to fit, and as many to predict
 _REPEATS: Final = 5
+_LOCAL: Final = 0.1  # share of points of the edge alone
 _MOST_S: Final = 8.0  # that the repeats of a point may take
 _RANGES: Final = (  # logarithms are spread evenly
     (2e6 / 8, 100e6 / 8),  # uplink, bytes per second
@@ -92,7 +93,7 @@ def points(choices: int, each: int, *, seed: int) -> list[Point]:
             ]
             found.append(
                 Point(
-                    index=min(choices - 1, int(row[-1] * choices)),
+                    index=_index(float(row[-1]), choices),
                     uplink_bytes_per_s=values[0],
                     rtt_s=values[1],
                     edge_slowdown=values[2],
@@ -102,6 +103,13 @@ def points(choices: int, each: int, *, seed: int) -> list[Point]:
             )
     random.Random(seed).shuffle(found)
     return found
+
+
+def _index(share: float, choices: int) -> int:
+    """Return a choice; the last one is the edge alone, and more frequent."""
+    if share < _LOCAL:
+        return choices - 1
+    return min(choices - 2, int((share - _LOCAL) / (1 - _LOCAL) * (choices - 1)))
 
 
 def _told(process: subprocess.Popen[str], said: dict[str, Any] | None) -> Any:
@@ -145,7 +153,9 @@ def _measured(network: str, each: int) -> dict[str, Any]:
         ends.callback(edge.kill)
         if not _told(edge, None)["connected"]:
             raise RuntimeError("the cloud was not reached")
-        every = {"edge": edge.pid, "cloud": cloud.process.pid, "link": link.process}
+        # Whoever measures and delays is not held up by what else runs here, either.
+        every = {"edge": edge.pid, "cloud": cloud.process.pid, "link": link.process,
+                 "this": os.getpid()}  # fmt: skip
         shares = {name: ends.enter_context(CpuQuota(1.0)) for name in every}
         for name, process in every.items():
             shares[name].add(process)

@@ -3,9 +3,10 @@
     latency = a edge + b cloud + c bytes / goodput + d rtt
               + e slowdown of the cloud + f slowdown of the edge
 
-Factors are at least 0, of one network on two machines, and are found from the points
-that are for the fit alone; relative errors count, so that short and long ones do alike.
-The last two are what a request costs beside the network: threads, frames, copies.
+with another f where nothing is sent. Factors are at least 0, of one network on two
+machines, and are found from the points that are for the fit alone; relative errors
+count, so that short and long ones do alike. The last ones are what a request costs
+beside the network: threads, frames, copies.
 """
 
 from __future__ import annotations
@@ -32,8 +33,9 @@ def _row(each: Record) -> list[float]:
     edge, link, cloud = each["parts"]
     away = float(link > 0)
     rtt = each["rtt_s"] * away
+    slow = each["edge_slowdown"]
     return [edge, cloud, link - rtt, rtt, away * each["cloud_slowdown"],
-            each["edge_slowdown"]]  # fmt: skip
+            away * slow, (1 - away) * slow]  # fmt: skip
 
 
 def factors(records: Sequence[Record]) -> Floats:

@@ -25,6 +25,7 @@ def test_points_fill_their_ranges_and_those_to_predict_are_others():
         mine = [each for each in found if each.used_for == use]
         assert len(mine) == 20
         assert {each.index for each in mine} == set(range(7))
+        assert sum(each.index == 6 for each in mine) == 2  # the edge alone
         # One in each twentieth of a range, on a logarithmic scale.
         low, high = 2e6 / 8, 100e6 / 8
         places = {
@@ -47,7 +48,8 @@ def records(truth, count, seed, noise=0.0):
         slow = drawn.uniform(1, 6, 2)
         edge, cloud = drawn.uniform(0.01, 0.5, 2)
         parts = [edge, away * (sent + rtt), away * cloud]
-        row = [edge, away * cloud, away * sent, away * rtt, away * slow[1], slow[0]]
+        row = [edge, away * cloud, away * sent, away * rtt, away * slow[1],
+               away * slow[0], (1 - away) * slow[0]]  # fmt: skip
         latency = float(np.dot(row, truth)) * np.exp(noise * drawn.normal(size=5))
         made.append(
             {"parts": parts, "rtt_s": rtt, "edge_slowdown": slow[0],
@@ -57,7 +59,7 @@ def records(truth, count, seed, noise=0.0):
 
 
 def test_the_fit_finds_the_factors_that_points_were_made_with():
-    truth = [1.1, 0.9, 1.05, 1.2, 0.002, 0.001]
+    truth = [1.1, 0.9, 1.05, 1.2, 0.002, 0.003, 0.001]
     assert fit.factors(records(truth, 20, 0)) == pytest.approx(truth)
     found = fit.factors(records(truth, 20, 0, noise=0.02))
     errors = fit.errors(records(truth, 20, 1), found)
@@ -95,7 +97,7 @@ def test_rows_claim_what_the_results_say(tmp_path):
         "fuzz/frames",
         {**outcome, "frames": 100_001, "harmful": 9, "ended": 9, "cloud_cpu_s": 5.0},
     )
-    truth = [1.1, 0.9, 1.05, 1.2, 0.002, 0.001]
+    truth = [1.1, 0.9, 1.05, 1.2, 0.002, 0.003, 0.001]
     for name in NETWORKS:
         every = [
             {**each, "used_for": use}
