@@ -31,6 +31,7 @@ class Part(enum.StrEnum):
     FAULTS = "faults"
     FUZZ = "fuzz"
     CALIBRATE = "calibrate"
+    MEMORY = "memory"
     ALL = "all"
     NONE = "none"
 

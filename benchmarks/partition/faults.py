@@ -31,6 +31,7 @@ from benchmarks.partition.bed import Bed, another_cut, make_bundle, wait_until
 from trimtab.partition.live import certs
 from trimtab.partition.live.edge import Edge, Patience
 from trimtab.partition.live.emulate import Shape, unavailable
+from trimtab.partition.live.pressure import Stress
 from trimtab.partition.live.wire import Kind, record
 from trimtab.pipeline.load import load
 
@@ -175,6 +176,15 @@ def slower(bed: Bed, count: int) -> dict[str, Any]:
         return {**stream.outcome(), "back_s": back_s}
 
 
+def pressed(bed: Bed, count: int) -> dict[str, Any]:
+    """Take both cores and their memory away, as far as others can."""
+    with _streaming(bed) as stream:
+        with Stress(cpu=2, memory_bytes=256 * 2**20):
+            stream.ask(count)
+        back_s = stream.ask(1, until=_back(stream.edge))
+        return {**stream.outcome(), "back_s": back_s}
+
+
 def slow_loris(bed: Bed, count: int) -> dict[str, Any]:
     """Take all connections with clients that say a byte now and then."""
     bed.shape(_USUAL)
@@ -247,6 +257,7 @@ SCENARIOS: Final[dict[str, Callable[[Bed, int], dict[str, Any]]]] = {
     "killed": killed,
     "black_hole": black_hole,
     "slower": slower,
+    "pressed": pressed,
     "slow_loris": slow_loris,
     "certificate": certificate,
 }

@@ -38,6 +38,10 @@ def jobs() -> list[Job]:
             for name in SCENARIOS
         ),
         Job(key="fuzz/frames", module=f"{_MODULE}.fuzz", arguments=(str(_FRAMES),)),
+        *(
+            Job(key=f"memory/{name}", module=f"{_MODULE}.memory", arguments=(name,))
+            for name in NETWORKS
+        ),
     ]  # fmt: skip
 
 
@@ -50,12 +54,13 @@ def quick_jobs() -> list[Job]:
         Job(key="faults/switching", module=f"{_MODULE}.faults",
             arguments=("switching", "300")),
         Job(key="fuzz/frames", module=f"{_MODULE}.fuzz", arguments=("5000",)),
+        Job(key="memory/lenet5", module=f"{_MODULE}.memory", arguments=("lenet5",)),
     ]  # fmt: skip
 
 
 def all_rows(store: Store) -> list[Row]:
     """Return every row, measured or not."""
-    return [*_wire(store), *_faults(store), *_calibrate(store)]
+    return [*_wire(store), *_faults(store), *_calibrate(store), *_memory(store)]
 
 
 def _found(store: Store, kind: str) -> dict[str, dict[str, Any]]:
@@ -236,3 +241,21 @@ def _calibrate(store: Store) -> Iterator[Row]:
         unit="frac", op="<=", goal=0.15, note=note,
     )  # fmt: skip
     yield from rows
+
+
+def _memory(store: Store) -> Iterator[Row]:
+    found = _found(store, "memory")
+    for name in NETWORKS:
+        slower = {
+            level: seconds / found[name]["cpu_s"]["nothing"]
+            for level, seconds in found.get(name, {}).get("cpu_s", {}).items()
+        }
+        yield Row(
+            id=f"partition/memory/{name}",
+            name=f"{name}: time while the other core writes 1 GiB, over that while it "
+            "computes",
+            value=slower["1 GiB"] / slower["arithmetic"] if slower else None,
+            unit="x",
+            note=", ".join(f"{level} {each:.2f}" for level, each in slower.items())
+            or NOT_MEASURED,
+        )

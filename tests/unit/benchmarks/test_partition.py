@@ -10,6 +10,7 @@ from benchmarks.partition.bed import another_cut
 from benchmarks.partition.calibrate import FIT, NETWORKS, TEST, points
 from benchmarks.partition.faults import SCENARIOS
 from benchmarks.partition.fuzz import _Frames
+from benchmarks.partition.memory import LEVELS
 from benchmarks.results import met
 from tests.unit.partition.live.nets import controller, made
 
@@ -76,7 +77,7 @@ def test_what_was_not_measured_is_a_row_without_a_value(tmp_path):
     jobs = [*report.jobs(), *report.quick_jobs()]
     assert len({job.key for job in report.jobs()}) == len(report.jobs())
     assert {job.key.split("/")[0] for job in jobs} == {
-        "wire", "faults", "fuzz", "calibrate",
+        "wire", "faults", "fuzz", "calibrate", "memory",
     }  # fmt: skip
 
 
@@ -105,6 +106,8 @@ def test_rows_claim_what_the_results_say(tmp_path):
             for each in records(truth, 20, seed)
         ]
         store.put(f"calibrate/{name}", {"records": every, "load": 1.0})
+    levels = dict(zip(LEVELS, (1.0, 1.5, 2.0, 3.0), strict=True))
+    store.put("memory/alexnet", {"network": "alexnet", "cpu_s": levels})
     rows = {row.id.removeprefix("partition/"): row for row in report.all_rows(store)}
     assert rows["wire/wall"].value == pytest.approx(0.003 / 0.048)
     assert rows["faults/lost"].value == 0
@@ -113,6 +116,8 @@ def test_rows_claim_what_the_results_say(tmp_path):
     assert rows["faults/memory"].value == 2_000_000
     assert rows["calibrate/error"].value == pytest.approx(0, abs=1e-9)
     assert rows["calibrate/points"].value == 20
+    assert rows["memory/alexnet"].value == 3.0 / 1.5
+    assert rows["memory/vgg16"].value is None
     missed = {
         name for name, row in rows.items()
         if met({"op": row.op, "value": row.value, "goal": row.goal}) is False
