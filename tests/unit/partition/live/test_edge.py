@@ -238,6 +238,39 @@ def test_one_stall_is_one_failure_however_many_requests_it_holds_up(both):
     edge.close()
 
 
+def test_errors_that_nobody_expects_cost_no_answer_and_no_cloud(both, monkeypatch):
+    net, halves = both
+    xs = images(3)
+    opened, ask, broken = Link.open, Link.ask, []
+
+    async def open_once(*arguments, **more):
+        if not broken:
+            broken.append("open")
+            raise ZeroDivisionError
+        return await opened(*arguments, **more)
+
+    async def ask_once(self, *arguments, **more):
+        if len(broken) == 1:
+            broken.append("ask")
+            raise ZeroDivisionError
+        return await ask(self, *arguments, **more)
+
+    monkeypatch.setattr(Link, "open", open_once)
+    monkeypatch.setattr(Link, "ask", ask_once)
+    with served(halves) as cloud:
+        edge = Edge(
+            halves, controller(halves), patience=QUICK,
+            cloud=Address(host="127.0.0.1", port=cloud.port),
+        )  # fmt: skip
+        with edge:
+            assert edge.connected(wait_s=10)
+            assert right(net, xs, [edge(x) for x in xs])
+            state = edge.state()
+    assert broken == ["open", "ask"]
+    assert state["fallback"] == 1
+    assert state["remote"] >= 1
+
+
 def test_an_overloaded_cloud_is_told_and_the_edge_goes_on(both):
     net, halves = both
     xs = images(6)
