@@ -114,8 +114,7 @@ class _Stream:
             "wrong": wrong,
             "duplicate": sum(self.settled.values()) - len(self.settled)
             + max(0, state["answers"] - len(self.futures)),
-            **{key: state[key] for key in self.edge.counts},
-            "switches": state["switches"],
+            "edge": {**self.edge.counts, "switches": state["switches"]},
         }  # fmt: skip
 
 
@@ -249,7 +248,7 @@ def certificate(bed: Bed, count: int) -> dict[str, Any]:
         found = stream.outcome()
     for key in ("asked", "lost", "wrong", "duplicate"):
         found[key] += distrusting[key]
-    return {**found, "back_s": back_s, "let_in": let_in + distrusting["remote"]}
+    return {**found, "back_s": back_s, "let_in": let_in + distrusting["edge"]["remote"]}
 
 
 SCENARIOS: Final[dict[str, Callable[[Bed, int], dict[str, Any]]]] = {

@@ -154,9 +154,10 @@ def _scenario(
         value=found["back_s"] if found else None,
         unit="s", op="<=", goal=30.0,
         note=NOT_MEASURED if found is None else
-        f"{found['asked']} requests: {found['remote']} by the cloud, "
-        f"{found['local']} by the edge, {found['fallback'] + found['hedge_won']} "
-        f"finished by the edge; {found['link']}",
+        f"{found['asked']} requests: {found['edge']['remote']} by the cloud, "
+        f"{found['edge']['local']} by the edge, "
+        f"{found['edge']['fallback'] + found['edge']['hedge_won']} finished by the "
+        f"edge; {found['link']}",
     )  # fmt: skip
 
 

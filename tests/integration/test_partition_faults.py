@@ -49,9 +49,9 @@ def test_every_request_has_its_one_right_answer(bed, name):
     found = SCENARIOS[name](bed, 120)
     assert found["asked"] >= 120
     assert (found["lost"], found["wrong"], found["duplicate"]) == (0, 0, 0), found
-    assert found["failed"] == 0
+    assert found["edge"]["failed"] == 0
     assert math.isfinite(found["back_s"]), found
-    assert found["remote"] > 0
+    assert found["edge"]["remote"] > 0
     assert found.get("let_in", 0) == 0
     assert found.get("shown_out") == found.get("lorises")
     assert bed.cloud.resident_bytes < 2**30

@@ -89,7 +89,8 @@ def test_rows_claim_what_the_results_say(tmp_path):
     )
     outcome = {
         "asked": 100, "lost": 0, "wrong": 0, "duplicate": 0, "back_s": 1.0,
-        "remote": 50, "local": 40, "fallback": 5, "hedge_won": 5, "link": "a proxy",
+        "edge": {"remote": 50, "local": 40, "fallback": 5, "hedge_won": 5},
+        "link": "a proxy",
         "resident_bytes": [10, 2_000_010], "let_in": 0, "lorises": 64, "shown_out": 63,
     }  # fmt: skip
     for name in SCENARIOS:
