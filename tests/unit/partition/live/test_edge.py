@@ -242,7 +242,8 @@ def test_one_stall_is_one_failure_however_many_requests_it_holds_up(both):
 def test_errors_that_nobody_expects_cost_no_answer_and_no_cloud(both, monkeypatch):
     net, halves = both
     xs = images(3)
-    opened, ask, broken = Link.open, Link.ask, []
+    opened, ask = Link.open, Link.ask
+    broken: list[str] = []
 
     async def open_once(*arguments, **more):
         if not broken:
