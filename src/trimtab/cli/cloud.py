@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -164,6 +165,8 @@ def cloud(
     )  # fmt: skip
 
     what = f"{halves.graph.name}: {len(halves.cuts)} cuts"
+    gc.freeze()  # what was imported stays
+    gc.enable()  # each connection leaves cycles
     with contextlib.ExitStack() as stack:
         shown = None
         if page is not None:

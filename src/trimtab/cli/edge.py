@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -124,6 +125,8 @@ def edge(
         )
     most = None if memory is None else parse_bytes(memory)
     side = open_edge(bundle, cloud=where, edge_bytes=most, mode=mode)
+    gc.freeze()  # what was imported stays
+    gc.enable()  # each connection leaves cycles
     latencies: list[float] = []
     if listen is not None:
         context = certs.server(tls, name) if tls is not None and not plain else None

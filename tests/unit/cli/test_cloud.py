@@ -1,11 +1,14 @@
 """`trimtab cloud`: what it refuses, ahead of listening."""
 
+import gc
+
 import pytest
 from tests.unit.cli.test_edge import bundle  # noqa: F401 - a fixture
 from tests.unit.partition.test_step import plan  # noqa: F401 - a fixture
 
 from trimtab.cli.cloud import address
 from trimtab.errors import UsageError
+from trimtab.partition.live import run
 
 
 @pytest.mark.parametrize(
@@ -28,6 +31,19 @@ def test_bad_input_is_one_message(trimtab, bundle, options, said):  # noqa: F811
     assert done.returncode == 1
     assert said in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_who_runs_for_long_does_not_keep_what_is_over(
+    trimtab,
+    bundle,  # noqa: F811
+    monkeypatch,
+):
+    collecting = []
+    monkeypatch.setattr(
+        run, "serve", lambda *arguments: collecting.append(gc.isenabled())
+    )
+    assert trimtab("cloud", str(bundle), "--listen", ":0").returncode == 0
+    assert collecting == [True]
 
 
 @pytest.mark.parametrize("text", ["", "host", ":99999", "a:b"])

@@ -1,5 +1,6 @@
 """`trimtab cloud`, `trimtab edge`, `trimtab certs`, as one would type them."""
 
+import gc
 import json
 import os
 import signal
@@ -134,6 +135,7 @@ def test_without_a_cloud_the_edge_answers(trimtab, bundle):
     done = trimtab("edge", str(bundle), "--requests", "5")
     assert done.returncode == 0, done.stderr
     assert "edge only" in done.stdout
+    assert gc.isenabled()  # who may run for long does not keep what is over
     gone = trimtab(
         "edge", str(bundle), "--cloud", "127.0.0.1:1", "--requests", "5", "--json"
     )

@@ -20,13 +20,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, fields
 from typing import Any, final
 
-from trimtab.errors import (
-    BundleError,
-    DataError,
-    ExecutionError,
-    TrimtabError,
-    UsageError,
-)
+from trimtab.errors import DataError, TrimtabError, UsageError
 from trimtab.graph.execute import Executor
 from trimtab.partition.live.halves import Halves
 from trimtab.partition.live.wire import (
@@ -47,6 +41,7 @@ __all__ = ["Cloud", "Quotas"]
 _LOG = logging.getLogger(__name__)
 _READ = 256 * 1024
 _ERRORS_KEPT = 300  # characters of an error that is sent
+_REFUSED = 64  # requests of a connection that were refused and are still coming
 
 
 @final
@@ -91,11 +86,12 @@ class Quotas:
 
 @dataclass(slots=True, kw_only=True)
 class _Asked:
-    """A request on its way."""
+    """A request on its way; one that was refused is only counted until it is over."""
 
     incoming: Incoming
     begun: float
     cancelled: bool = False
+    refused: bool = False
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -141,8 +137,8 @@ class Cloud:
         self._lazy, self._most_bytes = lazy, most_bytes
         self.halves, self.quotas, self.tls = halves, quotas or Quotas(), tls
         self.counts: dict[str, int] = dict.fromkeys(
-            ("connections", "requests", "answers", "refused", "cancelled", "errors",
-             "broken", "late"), 0,
+            ("connections", "frames", "requests", "answers", "refused", "cancelled",
+             "errors", "broken", "late"), 0,
         )  # fmt: skip
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="tail")
         self._server: asyncio.Server | None = None
@@ -214,31 +210,36 @@ class Cloud:
             _LOG.info("%s: %s", name, error)
         finally:
             self._peers.discard(peer)
-            for asked in (*peer.coming.values(), *peer.working.values()):
+            for asked in peer.working.values():
                 asked.cancelled = True
-            for asked in peer.coming.values():
-                self._held -= asked.incoming.head.size
-            peer.coming.clear()
+            for number in list(peer.coming):
+                self._drop(peer, number)
             writer.close()
 
     async def _talk(self, reader: asyncio.StreamReader, peer: _Peer) -> None:
         frames = Reader()
         greeted = False
-        begun = time.monotonic()
+        begun = parted = time.monotonic()
         while True:
             now = time.monotonic()
             if not greeted:
                 left = begun + self.quotas.hello_s - now
             elif peer.coming or frames.held:
-                oldest = min((each.begun for each in peer.coming.values()), default=now)
-                left = oldest + self.quotas.message_s - now
+                oldest = [each.begun for each in peer.coming.values()]
+                if frames.held:  # a byte of it now and then is no sign of life
+                    oldest.append(parted)
+                left = min(oldest) + self.quotas.message_s - now
             else:
                 left = self.quotas.idle_s
             async with asyncio.timeout(max(0.0, left)):
                 data = await reader.read(_READ)
             if not data:
                 return
-            for each in frames.feed(data):
+            whole = frames.feed(data)
+            if whole or len(data) == frames.held:
+                parted = time.monotonic()
+            for each in whole:
+                self.counts["frames"] += 1
                 if not greeted:
                     if each.kind is not Kind.HELLO:
                         raise _unexpected(each.kind)
@@ -336,6 +337,17 @@ class Cloud:
             or not self._spend(peer, said.size)
         ):
             self.counts["refused"] += 1
+            if sum(each.refused for each in peer.coming.values()) >= _REFUSED:
+                raise DataError(
+                    f"request {number}",
+                    rule=f"{_REFUSED} that were refused are not over yet",
+                    where=peer.name,
+                    remedy="send or cancel what was begun, and wait",
+                )
+            incoming.forget()
+            peer.coming[number] = _Asked(
+                incoming=incoming, begun=time.monotonic(), refused=True
+            )
             await self._send(
                 peer,
                 record(
@@ -344,13 +356,9 @@ class Cloud:
                     number,
                 ),
             )
-            # What follows of it is thrown away.
-            peer.coming[number] = _Asked(
-                incoming=incoming, begun=time.monotonic(), cancelled=True
-            )
         else:
             peer.coming[number] = _Asked(incoming=incoming, begun=time.monotonic())
-        self._held += said.size
+            self._held += said.size
         if incoming.done:
             self._whole(peer, number)
 
@@ -381,11 +389,10 @@ class Cloud:
             self._whole(peer, number)
 
     def _whole(self, peer: _Peer, number: int) -> None:
-        asked = peer.coming.pop(number)
-        if asked.cancelled:
-            self._held -= asked.incoming.head.size
+        if peer.coming[number].refused:
+            self._drop(peer, number)
             return
-        peer.working[number] = asked
+        asked = peer.working[number] = peer.coming.pop(number)
         self.counts["requests"] += 1
         self._waiting += 1
         task = asyncio.create_task(self._answer(peer, number, asked, time.monotonic()))
@@ -393,27 +400,39 @@ class Cloud:
         task.add_done_callback(self._tasks.discard)
 
     def _cancel(self, peer: _Peer, number: int) -> None:
-        asked = peer.coming.get(number) or peer.working.get(number)
-        if asked is not None:
-            asked.cancelled = True
-            self.counts["cancelled"] += 1
+        if number in peer.coming:
+            self._drop(peer, number)
+        elif number in peer.working:
+            peer.working[number].cancelled = True
+        else:
+            return
+        self.counts["cancelled"] += 1
+
+    def _drop(self, peer: _Peer, number: int) -> None:
+        """Let go of a request that is not there whole."""
+        asked = peer.coming.pop(number)
+        if not asked.refused:
+            self._held -= asked.incoming.head.size
 
     async def _answer(
         self, peer: _Peer, number: int, asked: _Asked, came: float
     ) -> None:
         loop = asyncio.get_running_loop()
         try:
-            reply = await loop.run_in_executor(
-                self._pool, self._work, number, asked, came
-            )
+            try:
+                reply = await loop.run_in_executor(
+                    self._pool, self._work, number, asked, came
+                )
+            finally:
+                self._waiting -= 1
+                self._held -= asked.incoming.head.size
+            if not asked.cancelled and peer in self._peers:
+                await self._send(peer, *reply)
+        except OSError:
+            # Gone, or it does not read: its answers may not pile up here.
+            peer.writer.transport.abort()
         finally:
-            self._waiting -= 1
-            self._held -= asked.incoming.head.size
             peer.working.pop(number, None)
-        if asked.cancelled or peer not in self._peers:
-            return
-        with contextlib.suppress(OSError):
-            await self._send(peer, *reply)
 
     def _work(self, number: int, asked: _Asked, came: float) -> list[bytes]:
         """Run a tail; in a thread."""
@@ -430,9 +449,13 @@ class Cloud:
             parts, payloads = self.halves.encode_results(
                 self.halves.tail(values, said.cut, run)
             )
-        except (DataError, ExecutionError, BundleError) as error:
+        except TrimtabError as error:
             self.counts["errors"] += 1
             return [record(Kind.ERROR, _short(error), number)]
+        except Exception:  # whoever asked would wait for nothing
+            self.counts["errors"] += 1
+            _LOG.exception("request %d", number)
+            return [record(Kind.ERROR, {"error": "an error that is logged"}, number)]
         seconds = time.monotonic() - begun
         self._service_s = 0.8 * self._service_s + 0.2 * seconds
         self.counts["answers"] += 1

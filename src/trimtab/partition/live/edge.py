@@ -73,7 +73,7 @@ class Patience:
         reply_s: for an answer, at least; a request with longer ones has ten times what
             was predicted.
         failures: in a row, after which the link is left alone.
-        rest_s: that it is then, doubled with every further failure.
+        rest_s: that it is then, doubled every time that it fails again at once.
         most_rest_s: at most.
     """
 
@@ -145,11 +145,12 @@ class Edge:
         self._link: Link | None = None
         self._layers = Layers(halves, controller, mode, self._open_link)
         self._opening: asyncio.Task[Link] | None = None
-        self._failures = 0
+        self._failures = self._rests = 0  # in a row
         self._rest_until = 0.0
         self.refused: DataError | None = None
         self.controller.connected = False
         self._keeper: Future[None] | None = None
+        self._asked: set[asyncio.Task[Any]] = set()
         self._closed = False
 
     # For callers, from any thread
@@ -190,24 +191,39 @@ class Edge:
         return self.submit(*args, **kwargs).result()
 
     def submit(self, *args: object, **kwargs: object) -> Future[Any]:
-        """Return a future of what the network returns."""
+        """Return a future of what the network returns.
+
+        Raises:
+            ExecutionError: a tensor has another shape than the network takes.
+            UsageError: the edge was closed, or has not begun.
+        """
+        if self._closed or not self._thread.is_alive():
+            raise UsageError(
+                "a request",
+                rule="the edge was closed, or has not begun",
+                where="trimtab edge",
+                remedy="ask within: with edge:",
+            )
         values = self.halves.run.bind(*args, **kwargs)
         return asyncio.run_coroutine_threadsafe(self._answer(values), self._loop)
 
     def close(self) -> None:
-        """End: what is asked for is answered first, for a while."""
+        """End: what is asked for is answered first."""
         if self._closed:
             return
         self._closed = True
         if self._keeper is not None:
             self._keeper.cancel()
-        asyncio.run_coroutine_threadsafe(self._shut(), self._loop).result(5.0)
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(5.0)
+        if self._thread.is_alive():
+            asyncio.run_coroutine_threadsafe(self._shut(), self._loop).result()
+            self._loop.call_soon_threadsafe(self._loop.stop)
+            self._thread.join(5.0)
         self._loop.close()
         self._pool.shutdown(wait=True, cancel_futures=True)
 
     async def _shut(self) -> None:
+        # Each ends: by the cloud, by a hedge or a limit of time, or with an error.
+        await asyncio.gather(*self._asked, return_exceptions=True)
         if self._link is not None:
             await self._link.close()
 
@@ -239,6 +255,7 @@ class Edge:
         at = self.controller.conditions(time.monotonic())
         last = self.controller.log[-1] if self.controller.log else None
         return {
+            **self.controller.summary(),
             **self.counts,
             "connected": self.controller.connected,
             "refused": str(self.refused) if self.refused else "",
@@ -253,7 +270,6 @@ class Edge:
             "kept_bytes": self.halves.keeping.bytes,
             "loads": self.halves.keeping.loads,
             "paused_s": self._layers.paused_s,
-            **self.controller.summary(),
         }
 
     # A request
@@ -264,6 +280,10 @@ class Edge:
     async def _answer(self, values: Mapping[Ref, Any]) -> Any:
         begun = time.monotonic()
         self.counts["requests"] += 1
+        task = asyncio.current_task()
+        assert task is not None
+        self._asked.add(task)
+        task.add_done_callback(self._asked.discard)
         space = self.controller.space
         try:
             decision, run = await self._layers.decide(begun)
@@ -306,6 +326,7 @@ class Edge:
         )
         _, link, cloud = space.parts(decision.conditions)
         rest = float(link[decision.index] + cloud[decision.index])
+        begun_rest = time.monotonic()
         remote = asyncio.create_task(
             self._remote(cut, codec, parts, payloads, max(self.patience.reply_s,
                                                           10 * rest))
@@ -323,13 +344,20 @@ class Edge:
         return found, Seen(
             edge_s=head_s + coded_s,
             sent_bytes=sent,
-            link_s=None
-            if reply is None
-            else max(1e-6, reply.took_s - reply.cloud_s - reply.queue_s),
+            link_s=self._link_s(reply, remote, time.monotonic() - begun_rest),
             cloud_s=None if reply is None else reply.cloud_s,
             queue_s=0.0 if reply is None else reply.queue_s,
             latency_s=time.monotonic() - begun,
         )
+
+    @staticmethod
+    def _link_s(
+        reply: Reply | None, remote: asyncio.Task[Reply], waited_s: float
+    ) -> float | None:
+        """Return the time on the link; that of an answer that never came, at least."""
+        if reply is not None:
+            return max(1e-6, reply.took_s - reply.cloud_s - reply.queue_s)
+        return waited_s if remote.cancelled() else None
 
     async def _first(
         self,
@@ -342,7 +370,9 @@ class Edge:
         if remote.done():
             try:
                 reply = remote.result()
-            except (LinkError, DataError) as error:
+            except Exception as error:
+                if not isinstance(error, LinkError | DataError):
+                    _LOG.exception("asking the cloud")
                 if not self.whole:
                     raise _unreachable(error) from error
                 self.counts["fallback"] += 1
@@ -374,7 +404,7 @@ class Edge:
         """Ask the cloud; once more on a new connection if the first one ends."""
         until = time.monotonic() + within_s
         for attempt in range(2):
-            link = await self._connected()
+            link = await self._connected(at_once=attempt > 0)
             try:
                 reply = await link.ask(
                     cut, codec, parts, payloads, within_s=until - time.monotonic()
@@ -389,17 +419,22 @@ class Edge:
                     raise
                 self.counts["retried"] += 1
             else:
-                self._failures = 0
+                self._works()
                 return reply
         raise AssertionError
 
     # The link
 
-    async def _connected(self) -> Link:
-        """Return the connection; open one if there is none."""
+    async def _connected(self, *, at_once: bool = False) -> Link:
+        """Return the connection; open one if there is none.
+
+        Args:
+            at_once: although it is left alone after failures.
+        """
         if self._link is not None and not self._link.closed:
             return self._link
-        if self.cloud is None or time.monotonic() < self._rest_until:
+        resting = time.monotonic() < self._rest_until
+        if self.cloud is None or (resting and (self.refused or not at_once)):
             raise LinkError(
                 "a request",
                 rule="there is no connection to the cloud now",
@@ -417,28 +452,45 @@ class Edge:
                 self.halves, self.cloud.host, self.cloud.port, tls=self.cloud.tls,
                 name=self.cloud.name, within_s=self.patience.connect_s,
             )  # fmt: skip
-            if not link.alike and self.whole:
-                await self._compare(link)
-            elif not link.alike:
-                _LOG.warning("the cloud has another engine; results are not compared")
+            try:
+                if not link.alike and self.whole:
+                    await self._compare(link)
+                elif not link.alike:
+                    _LOG.warning("the cloud has another engine; not compared")
+            except BaseException:
+                await link.close()
+                raise
         except LinkError as error:
             self._fail(str(error))
             raise
         except DataError as error:
-            self.refused = error
-            self._rest_until = float("inf")
+            # What listens there now need not be what does later.
+            self._rest_until = time.monotonic() + self.patience.most_rest_s
             self.controller.connected = False
-            _LOG.error("%s", error)
+            if self.refused is None:
+                _LOG.error("%s", error)
+            self.refused = error
             raise LinkError(
                 error.asked, rule=error.rule, where=error.where, remedy=error.remedy
+            ) from error
+        except Exception as error:
+            # Whatever it is: requests do not depend on it, and the next try may do.
+            _LOG.exception("connecting")
+            self._fail(str(error))
+            raise LinkError(
+                "a connection to the cloud",
+                rule=f"{type(error).__name__}: {error}",
+                where="trimtab edge",
+                remedy="see the log",
             ) from error
         self.counts["connections"] += 1
         self._link = link
         rtt = min([await link.probe(0, within_s=self.patience.connect_s)
                    for _ in range(3)])  # fmt: skip
         self.controller.see_rtt(rtt, at_s=time.monotonic())
-        self._failures = 0
+        self._works()
         self._rest_until = 0.0
+        self.refused = None
         self.controller.connected = True
         return link
 
@@ -465,7 +517,6 @@ class Edge:
                     each.double(), mine[ref].double(), rtol=_CLOSE, atol=_CLOSE
                 ):
                     worst = float((each.double() - mine[ref].double()).abs().max())
-                    await link.close()
                     raise DataError(
                         f"results of the cloud from cut {self.halves.cuts[cut].key}",
                         rule=f"they differ from the edge's by {worst:.3g}",
@@ -473,17 +524,24 @@ class Edge:
                         remedy="run the same version of PyTorch on both sides",
                     )
 
+    def _works(self) -> None:
+        self._failures = self._rests = 0
+
     def _fail(self, why: str) -> None:
+        now = time.monotonic()
+        if now < self._rest_until:  # one stall, and all requests that it held up
+            return
         self._failures += 1
         if self._failures < self.patience.failures and (
             self._link is not None and not self._link.closed
         ):
             return
-        more = max(0, self._failures - self.patience.failures)
         rest = min(
-            self.patience.most_rest_s, self.patience.rest_s * 2.0 ** min(more, 10)
+            self.patience.most_rest_s,
+            self.patience.rest_s * 2.0 ** min(self._rests, 10),
         )
-        self._rest_until = time.monotonic() + rest
+        self._failures, self._rests = 0, self._rests + 1
+        self._rest_until = now + rest
         if self.controller.connected:
             _LOG.warning("the cloud is left alone for %.1f s: %s", rest, why)
         self.controller.connected = False
@@ -494,20 +552,23 @@ class Edge:
         while True:
             now = time.monotonic()
             try:
-                if self.refused is None and now >= self._rest_until:
+                if now >= self._rest_until:
                     link = await self._connected()
                     if not self.controller.connected or now - pinged > _PING_S:
                         pinged = now
                         rtt = await link.probe(0, within_s=self.patience.connect_s)
                         self.controller.see_rtt(rtt, at_s=now)
                         self.controller.connected = True
-                        self._failures = 0
+                        self._works()
                     size = self.controller.probe_due(now)
                     if size:
                         took = await link.probe(size, within_s=self.patience.connect_s)
                         self.controller.see_probe(size, took, at_s=time.monotonic())
+            except OverloadedError:
+                self.counts["overloaded"] += 1
             except LinkError as error:
-                self._fail(str(error))
+                if self.refused is None:
+                    self._fail(str(error))
                 if self._link is not None:
                     with contextlib.suppress(Exception):
                         await self._link.close()
@@ -521,7 +582,7 @@ def _timed(call: Any, *args: Any) -> tuple[Any, float]:
     return found, time.perf_counter() - begun
 
 
-def _unreachable(error: LinkError | DataError) -> LinkError:
+def _unreachable(error: Exception) -> LinkError:
     parts = {
         "rule": f"the cloud is needed for it: {error}",
         "where": "trimtab edge",

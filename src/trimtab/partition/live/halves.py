@@ -79,6 +79,14 @@ class Halves:
         ]
         self.results: tuple[Ref, ...] = live_sets(graph)[-1]
         self._result_types = [graph.type_of(ref) for ref in self.results]
+        # Once: whoever connects asks for it.
+        self._identity: dict[str, Any] = {
+            "graph": digest(graph),
+            "cuts": [cut.digest for cut in self.cuts],
+            "codecs": [each.name for each in self.codecs],
+            "engine": f"torch {torch.__version__}, {platform.machine()}, "
+            f"{fingerprint()}",
+        }
 
     @property
     def run(self) -> Executor:
@@ -91,13 +99,7 @@ class Halves:
         ``graph``, ``cuts`` and ``codecs`` must be the same; with another ``engine``
         results may differ in the last bits.
         """
-        return {
-            "graph": digest(self.graph),
-            "cuts": [cut.digest for cut in self.cuts],
-            "codecs": [each.name for each in self.codecs],
-            "engine": f"torch {torch.__version__}, {platform.machine()}, "
-            f"{fingerprint()}",
-        }
+        return dict(self._identity)
 
     def agree(self, other: Mapping[str, Any]) -> bool:
         """Return whether engines are alike, too.
@@ -108,7 +110,7 @@ class Halves:
         Raises:
             DataError: it has another network, other cuts or codecs.
         """
-        mine = self.identity()
+        mine = self._identity
         for name in ("graph", "cuts", "codecs"):
             if other.get(name) != mine[name]:
                 raise DataError(

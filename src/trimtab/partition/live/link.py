@@ -1,10 +1,9 @@
-"""One connection from an edge to its cloud: requests out, replies in, any order."""
+"""A connection from edge to cloud; over 400 lines: out, in, withdrawn, ended."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import itertools
 import ssl
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -70,7 +69,10 @@ class Link:
         writer: asyncio.StreamWriter,
     ) -> None:
         self._halves, self._reader, self._writer = halves, reader, writer
-        self._numbers = itertools.count(1)
+        self._last = 0  # number given to a request or a probe
+        self._open = 0  # requests
+        self._most = 1  # of them, that the cloud takes
+        self._leaving: set[asyncio.Task[None]] = set()
         self._waiting: dict[int, asyncio.Future[Any]] = {}
         self._coming: dict[int, Incoming] = {}
         self._lock = asyncio.Lock()
@@ -140,6 +142,8 @@ class Link:
                     self.alike = self._halves.agree(said)
                     self.shared = said.get("shared") is not False
                     self.keeps = 0 if self.shared else self._halves.end
+                    most = said.get("requests")
+                    self._most = max(1, most) if isinstance(most, int) else 1
                     return
                 raise DataError(
                     str(said.get("asked", "a connection"))[:200],
@@ -163,6 +167,13 @@ class Link:
     def _take(self, kind: Kind, number: int, body: bytes) -> None:
         future = self._waiting.get(number)
         if kind is Kind.REPLY:
+            if number > self._last or number in self._coming:
+                raise DataError(
+                    f"reply {number}",
+                    rule="nothing of that number was asked, or it is coming already",
+                    where="what came over the link",
+                    remedy="check that the other side is a cloud of trimtab",
+                )
             said = parse_head(body)
             incoming = self._halves.expect_results(said)
             self._coming[number] = incoming
@@ -223,9 +234,12 @@ class Link:
             OverloadedError: the cloud has no room.
             DataError: what came is no answer.
         """
-        number = next(self._numbers)
-        future = self._new(number)
+        if self._open >= self._most:
+            raise _overloaded({}, self._last + 1)
+        number, future = self._new()
         begun = time.monotonic()
+        sent = False
+        self._open += 1
         try:
             async with asyncio.timeout(within_s):
                 await self._send(
@@ -236,7 +250,11 @@ class Link:
                     )
                 )  # fmt: skip
                 for each in chunks(number, payloads):
+                    if future.done():  # it is refused: no need for the rest
+                        break
                     await self._send(each)
+                else:
+                    sent = True
                 incoming: Incoming = await future
             took = time.monotonic() - begun
             values = self._halves.decode_results(incoming)
@@ -257,10 +275,14 @@ class Link:
                 remedy="see whether the cloud is up",
             ) from error
         finally:
+            self._open -= 1
             self._waiting.pop(number, None)
-            if not future.done() or future.cancelled():
+            if not (sent and future.done()) or future.cancelled():
                 future.cancel()
-                await self._withdraw(number)
+                # Whoever gave up does not wait for a link that may be blocked.
+                leaving = asyncio.create_task(self._withdraw(number))
+                self._leaving.add(leaving)
+                leaving.add_done_callback(self._leaving.discard)
         return Reply(
             values=values,
             took_s=took,
@@ -269,10 +291,8 @@ class Link:
         )
 
     async def _withdraw(self, number: int) -> None:
-        if not self.closed:
-            with contextlib.suppress(OSError, TimeoutError):
-                async with asyncio.timeout(0.1):
-                    await self._send(frame(Kind.CANCEL, number))
+        with contextlib.suppress(OSError):
+            await self._send(frame(Kind.CANCEL, number))
 
     async def prepare(self, cut: int, *, within_s: float) -> None:
         """Have the cloud take the layers after a cut into memory.
@@ -291,6 +311,7 @@ class Link:
 
         Raises:
             LinkError: it is not.
+            OverloadedError: the cloud takes no more bytes now.
         """
         begun = time.monotonic()
         what = f"a probe of {size} bytes"
@@ -303,12 +324,13 @@ class Link:
         self, made: Callable[[int], bytes], what: str, within_s: float
     ) -> None:
         """Send a frame that is answered with another."""
-        number = next(self._numbers)
-        future = self._new(number)
+        number, future = self._new()
         try:
             async with asyncio.timeout(within_s):
                 await self._send(made(number))
                 await future
+        except OverloadedError:
+            raise
         except (TimeoutError, OSError) as error:
             raise LinkError(
                 what,
@@ -319,17 +341,23 @@ class Link:
         finally:
             self._waiting.pop(number, None)
 
-    def _new(self, number: int) -> asyncio.Future[Any]:
+    def _new(self) -> tuple[int, asyncio.Future[Any]]:
+        """Return a number and what its answer will be.
+
+        Raises:
+            LinkError: the connection has ended.
+        """
         if self.closed:
             raise LinkError(
-                f"request {number}",
+                "a request",
                 rule="the connection has ended",
                 where="cloud",
                 remedy="connect again",
             )
         future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        self._waiting[number] = future
-        return future
+        self._last += 1
+        self._waiting[self._last] = future
+        return self._last, future
 
     async def _send(self, data: bytes) -> None:
         async with self._lock:  # one chunk, then another request's
@@ -358,9 +386,10 @@ class Link:
             with contextlib.suppress(OSError, TimeoutError):
                 async with asyncio.timeout(0.5):
                     await self._send(frame(Kind.BYE))
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        ending = [*self._leaving, *([] if self._task is None else [self._task])]
+        for each in ending:
+            each.cancel()
+        await asyncio.gather(*ending, return_exceptions=True)
         if not self.closed:
             self._end(ConnectionResetError("closed"))
         with contextlib.suppress(OSError, ssl.SSLError):

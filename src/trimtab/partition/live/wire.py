@@ -10,7 +10,8 @@ A frame is a header of 16 bytes and a body; all numbers are big-endian.
 
 A request or a reply is a head frame that says which cut, which codec and how many bytes
 of each value will come, and chunks; chunks of several requests may alternate, so that a
-large one does not hold up small ones. Sizes are checked against the cut that both sides
+large one does not hold up small ones. After a request is cancelled nothing more of it
+comes. Sizes are checked against the cut that both sides
 agreed on before anything is allocated. There is no pickle, and no frame that makes the
 other side run or load anything but a cut of the network that it has.
 """
@@ -69,6 +70,9 @@ class Kind(enum.IntEnum):
     BYE = 10
     PREPARE = 11
     READY = 12
+
+
+_KINDS: Final = frozenset(Kind)
 
 
 @final
@@ -235,13 +239,14 @@ class Reader:
                 raise _broken("a frame", "it does not begin with the letters TT")
             if version != VERSION:
                 raise _broken(f"a frame of version {version}", f"this is {VERSION}")
-            if kind not in set(Kind):
+            if kind not in _KINDS:
                 raise _broken(f"a frame of kind {kind}", "there is no such kind")
             if size > MOST_BODY:
                 raise _broken(f"a frame of {size} bytes", f"at most {MOST_BODY} fit")
             if len(self._held) < _HEADER.size + size:
                 break
-            body = bytes(self._held[_HEADER.size : _HEADER.size + size])
+            with memoryview(self._held) as held:  # one copy, not two
+                body = bytes(held[_HEADER.size : _HEADER.size + size])
             del self._held[: _HEADER.size + size]
             found.append(Frame(Kind(kind), request, body))
         return found
@@ -272,7 +277,13 @@ class Incoming:
                 raise _broken(f"a value of {part.size} bytes", f"it has at most {size}")
         self.head = head
         self._payload = bytearray()
-        self._size = head.size
+        self._came, self._size = 0, head.size
+        self._kept = True
+
+    def forget(self) -> None:
+        """Keep nothing of what came and comes; only count it."""
+        self._kept = False
+        self._payload.clear()
 
     def add(self, body: bytes) -> bool:
         """Take a chunk; return whether all is there.
@@ -280,25 +291,28 @@ class Incoming:
         Raises:
             DataError: more than the head said.
         """
-        if not body or len(self._payload) + len(body) > self._size:
+        if not body or self._came + len(body) > self._size:
             raise _broken(
                 f"a chunk of {len(body)} bytes",
-                f"{self._size - len(self._payload)} are missing",
+                f"{self._size - self._came} are missing",
             )
-        self._payload += body
+        self._came += len(body)
+        if self._kept:
+            self._payload += body
         return self.done
 
     @property
     def done(self) -> bool:
         """Whether all is there."""
-        return len(self._payload) == self._size
+        return self._came == self._size
 
     def payloads(self) -> list[bytes]:
         """Return the bytes of each value."""
         found, start = [], 0
-        for part in self.head.parts:
-            found.append(bytes(self._payload[start : start + part.size]))
-            start += part.size
+        with memoryview(self._payload) as payload:
+            for part in self.head.parts:
+                found.append(bytes(payload[start : start + part.size]))
+                start += part.size
         return found
 
 

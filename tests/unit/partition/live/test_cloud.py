@@ -189,6 +189,84 @@ def test_a_slow_client_is_shown_out_and_takes_no_memory(both):
         assert idle.ended()
 
 
+def test_a_frame_that_comes_byte_by_byte_is_no_sign_of_life(both):
+    _, halves = both
+    with served(halves, quotas=Quotas(message_s=0.3)) as cloud:
+        slow = Client(cloud.port, halves)
+
+        def dribble():
+            for byte in frame(Kind.PROBE, 1, bytes(1_000)):
+                slow.send(bytes([byte]))
+                time.sleep(0.02)
+
+        with pytest.raises((BrokenPipeError, ConnectionResetError)):
+            dribble()
+
+
+def test_what_was_refused_is_not_kept_however_much_of_it_comes(both):
+    _, halves = both
+    with served(halves, quotas=Quotas(held_bytes=100)) as cloud:
+        client = Client(cloud.port, halves)
+        begun = head(Kind.REQUEST, 0, cut=0, codec=0, milliseconds=0, seconds=0.0,
+                     parts=[Part("raw", 0, 0, 3072)])  # fmt: skip
+        body = Reader().feed(begun)[0].body
+        for number in range(1, 65):
+            client.send(frame(Kind.REQUEST, number, body), *chunks(number, [bytes(99)]))
+            assert client.next().kind is Kind.OVERLOADED
+        (peer,) = cloud.cloud._peers
+        assert len(peer.coming) == 64
+        assert not any(each.incoming._payload for each in peer.coming.values())
+        assert cloud.cloud.state()["held_bytes"] == 0
+        client.send(frame(Kind.REQUEST, 65, body))
+        said = client.next()
+        assert said.kind is Kind.ERROR
+        assert "64 that were refused" in parse_record(said.body)["rule"]
+        assert client.ended()
+
+
+def test_answers_do_not_pile_up_for_who_does_not_read(both):
+    _, halves = both
+    quotas = Quotas(requests=3, message_s=0.5)
+    with served(halves, quotas=quotas) as cloud:
+        client = Client(cloud.port, halves)
+        x = torch.randn(1, 3, 16, 16)
+        cloud.cloud._send = _never(cloud.cloud._send)
+        for number in range(1, 4):
+            client.ask(halves, x, number=number)
+        until = time.monotonic() + 10
+        while cloud.cloud.state()["open_connections"]:
+            (peer,) = cloud.cloud._peers or (None,)
+            assert peer is None or len(peer.working) <= 3
+            assert time.monotonic() < until
+            time.sleep(0.02)
+
+
+def _never(send):
+    """Like a connection whose other side does not read."""
+    import asyncio
+
+    async def blocked(peer, *frames):
+        async with asyncio.timeout(0.3):
+            await asyncio.Event().wait()
+
+    return blocked
+
+
+def test_an_error_that_nobody_expects_is_answered(both, monkeypatch):
+    _, halves = both
+    with served(halves) as cloud:
+        client = Client(cloud.port, halves)
+
+        def breaks(values, cut):
+            raise ZeroDivisionError
+
+        monkeypatch.setattr(halves, "tail", breaks)
+        client.ask(halves, torch.randn(1, 3, 16, 16), number=3)
+        said = client.next()
+        assert (said.kind, said.request) == (Kind.ERROR, 3)
+        assert cloud.cloud.state()["errors"] == 1
+
+
 def test_what_is_too_much_is_refused_for_now(both):
     net, halves = both
     with served(halves, quotas=Quotas(held_bytes=4_000)) as cloud:
@@ -240,7 +318,7 @@ def test_no_more_connections_than_there_may_be(both):
 
 
 def test_probes_are_answered_and_cancelled_requests_are_not(both):
-    _, halves = both
+    net, halves = both
     with served(halves) as cloud:
         client = Client(cloud.port, halves)
         client.send(frame(Kind.PROBE, 4, bytes(30_000)))
@@ -248,10 +326,16 @@ def test_probes_are_answered_and_cancelled_requests_are_not(both):
         client.send(
             head(Kind.REQUEST, 1, cut=0, codec=0, milliseconds=0, seconds=0.0,
                  parts=[Part("raw", 0, 0, 3072)]),
-            frame(Kind.CANCEL, 1), *chunks(1, [bytes(3072)]), frame(Kind.PROBE, 5),
+            *chunks(1, [bytes(1000)]), frame(Kind.CANCEL, 1), frame(Kind.CANCEL, 9),
+            frame(Kind.PROBE, 5),
         )  # fmt: skip
         assert client.next().request == 5
         assert cloud.cloud.state()["cancelled"] == 1
+        assert cloud.cloud.state()["held_bytes"] == 0
+        # Its number may be used again: it is not half there.
+        x = torch.randn(1, 3, 16, 16)
+        client.ask(halves, x, number=1)
+        assert torch.equal(client.reply(halves)[1], net(x))
 
 
 @pytest.mark.parametrize("name", ["connections", "held_bytes", "message_s"])

@@ -1,18 +1,21 @@
 """The edge: every request one right answer, whatever the link does."""
 
-import socket
 import threading
 import time
+from dataclasses import replace
 
 import pytest
 import torch
 from tests.unit.partition.live.nets import Net, controller, made, served
 
-from trimtab.errors import LinkError, OverloadedError
+from trimtab.errors import LinkError, OverloadedError, UsageError
 from trimtab.graph.capture import capture, weights_of
 from trimtab.partition.live.cloud import Quotas
 from trimtab.partition.live.edge import Address, Edge, Patience
+from trimtab.partition.live.emulate import Shape
 from trimtab.partition.live.halves import Halves
+from trimtab.partition.live.link import Link
+from trimtab.partition.live.proxy import Proxy
 
 QUICK = Patience(connect_s=0.5, hedge_s=0.1, reply_s=0.5, rest_s=0.2, most_rest_s=0.5)
 
@@ -24,55 +27,6 @@ def images(count, seed=0):
 
 def right(net, xs, found):
     return all(torch.equal(net(x), each) for x, each in zip(xs, found, strict=True))
-
-
-class Proxy:
-    """Passes bytes on, until it is told to swallow or to cut them."""
-
-    def __init__(self, port):
-        self.port_of_cloud = port
-        self.swallow = False
-        self.listener = socket.create_server(("127.0.0.1", 0))
-        self.port = self.listener.getsockname()[1]
-        self.pairs = []
-        threading.Thread(target=self.accept, daemon=True).start()
-
-    def accept(self):
-        while True:
-            try:
-                near, _ = self.listener.accept()
-            except OSError:
-                return
-            far = socket.create_connection(("127.0.0.1", self.port_of_cloud))
-            self.pairs.append((near, far))
-            for one, two in ((near, far), (far, near)):
-                threading.Thread(
-                    target=self.pass_on, args=(one, two), daemon=True
-                ).start()
-
-    def pass_on(self, one, two):
-        while True:
-            try:
-                data = one.recv(65536)
-                if not data:
-                    break
-                if not self.swallow:
-                    two.sendall(data)
-            except OSError:
-                break
-        for each in (one, two):
-            each.close()
-
-    def cut(self):
-        """Reset all connections."""
-        for pair in self.pairs:
-            for each in pair:
-                each.close()
-        self.pairs.clear()
-
-    def close(self):
-        self.listener.close()
-        self.cut()
 
 
 @pytest.fixture
@@ -107,8 +61,6 @@ def test_a_cut_may_change_with_every_request(both):
         decision = decide(at_s)
         index = away[decision.number % len(away)]
         choice = control.space.choice(index, decision.conditions)
-        from dataclasses import replace
-
         return replace(decision, index=index, name=choice.name)
 
     control.decide = another
@@ -139,8 +91,7 @@ def test_without_a_cloud_the_edge_answers_and_takes_it_up_again(both):
 def test_a_cloud_that_dies_in_mid_stream_costs_no_answer(both):
     net, halves = both
     xs = images(60)
-    with served(halves) as cloud:
-        proxy = Proxy(cloud.port)
+    with served(halves) as cloud, Proxy(cloud.port) as proxy:
         edge = Edge(
             halves, controller(halves), patience=QUICK,
             cloud=Address(host="127.0.0.1", port=proxy.port),
@@ -156,7 +107,6 @@ def test_a_cloud_that_dies_in_mid_stream_costs_no_answer(both):
                 time.sleep(0.05)
             again = edge(xs[0])
             state = edge.state()
-        proxy.close()
     assert right(net, [*xs, xs[0]], [*found, again])
     assert state["connected"]  # by itself
     assert state["answers"] == 61
@@ -165,8 +115,7 @@ def test_a_cloud_that_dies_in_mid_stream_costs_no_answer(both):
 
 def test_a_black_hole_costs_a_hedge_and_then_nothing(both):
     net, halves = both
-    with served(halves) as cloud:
-        proxy = Proxy(cloud.port)
+    with served(halves) as cloud, Proxy(cloud.port) as proxy:
         edge = Edge(
             halves, controller(halves), patience=QUICK,
             cloud=Address(host="127.0.0.1", port=proxy.port),
@@ -175,19 +124,153 @@ def test_a_black_hole_costs_a_hedge_and_then_nothing(both):
             xs = images(15)
             assert right(net, xs[:3], [edge(x) for x in xs[:3]])
             assert edge.connected(wait_s=5)
-            proxy.swallow = True
+            proxy.shape = Shape(black_hole=True)
             found = [edge(x) for x in xs]
             lost = edge.state()
-            proxy.swallow = False
+            proxy.shape = Shape()
             until = time.monotonic() + 8
             while not edge.controller.connected and time.monotonic() < until:
                 time.sleep(0.05)
             back = edge.state()["connected"]
-        proxy.close()
     assert right(net, xs, found)
     assert lost["hedge_won"] + lost["fallback"] >= 1
     assert lost["local"] >= 5  # left alone after some failures
     assert back
+
+
+def test_a_connection_that_ends_is_made_again_for_who_cannot_do_without(
+    both, monkeypatch
+):
+    net, halves = both
+    xs = images(4)
+    ask, calls = Link.ask, []
+
+    async def ends_in_the_middle(self, *arguments, **more):
+        calls.append(self)
+        if len(calls) in (2, 4):
+            await self.close()
+            raise LinkError("a request", rule="it ended", remedy="connect again")
+        return await ask(self, *arguments, **more)
+
+    monkeypatch.setattr(Link, "ask", ends_in_the_middle)
+    with served(halves) as cloud:
+        edge = Edge(
+            halves, controller(halves), whole=False,
+            cloud=Address(host="127.0.0.1", port=cloud.port),
+        )  # fmt: skip
+        with edge:
+            found = [edge(x) for x in xs]
+            state = edge.state()
+    assert right(net, xs, found)
+    assert state["retried"] == 2
+    assert state["failed"] == 0
+
+
+def test_what_is_asked_before_the_end_is_answered(both):
+    net, halves = both
+    xs = images(25)
+    with served(halves) as cloud:
+        edge = Edge(
+            halves, controller(halves), cloud=Address(host="127.0.0.1", port=cloud.port)
+        )
+        with edge:
+            futures = [edge.submit(x) for x in xs]
+        assert right(net, xs, [each.result(0) for each in futures])
+        with pytest.raises(UsageError, match="closed"):
+            edge(xs[0])
+
+
+def test_an_edge_that_never_began_ends_and_answers_nothing(both):
+    _, halves = both
+    edge = Edge(halves, controller(halves))
+    with pytest.raises(UsageError, match="not begun"):
+        edge.submit(images(1)[0])
+    edge.close()
+
+
+def test_a_late_answer_tells_of_the_link(both):
+    _, halves = both
+    with served(halves) as cloud, Proxy(cloud.port) as proxy:
+        control = controller(halves)
+        edge = Edge(
+            halves, control, patience=QUICK,
+            cloud=Address(host="127.0.0.1", port=proxy.port),
+        )  # fmt: skip
+        with edge:
+            edge(images(1)[0])
+            before = control.goodput.value
+            proxy.shape = Shape(uplink_bytes_per_s=1_000)
+            until = time.monotonic() + 20
+            while control.goodput.value > before / 10:
+                edge(images(1)[0])
+                assert time.monotonic() < until
+            assert edge.state()["hedge_won"] >= 1
+
+
+def test_probes_that_the_cloud_has_no_room_for_do_not_end_the_connection(both):
+    _, halves = both
+    with served(halves, quotas=Quotas(bytes_per_s=1.0)) as cloud:
+        edge = Edge(
+            halves, controller(halves, edge=1e-6, cloud=1.0, probe_s=0.1),
+            patience=QUICK, cloud=Address(host="127.0.0.1", port=cloud.port),
+        )  # fmt: skip
+        with edge:
+            until = time.monotonic() + 10
+            while edge.counts["overloaded"] < 3:
+                assert time.monotonic() < until
+                time.sleep(0.05)
+            assert edge.state()["connections"] == 1
+            assert edge.state()["connected"]
+
+
+def test_one_stall_is_one_failure_however_many_requests_it_holds_up(both):
+    _, halves = both
+    edge = Edge(
+        halves, controller(halves), patience=Patience(rest_s=30.0, most_rest_s=99.0)
+    )
+    for _ in range(50):
+        edge._fail("no answer in time")
+    assert edge._rests == 1
+    assert edge._rest_until <= time.monotonic() + 30.0
+    edge._rest_until = 0.0
+    edge._fail("no answer in time")
+    edge._rest_until -= 31.0  # twice as long, the second time
+    assert edge._rest_until > time.monotonic() + 20.0
+    edge.close()
+
+
+def test_errors_that_nobody_expects_cost_no_answer_and_no_cloud(both, monkeypatch):
+    net, halves = both
+    xs = images(3)
+    opened, ask = Link.open, Link.ask
+    broken: list[str] = []
+
+    async def open_once(*arguments, **more):
+        if not broken:
+            broken.append("open")
+            raise ZeroDivisionError
+        return await opened(*arguments, **more)
+
+    async def ask_once(self, *arguments, **more):
+        if len(broken) == 1:
+            broken.append("ask")
+            raise ZeroDivisionError
+        return await ask(self, *arguments, **more)
+
+    monkeypatch.setattr(Link, "open", open_once)
+    monkeypatch.setattr(Link, "ask", ask_once)
+    with served(halves) as cloud:
+        edge = Edge(
+            halves, controller(halves), patience=QUICK,
+            cloud=Address(host="127.0.0.1", port=cloud.port),
+        )  # fmt: skip
+        with edge:
+            assert edge.connected(wait_s=10)
+            assert right(net, xs, [edge(x) for x in xs])
+            state = edge.state()
+    assert broken == ["open", "ask"]
+    assert state["fallback"] == 1
+    assert state["remote"] >= 1
 
 
 def test_an_overloaded_cloud_is_told_and_the_edge_goes_on(both):
@@ -217,6 +300,14 @@ def test_another_network_is_refused_and_the_edge_goes_on(both):
             x = images(1)[0]
             assert torch.equal(edge(x), net(x))
             assert "same bundle" in edge.state()["refused"]
+            # The right one in its place is taken up.
+            with served(halves) as other:
+                edge.cloud = Address(host="127.0.0.1", port=other.port)
+                until = time.monotonic() + 10
+                while not edge.state()["connected"]:
+                    assert time.monotonic() < until
+                    time.sleep(0.05)
+                assert not edge.state()["refused"]
 
 
 def test_an_edge_that_may_not_run_all_of_it_says_so(both):

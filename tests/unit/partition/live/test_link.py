@@ -114,6 +114,7 @@ def test_nobody_there_is_a_lost_link(both):
         (record(Kind.ERROR, {"rule": "late"}, 1), LinkError, "late"),
         (frame(Kind.CHUNK, 1, b"x"), LinkError, "no head"),
         (frame(Kind.REPLY, 1, b"x"), LinkError, "head of 1 bytes"),
+        (frame(Kind.REPLY, 7, b"x"), LinkError, "nothing of that number"),
         (b"", LinkError, "no answer within"),
     ],
 )
@@ -133,3 +134,57 @@ def test_answers_that_are_none_are_an_error_of_the_request(both, answer, error, 
 
     with pytest.raises(error, match=said):
         asyncio.run(go())
+
+
+def test_no_more_is_asked_at_once_than_the_cloud_takes(both):
+    _, halves = both
+
+    async def go():
+        welcome = record(Kind.WELCOME, {**halves.identity(), "requests": 2})
+        async with scripted(welcome) as port:
+            link = await Link.open(halves, "127.0.0.1", port)
+            crossing = halves.head(halves.run.bind(torch.zeros(1, 3, 16, 16)), 0)
+            parts, payloads = halves.encode(crossing, 0, 0)
+            found = await asyncio.gather(
+                *(link.ask(0, 0, parts, payloads, within_s=0.3) for _ in range(3)),
+                return_exceptions=True,
+            )
+            await link.close()
+            return found
+
+    *sent, third = asyncio.run(go())
+    assert isinstance(third, OverloadedError)
+    assert all("no answer within" in str(each) for each in sent)
+
+
+def test_what_is_given_up_in_the_middle_is_withdrawn(both, monkeypatch):
+    """The cloud would wait for the rest of it, and then end the connection."""
+    net, halves = both
+    x = torch.randn(1, 3, 16, 16)
+
+    async def go(cloud):
+        link = await Link.open(halves, "127.0.0.1", cloud.port)
+        crossing = halves.head(halves.run.bind(x), 1)
+        parts, payloads = halves.encode(crossing, 1, 0)
+        send = link._send
+
+        async def only_the_head(data):
+            if data[3] == Kind.CHUNK:
+                await asyncio.Event().wait()
+            await send(data)
+
+        monkeypatch.setattr(link, "_send", only_the_head)
+        with pytest.raises(LinkError, match="no answer"):
+            await link.ask(1, 0, parts, payloads, within_s=0.2)
+        monkeypatch.undo()
+        async with asyncio.timeout(10):
+            while cloud.cloud.state()["cancelled"] != 1:
+                await asyncio.sleep(0.01)
+        assert cloud.cloud.state()["held_bytes"] == 0
+        reply = await link.ask(1, 0, parts, payloads, within_s=5)
+        await link.close()
+        return reply
+
+    with served(halves) as cloud:
+        reply = asyncio.run(go(cloud))
+    assert torch.equal(halves.run.results(reply.values), net(x))

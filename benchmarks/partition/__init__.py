@@ -1,0 +1,1 @@
+"""Divided networks: wire, faults, and predictions against emulated links."""

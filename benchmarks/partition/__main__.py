@@ -1,0 +1,59 @@
+"""`make bench-partition`: wire, faults, and predictions against emulated links.
+
+Each result is stored in ``samples/`` when it is known; a run that is stopped goes on
+where it was. Emulated links and quotas need root; faults go through a proxy without.
+
+    python -m benchmarks.partition                  # all jobs
+    python -m benchmarks.partition --quick          # under five minutes
+    python -m benchmarks.partition --job none       # only the tables
+    python -m benchmarks.partition --job calibrate --again
+"""
+
+from __future__ import annotations
+
+import enum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from benchmarks.jobs import Store, cache_folder, origins, run
+from benchmarks.partition import report
+from benchmarks.results import claims, fill, write
+
+HERE = Path(__file__).parent
+
+
+class Part(enum.StrEnum):
+    """What to do."""
+
+    WIRE = "wire"
+    FAULTS = "faults"
+    FUZZ = "fuzz"
+    CALIBRATE = "calibrate"
+    MEMORY = "memory"
+    ALL = "all"
+    NONE = "none"
+
+
+def main(
+    quick: Annotated[bool, typer.Option(help="The short form.")] = False,
+    job: Annotated[Part, typer.Option(help="What to do.")] = Part.ALL,
+    again: Annotated[bool, typer.Option(help="Do what is stored anew.")] = False,
+) -> None:
+    """Do what is not stored yet, then write results and tables."""
+    store = Store(cache_folder("partition") / "quick" if quick else HERE / "samples")
+    every = report.quick_jobs() if quick else report.jobs()
+    chosen = [each for each in every if job in (Part.ALL, each.key.split("/")[0])]
+    # One after the other: all of them are timed.
+    run(chosen, store, again=again or quick)
+    rows = report.all_rows(store)
+    if quick:
+        rows = [row for row in rows if row.value is not None]
+    write(HERE, rows, quick=quick)
+    if not quick:
+        fill(HERE / "README.md", f"{origins(store)}\n\n{claims(rows)}")
+
+
+if __name__ == "__main__":
+    typer.run(main)
