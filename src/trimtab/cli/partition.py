@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
@@ -14,8 +13,6 @@ from trimtab.cli.output import console, plain, print_json, progress_bar, table
 from trimtab.errors import UsageError
 
 if TYPE_CHECKING:
-    from trimtab.graph.types import Graph
-    from trimtab.partition.profiles import Profile
     from trimtab.partition.space import Choice
 
 __all__ = ["app", "rate"]
@@ -27,7 +24,6 @@ app = typer.Typer(
 
 _RATE = re.compile(r"(?P<number>\d+(?:\.\d+)?) ?(?P<unit>[kMG]?(?:bit/s|B/s))")
 _PREFIX = {"": 1.0, "k": 1e3, "M": 1e6, "G": 1e9}
-_IMAGE = 0.2  # bytes a number of an image as JPEG: 30 kB of 224 x 224
 
 
 @app.callback()
@@ -118,9 +114,10 @@ def plan_cut(
     with progress_bar(quiet=as_json) as progress:
         progress("load", 0.0, "capturing")
         from trimtab.partition.conditions import Conditions, Limits
-        from trimtab.partition.plan import plan
+        from trimtab.partition.plan import IMAGE_BYTES, image_bytes, plan
         from trimtab.partition.space import Space
         from trimtab.pipeline.network import open_graph
+        from trimtab.pipeline.profiles import profile_of
         from trimtab.units import parse_bytes, parse_duration
 
         uplink, down, trip = _link(link, bandwidth, downlink, rtt)
@@ -143,13 +140,13 @@ def plan_cut(
         progress("load", 1.0, f"{len(graph.nodes)} operators")
         space = Space(
             graph,
-            _profile(edge, graph, threads),
-            _profile(cloud, graph, threads),
+            profile_of(edge, graph, threads=threads)[0],
+            profile_of(cloud, graph, threads=threads)[0],
             codecs=tuple(codec or ("raw",)),
             limits=limits,
         )
         found = plan(
-            space, at, objective=objective, compressed_input_bytes=_image_bytes(graph)
+            space, at, objective=objective, compressed_input_bytes=image_bytes(graph)
         )
     shown = {
         "best": found.best,
@@ -199,7 +196,7 @@ def plan_cut(
     if found.cloud_compressed is not None:
         out.print(
             "an input that is compressed as an image is taken to have "
-            f"{_IMAGE:g} bytes a number; its decoding is not counted"
+            f"{IMAGE_BYTES:g} bytes a number; its decoding is not counted"
         )
 
 
@@ -259,25 +256,3 @@ def _link(
         down = found.downlink_bytes_per_s
     trip = parse_duration(rtt) if rtt else found.rtt_s if found else 0.0
     return up, down, trip
-
-
-def _profile(spec: str, graph: Graph, threads: int) -> Profile:
-    """Return the profile in a file, or what the model says of a machine."""
-    from trimtab.cost.latency import Roofline
-    from trimtab.hardware.load import machine
-    from trimtab.partition.profiles import estimated, read
-
-    if spec.endswith(".json"):
-        return read(Path(spec))
-    return estimated(graph, machine(spec), Roofline(), threads=threads)
-
-
-def _image_bytes(graph: Graph) -> int | None:
-    """Return bytes of the input as a compressed image; None where it is no image."""
-    tensors = [leaf.type for leaf in graph.inputs if leaf.type]
-    if len(tensors) != 1:
-        return None
-    shape = tensors[0].shape
-    if len(shape) != 4 or shape[1] not in (1, 3):
-        return None
-    return round(_IMAGE * tensors[0].elements)

@@ -12,7 +12,7 @@ from trimtab.graph.capture import capture
 from trimtab.graph.store import digest
 from trimtab.hardware.load import machine
 from trimtab.partition.conditions import OVERHEAD_BYTES, Conditions, Limits
-from trimtab.partition.plan import plan
+from trimtab.partition.plan import image_bytes, plan
 from trimtab.partition.profiles import Profile, estimated
 from trimtab.partition.space import Space, private_position
 
@@ -199,3 +199,9 @@ def test_profiles_of_other_graphs_are_refused(graph):
 def test_conditions_have_limits(name, value):
     with pytest.raises(UsageError, match=name):
         Conditions(**{"uplink_bytes_per_s": 1e6, "rtt_s": 0.1, name: value})
+
+
+def test_only_images_are_compressed_as_such(graph):
+    assert image_bytes(graph) == round(0.2 * 3 * 16 * 16)
+    line = capture(nn.Linear(8, 2).eval(), (torch.zeros(1, 8),))
+    assert image_bytes(line) is None
