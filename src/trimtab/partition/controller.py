@@ -314,8 +314,8 @@ class Controller:
 
     def _see_rate(self, sent_bytes: int, whole_s: float, at_s: float) -> None:
         """Take the time from the first byte to the answer, without work between."""
-        if whole_s < self._rtt_s:  # the round trip is no longer what it was
-            self._rtt_s = whole_s
+        if whole_s < self._rtt_s:  # it is no longer what it was: half, until measured
+            self._rtt_s = whole_s / 2
             least = sent_bytes / max(whole_s, 1e-4)
             if least > (self.goodput.value or 0.0):
                 self.goodput.see(least)

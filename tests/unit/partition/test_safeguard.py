@@ -45,7 +45,7 @@ def test_a_cut_that_turns_out_bad_is_left_at_once():
     guard = Safeguard(2)
     failing(guard)
     assert guard.keeps(0.0) == 1
-    for _ in range(20):
+    for _ in range(25):
         guard.see(2.0, np.array([1.0, 2.0]))
     assert guard.keeps(2.0) is None
 
