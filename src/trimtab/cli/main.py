@@ -19,6 +19,7 @@ from trimtab.cli import (
     inspect,
     machine,
     partition,
+    partition_study,
     profile,
     run,
     show,
@@ -52,6 +53,8 @@ app.command("profile")(profile.profile)
 app.command("show")(show.show)
 app.add_typer(design.app, name="design")
 app.add_typer(machine.app, name="machine")
+partition.app.command("study")(partition_study.study)
+partition.app.command("replay")(partition_study.replay)
 app.add_typer(partition.app, name="partition")
 app.add_typer(symmetry.app, name="symmetry")
 

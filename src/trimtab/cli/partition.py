@@ -13,7 +13,6 @@ from trimtab.cli.output import console, plain, print_json, progress_bar, table
 from trimtab.errors import UsageError
 
 if TYPE_CHECKING:
-    from trimtab.graph.types import Graph
     from trimtab.partition.quality import Quality
     from trimtab.partition.space import Choice
 
@@ -26,7 +25,6 @@ app = typer.Typer(
 
 _RATE = re.compile(r"(?P<number>\d+(?:\.\d+)?) ?(?P<unit>[kMG]?(?:bit/s|B/s))")
 _PREFIX = {"": 1.0, "k": 1e3, "M": 1e6, "G": 1e9}
-_IMAGE = 0.2  # bytes a number of an image as JPEG: 30 kB of 224 x 224
 
 
 @app.callback()
@@ -130,13 +128,12 @@ def plan_cut(
     """Show cuts, predicted times and bytes, the best, and why."""
     with progress_bar(quiet=as_json) as progress:
         progress("load", 0.0, "capturing")
-        from trimtab.cost.latency import Roofline
         from trimtab.partition.conditions import Conditions, Limits
-        from trimtab.partition.plan import plan
-        from trimtab.partition.profiles import named
+        from trimtab.partition.plan import IMAGE_BYTES, image_bytes, plan
         from trimtab.partition.quality import measured
         from trimtab.partition.space import Space
         from trimtab.pipeline.network import open_graph
+        from trimtab.pipeline.profiles import profile_of
         from trimtab.training.data import load
         from trimtab.units import format_duration, parse_bytes, parse_duration
 
@@ -166,7 +163,7 @@ def plan_cut(
         graph = traced.graph
         progress("load", 1.0, f"{len(graph.nodes)} operators")
         both = [
-            named(each, graph, Roofline(), threads=threads, carried=carried)
+            profile_of(each, graph, threads=threads, carried=carried)[0]
             for each in (edge, cloud)
         ]
         codecs = tuple(codec or ("raw",))
@@ -183,7 +180,7 @@ def plan_cut(
                 graph, both[0], both[1], codecs=codecs, limits=limits, quality=quality
             )
         found = plan(
-            space, at, objective=objective, compressed_input_bytes=_image_bytes(graph)
+            space, at, objective=objective, compressed_input_bytes=image_bytes(graph)
         )
     shown = {
         "best": found.best,
@@ -249,7 +246,7 @@ def plan_cut(
     if found.cloud_compressed is not None:
         out.print(
             "an input that is compressed as an image is taken to have "
-            f"{_IMAGE:g} bytes a number; its decoding is not counted"
+            f"{IMAGE_BYTES:g} bytes a number; its decoding is not counted"
         )
 
 
@@ -324,14 +321,3 @@ def _link(
         down = found.downlink_bytes_per_s
     trip = parse_duration(rtt) if rtt else found.rtt_s if found else 0.0
     return up, down, trip
-
-
-def _image_bytes(graph: Graph) -> int | None:
-    """Return bytes of the input as a compressed image; None where it is no image."""
-    tensors = [leaf.type for leaf in graph.inputs if leaf.type]
-    if len(tensors) != 1:
-        return None
-    shape = tensors[0].shape
-    if len(shape) != 4 or shape[1] not in (1, 3):
-        return None
-    return round(_IMAGE * tensors[0].elements)

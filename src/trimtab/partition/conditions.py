@@ -11,11 +11,30 @@ from numpy.typing import NDArray
 
 from trimtab.errors import UsageError
 
-__all__ = ["OBJECTIVES", "OVERHEAD_BYTES", "Conditions", "Limits", "Objective"]
+__all__ = ["OBJECTIVES", "OVERHEAD_BYTES", "Conditions", "Limits", "Objective",
+           "objective_of"]  # fmt: skip
 
 Objective = Literal["latency", "p95", "throughput", "energy"]
 Sizes = TypeVar("Sizes", float, NDArray[np.float64])
 OBJECTIVES: tuple[str, ...] = get_args(Objective)
+
+
+def objective_of(name: str) -> Objective:
+    """Return the objective of a name.
+
+    Raises:
+        UsageError: there is none.
+    """
+    for each in get_args(Objective):
+        if each == name:
+            found: Objective = each
+            return found
+    raise UsageError(
+        f"objective {name!r}",
+        rule=f"known are {', '.join(OBJECTIVES)}",
+        where="trimtab.partition",
+        remedy="choose one of these",
+    )
 
 
 @final

@@ -1,10 +1,14 @@
-"""Which cut the next request takes: estimates in, a decision out, and what it cost.
+"""Which cut the next request takes; over 400 lines: what is seen is what decides.
+
+Estimates in, a decision out, and what it cost.
 
 It has no clock and no link of its own: live, an edge tells it what it sees; in a
 replay, a simulation does, and both are decided by the same code. Every reply gives an
 estimate of goodput, of the edge's and the cloud's load; while nothing is sent a probe
 is due from time to time, or estimates would go stale and the network would stay on the
-edge for ever.
+edge for ever. Loads that are not seen any more are forgotten by and by, for the same
+reason. Where the link changes faster than it can be seen, adapting may lose against one
+cut for all: then it is that cut for a while (`Safeguard`).
 """
 
 from __future__ import annotations
@@ -20,6 +24,7 @@ from numpy.typing import NDArray
 
 from trimtab.errors import UsageError
 from trimtab.partition.conditions import Conditions, Objective
+from trimtab.partition.safeguard import Safeguard
 from trimtab.partition.space import Space
 from trimtab.runtime.estimators import LogMean, Recent
 
@@ -28,6 +33,10 @@ __all__ = ["Controller", "Decision", "Seen", "Settings"]
 _KEPT: Final = 10_000  # decisions
 _FADING: Final = 0.05  # quantile of goodput that is its low end
 _SLOW: Final = 30.0  # times of its profile that a machine is taken to be slower at most
+_CONFIRM: Final = 0.1  # of the time between probes, where one was a surprise
+_VARIED: Final = 0.4  # of the time between probes, by which it is shorter at most
+_GOLDEN: Final = (5**0.5 - 1) / 2  # its multiples fill the times between evenly
+_TRIP_S: Final = 6.0  # in which the least round trip counts
 
 
 @final
@@ -43,6 +52,8 @@ class Settings:
         requests: over which that has to pay.
         probe_s: between probes while nothing is sent.
         probe_bytes: of a probe.
+        forget_s: after which a load that was not seen since is taken to be down to its
+            root, or 1/2.7 of its logarithm.
         window_s: of goodput whose low end counts in objective ``p95``.
         bytes_per_s: that may be sent on average; probes count. None for no limit.
         burst_bytes: that may be sent at once beyond that.
@@ -58,6 +69,7 @@ class Settings:
     requests: int = 20
     probe_s: float = 2.0
     probe_bytes: int = 32 * 1024
+    forget_s: float = 10.0
     window_s: float = 30.0
     bytes_per_s: float | None = None
     burst_bytes: int = 4 * 2**20
@@ -70,6 +82,7 @@ class Settings:
             or self.requests < 1
             or self.probe_s <= 0
             or self.probe_bytes < 0
+            or self.forget_s <= 0
             or self.window_s <= 0
             or (self.bytes_per_s is not None and self.bytes_per_s <= 0)
             or self.burst_bytes <= 0
@@ -190,9 +203,15 @@ class Controller:
         self.edge = LogMean(weight=weight, value=first.edge_slowdown)
         self.cloud = LogMean(weight=weight, value=first.cloud_slowdown)
         self._low = Recent(self.settings.window_s)
-        self._rtt = Recent(60.0)
+        self._rtt = Recent(_TRIP_S)
         self._rtt_s = first.rtt_s
         self._queue_s = first.queue_s
+        self._edge_at: float | None = None  # when its load was seen
+        self._cloud_at: float | None = None
+        self._unanswered = self._cleared = False
+        self._rate = first.uplink_bytes_per_s  # the last that was seen
+        self._probes = 0
+        self._safeguard = Safeguard(len(space.cuts))
         self._last_sent = -math.inf
         self._tokens = float(self.settings.burst_bytes)
         self._filled_at: float | None = None
@@ -210,21 +229,34 @@ class Controller:
             uplink_bytes_per_s=goodput,
             rtt_s=self._rtt_s,
             fading=fading,
-            edge_slowdown=min(_SLOW, self.edge.value or 1.0),
-            cloud_slowdown=min(_SLOW, self.cloud.value or 1.0),
-            queue_s=self._queue_s,
+            edge_slowdown=self._load(self.edge, self._kept(self._edge_at, at_s)),
+            cloud_slowdown=self._load(self.cloud, self._kept(self._cloud_at, at_s)),
+            queue_s=self._queue_s * self._kept(self._cloud_at, at_s),
         )
+
+    def _kept(self, seen_at_s: float | None, at_s: float) -> float:
+        """Return how much is still thought of what was seen at a time."""
+        age_s = 0.0 if seen_at_s is None else max(0.0, at_s - seen_at_s)
+        return math.exp(-age_s / self.settings.forget_s)
+
+    def _load(self, mean: LogMean, kept: float) -> float:
+        """Return a slow-down; what was slow may be so no more."""
+        value: float = min(_SLOW, mean.value or 1.0)
+        return value if value <= 1.0 else float(value**kept)
 
     def see_rtt(self, rtt_s: float, *, at_s: float) -> None:
         """Take a round trip of a small frame."""
         self._rtt.see(rtt_s, at=at_s)
         # Of what was queued on the way the least is free.
-        self._rtt_s = self._rtt.quantile(0.25, at=at_s) or rtt_s
+        self._rtt_s = self._rtt.quantile(0.0, at=at_s) or rtt_s
 
     def see_probe(self, sent_bytes: int, took_s: float, *, at_s: float) -> None:
         """Take the time from the first byte of a probe to its answer."""
         self._sent(sent_bytes, at_s)
-        self._see_rate(sent_bytes, took_s - self._rtt_s, at_s)
+        self._probes += 1
+        before = self.goodput.value or 0.0
+        self._see_rate(sent_bytes, took_s, at_s)
+        self._cleared = self._unanswered and (self.goodput.value or 0.0) >= before
 
     def see(self, decision: Decision, seen: Seen, *, at_s: float) -> Decision:
         """Take what a request has shown; return its decision with what it cost."""
@@ -232,21 +264,30 @@ class Controller:
         before = self.space.edge_s[index] + self.space.encode_s[index]
         if seen.edge_s is not None and before > 1e-4:
             self.edge.see(seen.edge_s / float(before))
+            self._edge_at = at_s
+        if seen.link_s is None and seen.sent_bytes:
+            self._see_none(index, seen, at_s)
         if seen.link_s is not None:
+            self._unanswered = self._cleared = False
             self._sent(seen.sent_bytes, at_s)
-            self._see_rate(seen.sent_bytes, seen.link_s - self._rtt_s, at_s)
+            self._see_rate(seen.sent_bytes, seen.link_s, at_s)
             self._queue_s = 0.7 * self._queue_s + 0.3 * seen.queue_s
         after = self.space.cloud_s[index] + self.space.decode_s[index]
         if seen.cloud_s is not None and after > 1e-4:
             self.cloud.see(seen.cloud_s / float(after))
-        known = self.conditions(at_s)
-        if seen.link_s is not None and seen.sent_bytes > 4096:
-            rate = seen.sent_bytes / max(1e-4, seen.link_s - self._rtt_s)
-            known = replace(known, uplink_bytes_per_s=rate)
+            self._cloud_at = at_s
+        known = replace(
+            self.conditions(at_s),
+            uplink_bytes_per_s=self._rate,
+            edge_slowdown=min(_SLOW, self.edge.value or 1.0),
+            cloud_slowdown=min(_SLOW, self.cloud.value or 1.0),
+        )
+        every = self.space.costs(known, "latency")
+        self._safeguard.see(seen.latency_s, every)
         done = replace(
             decision,
             actual_s=seen.latency_s,
-            best_s=min(seen.latency_s, float(self.space.costs(known, "latency").min())),
+            best_s=min(seen.latency_s, float(every.min())),
         )
         for place in range(len(self.log) - 1, -1, -1):
             if self.log[place].number == decision.number:
@@ -254,13 +295,45 @@ class Controller:
                 break
         return done
 
-    def _see_rate(self, sent_bytes: int, took_s: float, at_s: float) -> None:
+    def _see_none(self, index: int, seen: Seen, at_s: float) -> None:
+        """Take that no answer came while the edge did the rest itself.
+
+        So the link was at most so fast. If that was thought before, and a probe found
+        the link as fast as ever, it is the cloud that is at least so slow.
+        """
+        self._sent(seen.sent_bytes, at_s)
+        whole = seen.latency_s - (seen.edge_s or 0.0)
+        waited = whole - self._rtt_s
+        if waited <= 0:
+            return
+        rate = self.goodput.value or self._first.uplink_bytes_per_s
+        after = float(self.space.cloud_s[index] + self.space.decode_s[index])
+        if self._cleared and after > 1e-4:
+            least = (waited - seen.sent_bytes / rate) / after
+            if least > (self.cloud.value or 1.0):
+                self.cloud.see(least)
+                self._cloud_at = at_s
+        elif seen.sent_bytes / waited < rate:
+            self._see_rate(seen.sent_bytes, whole, at_s)
+        self._unanswered = True
+
+    def _see_rate(self, sent_bytes: int, whole_s: float, at_s: float) -> None:
+        """Take the time from the first byte to the answer, without work between."""
+        if whole_s < self._rtt_s:  # it is no longer what it was: half, until measured
+            self._rtt_s = whole_s / 2
+            least = sent_bytes / max(whole_s, 1e-4)
+            if least > (self.goodput.value or 0.0):
+                self.goodput.see(least)
+                self._rate = least
+            return
+        took_s = whole_s - self._rtt_s
         # A time that is small beside the round trip is mostly its noise.
         share = min(1.0, took_s / max(0.25 * self._rtt_s, 1e-3))
         if share < 0.05 or not sent_bytes:
             return
         rate = sent_bytes / max(took_s, 1e-4)
         self.goodput.see(rate, share=share)
+        self._rate = rate
         self._low.see(rate, at=at_s)
 
     # What it may send
@@ -285,8 +358,15 @@ class Controller:
         return self._tokens
 
     def probe_due(self, at_s: float) -> int:
-        """Return the bytes of a probe that is due now, 0 for none."""
-        if at_s - self._last_sent < self.settings.probe_s:
+        """Return the bytes of a probe that is due now, 0 for none.
+
+        One that surprises is confirmed at once. Times between vary, or probes would
+        see one side only of what comes and goes in the same time.
+        """
+        share = _CONFIRM
+        if not self.goodput.unsure:
+            share = 1.0 - _VARIED * (_GOLDEN * self._probes % 1.0)
+        if at_s - self._last_sent < share * self.settings.probe_s:
             return 0
         size = self.settings.probe_bytes
         return size if size <= self._affordable(at_s) else 0
@@ -303,6 +383,11 @@ class Controller:
             here: which choices have their layers in memory; all by default. Where none
                 will do, one of the others is taken.
         """
+        if self._edge_at is None or self._cloud_at is None:
+            self._edge_at, self._cloud_at = (
+                self._edge_at or at_s,
+                self._cloud_at or at_s,
+            )
         at = self.conditions(at_s)
         costs = np.array(self.space.costs(at, self.settings.objective))
         if not self.connected and bool(self.space.local.any()):
@@ -317,6 +402,13 @@ class Controller:
         if here is not None and bool(np.isfinite(costs[here]).any()):
             best = self._best(np.where(here, costs, math.inf))
         now = self.present
+        kept = None
+        if self.settings.objective in ("latency", "p95"):
+            kept = self._safeguard.keeps(at_s)
+        if kept is not None and math.isfinite(costs[kept]):
+            wanted = kept
+            if here is None or here[kept]:
+                best = kept
         position = self.space.positions[best]
         others = np.where(self.space.positions != position, costs, math.inf)
         second = int(np.argmin(others))
@@ -324,15 +416,14 @@ class Controller:
         switched = now is not None and bool(self.space.positions[now] != position)
         self.switches += int(switched)
         self.present = best
-        choice = self.space.choice(best, at)
         decision = Decision(
             number=self._number,
             at_s=at_s,
             index=best,
-            name=choice.name,
-            codec=choice.codec,
-            predicted_s=choice.latency_s,
-            runner_up=self.space.choice(second, at).name if known else "",
+            name=self.space.name(best),
+            codec=self.space.codecs[best],
+            predicted_s=math.fsum(float(each[best]) for each in self.space.parts(at)),
+            runner_up=self.space.name(second) if known else "",
             runner_up_s=float(others[second]) if known else math.inf,
             second=second if known else best,
             wanted=wanted,

@@ -24,7 +24,7 @@ from trimtab.graph.types import Graph, Ref, TensorType
 from trimtab.hardware import measure
 from trimtab.hardware.load import machine
 from trimtab.hardware.machine import Machine
-from trimtab.partition.codec import CODECS, codec
+from trimtab.partition.codec import CODECS, CYCLES, codec
 from trimtab.zoo.inputs import example_values
 
 __all__ = [
@@ -41,29 +41,6 @@ __all__ = [
 FORMAT: Final = 1
 _MOST_BYTES: Final = 64 * 2**20
 _NUMBERS: Final = 200_000  # that codecs are timed on
-
-CYCLES: Final[dict[str, tuple[float, float]]] = {
-    "raw": (0.8, 0.6),
-    "raw+zstd": (44.0, 21.0),
-    "raw+lz4": (24.0, 5.7),
-    "fp16": (9.1, 1.8),
-    "fp16+zstd": (28.0, 8.6),
-    "fp16+lz4": (23.0, 4.2),
-    "bf16": (1.4, 1.7),
-    "bf16+zstd": (21.0, 8.6),
-    "bf16+lz4": (15.0, 4.2),
-    "int8": (5.1, 1.1),
-    "int8+zstd": (13.0, 4.2),
-    "int8+lz4": (9.9, 2.8),
-    "int4": (5.0, 2.8),
-    "int4+zstd": (8.0, 3.8),
-    "int4+lz4": (7.8, 2.7),
-}
-"""Cycles to encode and decode a number, for machines whose profile is a model's.
-
-Measured once, on a million rectified Gaussians, one thread of a server core at about
-3 GHz: no more than an order of magnitude for others.
-"""
 
 Floats = NDArray[np.float64]
 
@@ -278,7 +255,8 @@ def named(
     """Return the profile in a file, or what is known of a machine.
 
     Args:
-        spec: a file that ends in ``.json``, or a machine.
+        spec: a file that ends in ``.json``, a folder of these, one a network, or a
+            machine.
         graph: the network.
         latency: the model.
         threads: that one call may use.
@@ -298,6 +276,8 @@ def named(
 
     if spec.endswith(".json"):
         return read(find(spec))
+    if find(spec).is_dir():
+        return _among(find(spec), graph)
     target = machine(spec)
     if carried is None:
         return estimated(graph, target, latency, threads=threads)
@@ -313,6 +293,18 @@ def named(
         require_of(found, graph, carried)
         return found
     return scaled(found, graph, latency, here, target)
+
+
+def _among(folder: Path, graph: Graph) -> Profile:
+    for each in map(read, sorted(folder.glob("*.json"))):
+        if each.graph == digest(graph):
+            return each
+    raise DataError(
+        f"profiles in {str(folder)!r}",
+        rule=f"none is of network {graph.name!r}",
+        where="trimtab partition",
+        remedy=f"make it with: trimtab profile NET -o {folder}/{graph.name}.json",
+    )
 
 
 def require_of(profile: Profile, graph: Graph, where: str) -> None:

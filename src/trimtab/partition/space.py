@@ -12,7 +12,7 @@ That takes microseconds, so that a controller can do it with every request.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, final
 
@@ -33,7 +33,7 @@ from trimtab.partition.cuts import Candidate, candidates
 from trimtab.partition.profiles import Profile, require_of
 from trimtab.partition.quality import Quality, ratios, too_costly
 
-__all__ = ["Choice", "Space", "private_position"]
+__all__ = ["Choice", "Space", "combined", "private_position"]
 
 Floats = NDArray[np.float64]
 
@@ -87,6 +87,7 @@ class Space:
         limits: what must be kept to.
         quality: what codecs do at cuts, where measured; elsewhere compression saves
             nothing and costs no accuracy.
+        positions: that cuts may have; by default those worth comparing on this edge.
 
     Raises:
         DataError: a profile of another graph.
@@ -102,6 +103,7 @@ class Space:
         codecs: Sequence[str] = ("raw",),
         limits: Limits | None = None,
         quality: Sequence[Quality] = (),
+        positions: Collection[int] | None = None,
     ) -> None:
         require_of(edge, graph, "edge")
         require_of(cloud, graph, "cloud")
@@ -118,7 +120,11 @@ class Space:
                 remedy="give raw",
             )
         position = private_position(graph, self.limits.private_layers)
-        every = candidates(graph, edge.p50_s, least_position=position, dominated=False)
+        every = candidates(
+            graph, edge.p50_s, least_position=position, dominated=positions is not None
+        )
+        if positions is not None:
+            every = tuple(each for each in every if each.position in positions)
         end = len(graph.nodes)
         measured = ratios(quality)
         costly = too_costly(quality, self.limits.accuracy_loss_frac)
@@ -150,22 +156,8 @@ class Space:
 
     def _times(self) -> None:
         """Work out what does not depend on conditions."""
-        millions = np.array(
-            [0.0 if here else sum(cut.elements) / 1e6
-             for cut, here in zip(self.cuts, self.local, strict=True)]
-        )  # fmt: skip
-
-        def side(profile: Profile, *, before: bool) -> tuple[Floats, Floats]:
-            done = np.concatenate([[0.0], np.cumsum(profile.p50_s)])
-            nodes = done[self.positions] if before else done[-1] - done[self.positions]
-            known = profile.encode_s if before else profile.decode_s
-            coding = millions * np.array(
-                [known.get(name, CODEC_S) for name in self.codecs]
-            )
-            return nodes, coding
-
-        self.edge_s, self.encode_s = side(self.edge, before=True)
-        self.cloud_s, self.decode_s = side(self.cloud, before=False)
+        self.edge_s, self.encode_s = self._side(self.edge, before=True)
+        self.cloud_s, self.decode_s = self._side(self.cloud, before=False)
         self.result_bytes = float(
             sum(
                 self.graph.type_of(ref).size_bytes
@@ -173,6 +165,36 @@ class Space:
                 for ref in refs_in(argument)
             )
         )
+
+    def _side(self, profile: Profile, *, before: bool) -> tuple[Floats, Floats]:
+        """Return seconds of nodes before or after each cut, and of coding."""
+        millions = np.array(
+            [0.0 if here else sum(cut.elements) / 1e6
+             for cut, here in zip(self.cuts, self.local, strict=True)]
+        )  # fmt: skip
+        done = np.concatenate([[0.0], np.cumsum(profile.p50_s)])
+        nodes = done[self.positions] if before else done[-1] - done[self.positions]
+        known = profile.encode_s if before else profile.decode_s
+        coding = millions * np.array([known.get(name, CODEC_S) for name in self.codecs])
+        return nodes, coding
+
+    def head_s(self, profile: Profile) -> Floats:
+        """Return seconds on an edge of another profile, of each cut and codec.
+
+        Raises:
+            DataError: the profile is of another graph.
+        """
+        require_of(profile, self.graph, "edge")
+        return np.add(*self._side(profile, before=True))
+
+    def tail_s(self, profile: Profile) -> Floats:
+        """Return seconds in a cloud of another profile, of each cut and codec.
+
+        Raises:
+            DataError: the profile is of another graph.
+        """
+        require_of(profile, self.graph, "cloud")
+        return np.add(*self._side(profile, before=False))
 
     def _limit(self) -> None:
         """Keep what keeps to the limits."""
@@ -254,26 +276,23 @@ class Space:
     def costs(self, at: Conditions, objective: Objective) -> Floats:
         """Return what is to be least, of each cut and codec: seconds."""
         edge, link, cloud = self.parts(at, slow=objective == "p95")
-        if objective in ("latency", "p95"):
-            return edge + link + cloud
         busy = np.where(self.local, 0.0, link - at.rtt_s)
-        if objective == "throughput":
-            return np.maximum(np.maximum(edge, busy), cloud)
-        return edge + busy
+        return combined(objective, edge, link, busy, cloud)
+
+    def name(self, index: int) -> str:
+        """Return the name of a cut: ``edge only``, ``cloud only`` or its node."""
+        if self.local[index]:
+            return "edge only"
+        cut = self.cuts[index]
+        return "cloud only" if cut.position == 0 else f"after {cut.after}"
 
     def choice(self, index: int, at: Conditions) -> Choice:
         """Return a cut and codec with all its predictions."""
         edge, link, cloud = (float(each[index]) for each in self.parts(at))
         busy = 0.0 if self.local[index] else link - at.rtt_s
-        cut = self.cuts[index]
-        name = f"after {cut.after}"
-        if self.local[index]:
-            name = "edge only"
-        elif cut.position == 0:
-            name = "cloud only"
         return Choice(
-            name=name,
-            cut=cut,
+            name=self.name(index),
+            cut=self.cuts[index],
             codec=self.codecs[index],
             bytes=round(float(self.sizes[index])),
             edge_s=edge,
@@ -284,6 +303,25 @@ class Space:
             throughput_per_s=1.0 / max(edge, busy, cloud, 1e-12),
             energy_s=edge + busy,
         )
+
+
+def combined(
+    objective: Objective, edge: Floats, link: Floats, busy: Floats, cloud: Floats
+) -> Floats:
+    """Return what an objective makes of the times of a request, seconds.
+
+    Args:
+        objective: what is to be best.
+        edge: time on the edge, at its slow end for ``p95``, as the others.
+        link: time on the link.
+        busy: of it without the round trip.
+        cloud: time in the cloud.
+    """
+    if objective == "throughput":
+        return np.maximum(np.maximum(edge, busy), cloud)
+    if objective == "energy":
+        return edge + busy
+    return edge + link + cloud
 
 
 def private_position(graph: Graph, layers: int) -> int:

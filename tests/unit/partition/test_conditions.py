@@ -3,7 +3,13 @@
 import pytest
 
 from trimtab.errors import UsageError
-from trimtab.partition.conditions import OVERHEAD_BYTES, Conditions, Limits
+from trimtab.partition.conditions import (
+    OBJECTIVES,
+    OVERHEAD_BYTES,
+    Conditions,
+    Limits,
+    objective_of,
+)
 
 
 def test_a_request_takes_its_bytes_and_a_round_trip():
@@ -16,3 +22,9 @@ def test_a_request_takes_its_bytes_and_a_round_trip():
 def test_limits_are_not_below_nothing(name):
     with pytest.raises(UsageError, match=name):
         Limits(**{name: -1})
+
+
+def test_objectives_by_name():
+    assert [objective_of(each) for each in OBJECTIVES] == list(OBJECTIVES)
+    with pytest.raises(UsageError, match="objective 'speed'"):
+        objective_of("speed")

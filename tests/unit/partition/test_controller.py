@@ -165,3 +165,103 @@ def test_low_goodput_counts_in_p95(space):
 def test_settings_have_limits(wrong):
     with pytest.raises(UsageError, match="controller"):
         Settings(**wrong)
+
+
+def asked(control, space, now, *, edge_s=None, took_s=None, cloud=1.0):
+    """One request; without a time of the link the edge did the rest."""
+    decision = control.decide(now)
+    index = decision.index
+    away = not space.local[index]
+    edge = float(space.edge_s[index]) if edge_s is None else edge_s
+    after = cloud * float(space.cloud_s[index])
+    seen = Seen(
+        edge_s=edge, sent_bytes=int(space.sizes[index]),
+        link_s=took_s if away else None,
+        cloud_s=after if away and took_s is not None else None, queue_s=0.0,
+        latency_s=edge + (0.5 if took_s is None and away else took_s or 0.0),
+    )  # fmt: skip
+    control.see(decision, seen, at_s=now + 0.01)
+    return decision
+
+
+def test_a_load_that_is_not_seen_is_forgotten(space):
+    control = Controller(space, FIRST, Settings(forget_s=10.0))
+    control.cloud.value, control._cloud_at = 16.0, 100.0
+    assert control.conditions(100.0).cloud_slowdown == 16.0
+    # A root with each factor of e, and never below the profile's.
+    assert control.conditions(110.0).cloud_slowdown == pytest.approx(16 ** (1 / math.e))
+    assert control.conditions(1e6).cloud_slowdown == pytest.approx(1.0)
+    control.cloud.value = 0.5
+    assert control.conditions(1e6).cloud_slowdown == 0.5
+
+
+def test_what_was_given_at_the_start_is_not_forgotten_at_once(space):
+    first = Conditions(uplink_bytes_per_s=1e6, rtt_s=0.01, edge_slowdown=4.0)
+    control = Controller(space, first)
+    assert control.decide(1e5).conditions.edge_slowdown == 4.0
+
+
+def test_no_answer_says_how_fast_the_link_was_at_most(space):
+    first = Conditions(uplink_bytes_per_s=1e7, rtt_s=0.01)
+    control = Controller(space, first)
+    control.see_rtt(0.01, at_s=0.0)
+    for number in range(3):
+        if asked(control, space, 0.5 * number).name == "edge only":
+            break
+    assert control.conditions(2.0).uplink_bytes_per_s < 12_288 / 0.4
+    assert control.decide(2.0).name != "cloud only"
+
+
+def test_after_a_probe_has_cleared_the_link_it_is_the_cloud(space):
+    first = Conditions(uplink_bytes_per_s=1e7, rtt_s=0.01)
+    control = Controller(space, first)
+    control.see_rtt(0.01, at_s=0.0)
+    now = 0.0
+    for _ in range(12):
+        decision = asked(control, space, now)
+        now += 0.6
+        if decision.name == "edge only":
+            for _ in range(2):
+                control.see_probe(32_768, 0.01 + 32_768 / 1e7, at_s=now)
+                now += 0.3
+    at = control.conditions(now)
+    assert at.uplink_bytes_per_s > 5e6
+    assert at.cloud_slowdown > 5
+
+
+def test_an_answer_within_the_round_trip_corrects_it(space):
+    control = Controller(space, Conditions(uplink_bytes_per_s=1e5, rtt_s=0.1))
+    for second in range(4):
+        control.see_rtt(0.1, at_s=float(second))
+    for now in (4.0, 4.2):
+        control.see_probe(32_768, 0.016, at_s=now)
+    at = control.conditions(4.3)
+    assert at.rtt_s == 0.016 / 2
+    assert 32_768 / 0.016 <= at.uplink_bytes_per_s <= 2 * 32_768 / 0.016
+
+
+def test_a_surprise_is_confirmed_at_once(space):
+    control = Controller(space, Conditions(uplink_bytes_per_s=1e5, rtt_s=0.01))
+    control.see_rtt(0.01, at_s=0.0)
+    control.see_probe(32_768, 0.01 + 32_768 / 1e5, at_s=1.0)
+    assert control.probe_due(1.5) == 0
+    control.see_probe(32_768, 0.01 + 32_768 / 1e7, at_s=2.0)
+    assert control.probe_due(2.3) == 32_768
+    control.see_probe(32_768, 0.01 + 32_768 / 1e7, at_s=2.3)
+    assert control.probe_due(2.6) == 0
+    assert control.goodput.value == pytest.approx(1e7)
+
+
+def test_times_between_probes_vary_within_limits(space):
+    control = Controller(space, FIRST)
+    gaps = []
+    now = 0.0
+    for _ in range(20):
+        begun = now
+        while not control.probe_due(now):
+            now += 0.01
+        gaps.append(now - begun)
+        control.see_probe(32_768, 0.01 + 32_768 / 1e6, at_s=now)
+    assert max(gaps[1:]) <= 2.01
+    assert min(gaps[1:]) >= 2.0 * 0.59
+    assert len({round(each, 1) for each in gaps}) > 4

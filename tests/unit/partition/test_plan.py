@@ -12,7 +12,7 @@ from trimtab.graph.capture import capture
 from trimtab.graph.store import digest
 from trimtab.hardware.load import machine
 from trimtab.partition.conditions import OVERHEAD_BYTES, Conditions, Limits
-from trimtab.partition.plan import plan
+from trimtab.partition.plan import image_bytes, plan
 from trimtab.partition.profiles import Profile, estimated
 from trimtab.partition.quality import Quality
 from trimtab.partition.space import Space, private_position
@@ -243,3 +243,9 @@ def test_what_codecs_do_at_a_cut_counts(graph):
         graph, codecs=names, quality=known, limits=Limits(accuracy_loss_frac=0.2)
     )
     assert len(all_kept.positions) == len(before.positions)
+
+
+def test_only_images_are_compressed_as_such(graph):
+    assert image_bytes(graph) == round(0.2 * 3 * 16 * 16)
+    line = capture(nn.Linear(8, 2).eval(), (torch.zeros(1, 8),))
+    assert image_bytes(line) is None

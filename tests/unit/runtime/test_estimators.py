@@ -3,6 +3,7 @@
 import math
 import random
 
+import numpy as np
 import pytest
 
 from trimtab.errors import UsageError
@@ -70,3 +71,24 @@ def test_quantiles_are_of_the_window():
     assert recent.quantile(1.0, at=18.0) == 9.0
     assert recent.quantile(0.0, at=18.5) == 9.0
     assert recent.quantile(0.5, at=100.0) is None
+
+
+def test_quantiles_are_those_of_numpy():
+    drawn = random.Random(0)
+    recent = Recent(100.0)
+    seen = [drawn.random() for _ in range(37)]
+    for each in seen:
+        recent.see(each, at=0.0)
+    for share in (0.0, 0.05, 0.25, 0.5, 0.77, 1.0):
+        expected = float(np.quantile(seen, share))
+        assert recent.quantile(share, at=0.0) == pytest.approx(expected)
+
+
+def test_a_held_back_observation_makes_it_unsure():
+    mean = LogMean(value=100.0)
+    mean.see(100.0)
+    assert not mean.unsure
+    mean.see(1.0)
+    assert mean.unsure
+    mean.see(1.0)
+    assert not mean.unsure

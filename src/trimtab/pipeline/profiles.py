@@ -1,0 +1,46 @@
+"""From a specification to the times of a network on a machine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from trimtab.cost.latency import Roofline
+from trimtab.graph.types import Graph
+from trimtab.hardware.load import THIS, machine, machine_names
+from trimtab.hardware.machine import Machine
+from trimtab.partition.profiles import Profile, named
+
+__all__ = ["profile_of"]
+
+
+def profile_of(
+    spec: str, graph: Graph, *, threads: int = 1, carried: str | None = None
+) -> tuple[Profile, Machine]:
+    """Return the profile of a network, and the machine it is of.
+
+    Args:
+        spec: a machine of the catalogue, ``this`` or a TOML file, of which the model is
+            asked; the JSON of `trimtab profile`; or a folder of these, one a network.
+        graph: the network.
+        threads: that one call may use, where the model is asked.
+        carried: profile of this machine that others are scaled from.
+
+    Returns:
+        The profile; and its machine, or this one where the catalogue has none of the
+        title in the file.
+
+    Raises:
+        DataError: a file that is no profile, or a folder without one of this network.
+        TrimtabError: what finding a machine raises.
+    """
+    found = named(spec, graph, Roofline(), threads=threads, carried=carried)
+    if spec.endswith(".json") or Path(spec).is_dir():
+        return found, _titled(found.machine)
+    return found, machine(spec)
+
+
+def _titled(title: str) -> Machine:
+    for name in machine_names():
+        if machine(name).title == title:
+            return machine(name)
+    return machine(THIS)
