@@ -42,7 +42,7 @@ def test_there_is_a_wide_part() -> None:
     dense, ids = inputs(4)
     before: Tensor = net(dense, ids)
     with torch.no_grad():
-        net.wide.weight += 1.0
+        net.wide.weight.add_(1.0)
     after: Tensor = net(dense, ids)
     torch.testing.assert_close(after.logit() - before.logit(), torch.ones(4, 1))
 
@@ -89,7 +89,7 @@ def test_each_task_has_its_own_layers_and_weights() -> None:
     assert before.shape == (5, 3)
     with torch.no_grad():
         for parameter in net.towers[1].parameters():
-            parameter += 1.0
+            parameter.add_(1.0)
         net.wide.weight[:, 2] += 1.0
     changed: Tensor = net(dense, ids) != before
     assert changed.tolist() == [[False, True, True]] * 5

@@ -8,7 +8,7 @@ from scipy import stats
 
 from trimtab.errors import UsageError
 from trimtab.zoo.preset import Input, sizes
-from trimtab.zoo.queries import Queries, check_inputs
+from trimtab.zoo.queries import Array, Queries, check_inputs
 
 FEATURES = Input(name="dense", shape=(3,))
 
@@ -127,7 +127,7 @@ def test_ids_outside_of_their_table_are_refused(value: object, text: str) -> Non
 
 def test_inputs_of_different_batches_are_refused() -> None:
     inputs = (FEATURES, ids(3))
-    values = [np.zeros((2, 3), np.float32), np.zeros((1, 1, 1), np.int64)]
+    values: list[Array] = [np.zeros((2, 3), np.float32), np.zeros((1, 1, 1), np.int64)]
     with pytest.raises(UsageError, match=r"^ids of shape \(1, 1, 1\)"):
         check_inputs(inputs, values)
     with pytest.raises(UsageError, match=r"^1 inputs: the network takes 2"):
