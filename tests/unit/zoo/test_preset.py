@@ -192,9 +192,9 @@ def test_products_need_vectors_of_one_length() -> None:
 
 def test_unknown_names_have_a_suggestion() -> None:
     with pytest.raises(UsageError) as caught:
-        sizes("rmc1", "smll")
+        sizes("rmc1", "smalls")
     assert str(caught.value) == (
-        "preset of rmc1 'smll': there is none of that name (trimtab.zoo.preset). "
+        "preset of rmc1 'smalls': there is none of that name (trimtab.zoo.preset). "
         "Did you mean small? Otherwise use one of paper, reference, small."
     )
     with pytest.raises(UsageError, match=r"^recommendation network 'lenet5'"):

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
@@ -17,6 +17,8 @@ def ids(*rows: int, lookups: int = 1) -> Input:
     return Input(name="ids", shape=(len(rows), lookups), rows=rows)
 
 
+# A busy machine is no slow strategy.
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     rows=st.lists(st.integers(1, 2**31 - 1), min_size=1, max_size=4),
     lookups=st.integers(1, 5),

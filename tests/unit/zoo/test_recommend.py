@@ -109,8 +109,10 @@ def test_a_preset_is_a_suffix_or_an_argument() -> None:
 
 
 def test_an_unknown_preset_is_refused() -> None:
-    with pytest.raises(UsageError, match=r"^preset of rmc1 'smll': .*Did you mean sma"):
-        network("rmc1-smll")
+    with pytest.raises(
+        UsageError, match=r"^preset of rmc1 'smalls': .*Did you mean sma"
+    ):
+        network("rmc1-smalls")
     with pytest.raises(UsageError, match=r"^preset of rmc1 'no'"):
         recommend.rmc1(preset="no")
 
