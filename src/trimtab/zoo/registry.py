@@ -1,4 +1,6 @@
-"""The networks by name: what each one is, takes, and how many parameters it has.
+"""The networks by name; over 400 lines since each has an entry.
+
+What each one is, takes, and how many parameters it has.
 
 Reading the registry does not import torch; building a network does.
 """
@@ -6,13 +8,15 @@ Reading the registry does not import torch; building a network does.
 from __future__ import annotations
 
 import difflib
+import functools
 import importlib
 import inspect
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final, final
 
 from trimtab.errors import NetworkNotFoundError, UsageError
+from trimtab.frozen import FrozenDict
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -36,6 +40,9 @@ class Network:
         published_parameters: the number that the source prints.
         published_source: who prints it.
         counting: how the published number follows from `parameters`.
+        presets: parameters by preset, for a recommendation network; the first is the
+            default.
+        preset: the one that was asked for, as in ``rmc1-small``; empty for the default.
     """
 
     name: str
@@ -46,6 +53,8 @@ class Network:
     published_parameters: int
     published_source: str
     counting: str = "trainable parameters"
+    presets: Mapping[str, int] = field(default_factory=FrozenDict)
+    preset: str = ""
 
     def load(self) -> Callable[..., nn.Module]:
         """Return the factory, imported if need be.
@@ -60,7 +69,9 @@ class Network:
         factory: Callable[..., nn.Module] = getattr(
             importlib.import_module(module), attribute
         )
-        return factory
+        return (
+            functools.partial(factory, preset=self.preset) if self.preset else factory
+        )
 
     def keywords(self) -> dict[str, inspect.Parameter]:
         """Return what `build` takes, with types and defaults.
@@ -106,7 +117,9 @@ class Network:
     def example_inputs(
         self, batch: int = 1, *, in_channels: int | None = None
     ) -> tuple[Tensor, ...]:
-        """Return normally distributed inputs on the CPU, the same at every call.
+        """Return random inputs on the CPU, the same at every call.
+
+        Features are normally distributed, ids uniformly.
 
         Args:
             batch: number of samples.
@@ -114,7 +127,8 @@ class Network:
                 was built with this argument.
 
         Returns:
-            float32 tensors (batch, *shape), one for each entry of `input_shapes`.
+            Tensors (batch, *shape), one for each entry of `input_shapes`: int64 where
+            the network takes ids, otherwise float32.
 
         Raises:
             UsageError: a batch below one.
@@ -129,6 +143,14 @@ class Network:
             raise UsageError(
                 f"batch {batch}", rule="it must be at least 1", remedy="give 1 or more"
             )
+        if self.presets:
+            from trimtab.zoo.preset import sizes
+            from trimtab.zoo.queries import Queries
+
+            preset = self.preset or next(iter(self.presets))
+            inputs = sizes(self.name.partition("-")[0], preset).inputs
+            draws = Queries(inputs, seed=_SEED, alpha=0.0)
+            return tuple(torch.from_numpy(each) for each in draws.draw(batch))
         generator = torch.Generator(device="cpu").manual_seed(_SEED)
         shapes = self.input_shapes
         if in_channels is not None:
@@ -294,8 +316,107 @@ _VISION: Final = (
         published_source=_TORCHVISION,
     ),
 )
+
+
+def _recommender(
+    name: str,
+    title: str,
+    input_shapes: tuple[tuple[int, ...], ...],
+    *,
+    paper: int,
+    reference: int,
+    small: int,
+) -> Network:
+    """Return the entry of a recommendation network.
+
+    Args:
+        name: of its factory, too.
+        title: for people.
+        input_shapes: of the preset `paper`.
+        paper: parameters of that preset, which is the default.
+        reference: parameters of that preset.
+        small: parameters of that preset.
+    """
+    return Network(
+        name=name,
+        title=title,
+        factory=f"trimtab.zoo.recommend:{name}",
+        input_shapes=input_shapes,
+        parameters=paper,
+        published_parameters=paper,
+        published_source="counted from the preset; no source prints a number",
+        presets=FrozenDict({"paper": paper, "reference": reference, "small": small}),
+    )
+
+
+_RECOMMEND: Final = (
+    _recommender(
+        "dien",
+        "Deep interest evolution network (AUGRU)",
+        ((20, 1), (40,)),
+        paper=624_203_068,
+        reference=976_094_268,
+        small=64_094_268,
+    ),
+    _recommender(
+        "din",
+        "Deep interest network",
+        ((20, 1), (250,)),
+        paper=624_155_526,
+        reference=675_248_573,
+        small=64_053_126,
+    ),
+    _recommender(
+        "mtwnd",
+        "Wide & Deep for 5 tasks",
+        ((512,), (40, 1)),
+        paper=657_462_085,
+        reference=984_280_901,
+        small=68_196_901,
+    ),
+    _recommender(
+        "ncf",
+        "Neural collaborative filtering (NeuMF)",
+        ((2, 1),),
+        paper=21_635_905,
+        reference=21_644_097,
+        small=21_644_097,
+    ),
+    _recommender(
+        "rmc1",
+        "DLRM-RMC1: few tables, many lookups",
+        ((256,), (10, 80)),
+        paper=640_076_065,
+        reference=1_024_100_833,
+        small=64_100_833,
+    ),
+    _recommender(
+        "rmc2",
+        "DLRM-RMC2: many tables, many lookups",
+        ((256,), (40, 80)),
+        paper=640_539_553,
+        reference=1_024_319_937,
+        small=64_319_937,
+    ),
+    _recommender(
+        "rmc3",
+        "DLRM-RMC3: wide dense layers",
+        ((2560,), (10, 20)),
+        paper=641_438_497,
+        reference=643_205_409,
+        small=67_205_409,
+    ),
+    _recommender(
+        "wnd",
+        "Wide & Deep",
+        ((512,), (20, 1)),
+        paper=642_837_057,
+        reference=867_066_433,
+        small=66_102_433,
+    ),
+)
 # One tuple a module of factories.
-_NETWORKS: Final[tuple[Network, ...]] = (*_VISION,)
+_NETWORKS: Final = tuple(sorted((*_VISION, *_RECOMMEND), key=lambda entry: entry.name))
 
 
 def networks() -> tuple[Network, ...]:
@@ -312,13 +433,14 @@ def network(name: str) -> Network:
     """Return the network of that name.
 
     Args:
-        name: such as ``resnet50``.
+        name: such as ``resnet50``, or with a preset: ``rmc1-small``.
 
     Returns:
         The entry.
 
     Raises:
         NetworkNotFoundError: no network has that name; names the nearest and all.
+        UsageError: the network has presets, but none of that name.
 
     Example:
         >>> network("vgg16").published_parameters
@@ -327,6 +449,9 @@ def network(name: str) -> Network:
     by_name = {entry.name: entry for entry in _NETWORKS}
     if name in by_name:
         return by_name[name]
+    base, dash, preset = name.partition("-")
+    if dash and base in by_name and by_name[base].presets:
+        return _with_preset(by_name[base], preset)
     near = difflib.get_close_matches(name, by_name, n=1)
     hint = f"did you mean {near[0]}? Otherwise use one of" if near else "use one of"
     raise NetworkNotFoundError(
@@ -334,4 +459,19 @@ def network(name: str) -> Network:
         rule="the zoo has none of that name",
         where="trimtab.zoo.registry",
         remedy=f"{hint} {', '.join(by_name)}",
+    )
+
+
+def _with_preset(entry: Network, preset: str) -> Network:
+    """Return the entry for one of its presets."""
+    from trimtab.zoo.preset import sizes
+
+    inputs = sizes(entry.name, preset).inputs
+    return replace(
+        entry,
+        name=f"{entry.name}-{preset}",
+        input_shapes=tuple(each.shape for each in inputs),
+        parameters=entry.presets[preset],
+        published_parameters=entry.presets[preset],
+        preset=preset,
     )

@@ -1,0 +1,1 @@
+"""Serving: every number that is claimed of it."""
