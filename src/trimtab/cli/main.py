@@ -21,6 +21,7 @@ from trimtab.cli import (
     partition,
     profile,
     run,
+    serve,
     show,
     symmetry,
     train,
@@ -53,6 +54,7 @@ app.command("show")(show.show)
 app.add_typer(design.app, name="design")
 app.add_typer(machine.app, name="machine")
 app.add_typer(partition.app, name="partition")
+app.add_typer(serve.app, name="serve")
 app.add_typer(symmetry.app, name="symmetry")
 
 

@@ -8,6 +8,7 @@ beginning, when queues are still empty, is left out.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, Final, final
@@ -22,8 +23,17 @@ from trimtab.serve.schedule import Schedule, split
 from trimtab.serve.simulate import Outcome, simulate
 from trimtab.serve.workload import Trace, Workload
 from trimtab.stats import Interval
+from trimtab.units import format_duration, parse_duration
 
-__all__ = ["Capacity", "Effort", "Target", "capacity", "late_share", "stable_rate"]
+__all__ = [
+    "Capacity",
+    "Effort",
+    "Target",
+    "capacity",
+    "late_share",
+    "parse_target",
+    "stable_rate",
+]
 
 _ALONE: Final = 1_000  # queries, one at a time, to see whether any rate will do
 _LEAST: Final = 2.0**-8  # of the first rate, below which nothing is tried
@@ -128,6 +138,28 @@ class Capacity:
     trials: int
 
 
+def parse_target(text: str) -> Target:
+    """Return the target of a text such as ``p95=100ms``.
+
+    Raises:
+        UsageError: no such text.
+
+    Example:
+        >>> parse_target("p99.9=20ms")
+        Target(latency_s=0.02, share=0.999)
+    """
+    match = re.fullmatch(r"p([0-9]{1,2}(?:\.[0-9]{1,3})?)=(.+)", text.strip())
+    if match is None or not float(match[1]):
+        raise UsageError(
+            f"target {text!r}",
+            rule="it is a percentile and a time",
+            where="trimtab.serve.Target",
+            remedy="give p95=100ms",
+        )
+    share = round(float(match[1]) / 100, 5)
+    return Target(latency_s=parse_duration(match[2]), share=share)
+
+
 def capacity(
     host: Host,
     schedule: Schedule,
@@ -160,7 +192,7 @@ def capacity(
         return Capacity(
             rate_per_s=0.0,
             infeasible=f"a query that meets no other takes {target.name} "
-            f"{1e3 * found:.3g} ms, over {1e3 * target.latency_s:.3g} ms",
+            f"{format_duration(found)}, over {format_duration(target.latency_s)}",
             late_frac=late_share(alone.late(target.latency_s)),
             latency_s=found,
             busy_frac=alone.busy_frac,

@@ -25,6 +25,7 @@ from trimtab.serve.host import Host
 from trimtab.serve.schedule import Schedule
 from trimtab.serve.scheduler import BATCHES
 from trimtab.serve.window import Window
+from trimtab.units import format_duration, format_percent
 
 __all__ = ["Action", "Controller", "Decision", "Settings"]
 
@@ -284,7 +285,7 @@ class Controller:
 
     def _hurry(self, oldest_s: float) -> tuple[Action, int, str]:
         self._calm = self.settings.calm_looks
-        why = f"a chunk has waited {1e3 * oldest_s:.3g} ms"
+        why = f"a chunk has waited {format_duration(oldest_s)}"
         present, rates = self.schedule.batch, self.forecast.rates
         most = max(rates.values())
         # Of sizes that do about as much a second, the smallest answers soonest.
@@ -301,10 +302,18 @@ class Controller:
         best = min(allowed or [present], key=lambda each: percentiles[each])
         saved = 1 - percentiles[best] / percentiles[present]
         if best == present or saved <= self.settings.gain_frac:
-            return "keep", present, f"no other saves {self.settings.gain_frac:.0%}"
+            return (
+                "keep",
+                present,
+                f"no other saves {format_percent(self.settings.gain_frac)}",
+            )
         at = self.batches.index(present)
         following = self.batches[at + (1 if best > present else -1)]
         through = percentiles[following] > _WORSE * percentiles[present]
         if following in self._banned or through:
             return "keep", present, f"the way to batch {best} leads through worse"
-        return "step", following, f"towards batch {best}, which saves {saved:.0%}"
+        return (
+            "step",
+            following,
+            f"towards batch {best}, which saves {format_percent(saved)}",
+        )

@@ -33,8 +33,10 @@ __all__ = [
     "contended",
     "curve_names",
     "estimated",
+    "item_bytes",
     "named",
     "read",
+    "target_s",
     "write",
 ]
 

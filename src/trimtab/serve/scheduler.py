@@ -18,6 +18,7 @@ from trimtab.serve.host import Host
 from trimtab.serve.schedule import Schedule
 from trimtab.serve.sizes import LARGEST
 from trimtab.serve.workload import Workload
+from trimtab.units import format_duration
 
 __all__ = [
     "BATCHES",
@@ -176,7 +177,7 @@ def search(
     if not long[0][1].rate_per_s:
         nearest = min(known, key=lambda each: known[each].latency_s)
         raise BudgetInfeasibleError(
-            f"{target.name} of {1e3 * target.latency_s:.3g} ms",
+            f"{target.name} of {format_duration(target.latency_s)}",
             rule=f"no batch size keeps it at any rate; batch {nearest.batch} misses it "
             f"least: {known[nearest].infeasible}",
             where="trimtab.serve.scheduler",

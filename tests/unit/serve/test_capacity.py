@@ -13,6 +13,7 @@ from trimtab.serve.capacity import (
     Target,
     capacity,
     late_share,
+    parse_target,
     stable_rate,
 )
 from trimtab.serve.curves import ServiceCurve, named
@@ -66,7 +67,7 @@ def test_what_no_rate_can_keep_is_named():
     )  # fmt: skip
     assert found.rate_per_s == 0.0
     assert "meets no other takes p95" in found.infeasible
-    assert "over 5 ms" in found.infeasible
+    assert "over 5.00 ms" in found.infeasible
 
 
 def test_confidence_costs_rate():
@@ -160,3 +161,10 @@ def test_a_target_has_bounds(numbers):
     with pytest.raises(UsageError, match="target"):
         Target(**numbers)
     assert Target(latency_s=0.1, share=0.999).name == "p99.9"
+
+
+def test_a_target_is_read():
+    assert parse_target("p95=100ms") == Target(latency_s=0.1)
+    for text in ("", "95=1s", "p100=1s", "p0=1s", "p95", "p95=100", "p95=-1s"):
+        with pytest.raises(UsageError, match=r"quantity|target"):
+            parse_target(text)

@@ -149,7 +149,7 @@ def test_an_old_queue_is_answered_at_once():
     assert rates[hurried.batch] >= 0.98 * max(rates.values())
     assert (hurried.shed, hurried.version) == (True, 1)
     assert control.log[-1].action == "hurry"
-    assert "waited 30 ms" in control.log[-1].why
+    assert "waited 30.0 ms" in control.log[-1].why
     calm = control.observe(replace(fine, at_s=0.75))
     assert (calm.shed, calm.batch) == (False, hurried.batch)
 
