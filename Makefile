@@ -15,7 +15,7 @@ BENCH_STAMP := .venv/.installed-bench
 PINS := pyproject.toml constraints.txt scripts/install
 
 .DEFAULT_GOAL := help
-.PHONY: help install venv demo test check bench-cost bench-compile bench-design bench-symmetry bench-relax bench-summary clean
+.PHONY: help install venv demo test check bench-cost bench-compile bench-design bench-symmetry bench-relax bench-serve bench-summary clean
 .DELETE_ON_ERROR:
 
 help: ## list the targets
@@ -60,6 +60,9 @@ bench-symmetry: $(BENCH_STAMP) ## schemes recovered, rivals and cost, resumable,
 
 bench-relax: $(BENCH_STAMP) ## relaxations at equal gradients, theory and cost, resumable, hours; QUICK=1 for the short form
 	@.venv/bin/python -m benchmarks.relax $(if $(QUICK),--quick)
+
+bench-serve: $(DEV_STAMP) ## throughput within bounds on the tail, simulated, resumable; QUICK=1 for the short form
+	@.venv/bin/python -m benchmarks.serve $(if $(QUICK),--quick)
 
 bench-summary: $(DEV_STAMP) ## one table of all stored results
 	@.venv/bin/python -m benchmarks.results

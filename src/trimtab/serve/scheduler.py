@@ -13,7 +13,13 @@ from dataclasses import dataclass, replace
 from typing import Final, final
 
 from trimtab.errors import BudgetInfeasibleError, UsageError
-from trimtab.serve.capacity import Capacity, Effort, Target, capacity
+from trimtab.serve.capacity import (
+    Capacity,
+    Effort,
+    Target,
+    capacity,
+    stable_rate,
+)
 from trimtab.serve.host import Host
 from trimtab.serve.schedule import Schedule
 from trimtab.serve.sizes import LARGEST
@@ -118,7 +124,8 @@ def search(
     """Return the best schedules by simulation, to be confirmed where it counts.
 
     All batch sizes meet the same short sequence of queries, and the best few of them a
-    long one. With an accelerator, thresholds and the rule of the earliest finish are
+    long one; one that would keep workers busy all the time at a rate that others are
+    known to sustain within the target need not be tried. With an accelerator, thresholds and the rule of the earliest finish are
     tried with the best batch sizes, not with all: both matter, and together.
 
     Args:
@@ -155,10 +162,20 @@ def search(
     def ranked(count: int) -> list[Schedule]:
         return sorted(known, key=lambda each: -known[each].rate_per_s)[:count]
 
-    sizes = _different(batches, work.sizes.largest)
-    for number, size in enumerate(sizes):
-        progress(0.4 * number / len(sizes), f"batch {size}")
-        tried(Schedule(batch=size, coalesce=coalesce))
+    starts = [
+        Schedule(batch=size, coalesce=coalesce)
+        for size in _different(batches, work.sizes.largest)
+    ]
+    alone = replace(host, accelerator=None)
+    limits = {each: stable_rate(alone, each, work, seed=seed) for each in starts}
+    starts.sort(key=lambda each: -limits[each])
+    count = max(best, _FINALISTS)
+    for number, start in enumerate(starts):
+        progress(0.4 * number / len(starts), f"batch {start.batch}")
+        least = known[ranked(count)[-1]].rate_per_s if len(known) >= count else 0.0
+        # Joined chunks may do more than chunks apart: their limit is not known.
+        if coalesce or limits[start] > least or not least:
+            tried(start)
     if host.accelerator is not None:
         for number, start in enumerate(ranked(_FINALISTS)):
             progress(0.4 + 0.3 * number / _FINALISTS, "thresholds")
@@ -166,7 +183,7 @@ def search(
                 if each <= work.sizes.largest:
                     tried(replace(start, threshold=each))
             tried(replace(start, policy="finish"))
-    finalists = ranked(max(best, _FINALISTS))
+    finalists = ranked(count)
     long = []
     for number, chosen in enumerate(finalists):
         progress(0.7 + 0.3 * number / len(finalists), f"batch {chosen.batch}")

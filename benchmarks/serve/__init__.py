@@ -1,0 +1,1 @@
+"""Claims about serving, measured and simulated."""
