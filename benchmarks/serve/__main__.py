@@ -4,7 +4,7 @@ Each result is stored in ``samples/`` when it is known; a run that is stopped go
 where it was.
 
     python -m benchmarks.serve                 # all jobs
-    python -m benchmarks.serve --quick         # a few minutes: one table, one controller
+    python -m benchmarks.serve --quick         # a few minutes
     python -m benchmarks.serve --job none      # only the tables
     python -m benchmarks.serve --job paper --at-once 2
 """

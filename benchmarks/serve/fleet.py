@@ -34,7 +34,7 @@ __all__ = ["HOSTS", "day", "main"]
 HOSTS: Final = 200
 _CORES: Final = (16, 28, 40)
 _PERIODS: Final = 12  # of two hours
-_RATIO: Final = 2.5  # of peak and trough
+_RATIO: Final = 2.5  # of peak and low
 _PEAK: Final = 0.9  # of the rate that keeps all cores busy with static batches
 _QUERIES: Final = 1_000  # of a host in a period
 _BATCHES: Final = (8, 16, 25, 32, 48, 64, 96, 128, 192, 256, 512)
@@ -65,9 +65,9 @@ def day(hosts: int, seed: int) -> dict[str, Any]:
         host = Host(curve=true, workers=cores)
         fixed = static(cores)
         peak = _PEAK * stable_rate(host, fixed, work, seed=seed)
-        # The forecast has the curve of the catalogue and is told how long batches took.
+        # It has the host's own curve, as a profile gives it.
         forecast = Forecast(
-            Host(curve=true, workers=cores), Schedule(batch=fixed.batch),
+            host, Schedule(batch=fixed.batch),
             sizes=MLPERF, batches=sorted({*_BATCHES, fixed.batch}), queries=1_000,
         )  # fmt: skip
         before, after = [], []
@@ -78,7 +78,7 @@ def day(hosts: int, seed: int) -> dict[str, Any]:
             )  # fmt: skip
             forecast.rate.value = share * peak
             predicted = forecast.percentiles()
-            best = min(predicted, key=lambda each: predicted[each])  # noqa: B023
+            best = min(predicted, key=lambda each: predicted[each])
             if predicted[best] > 0.95 * predicted[fixed.batch]:
                 best = fixed.batch
             before.append(simulate(host, fixed, trace).latency_s[100:])

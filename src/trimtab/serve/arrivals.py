@@ -179,11 +179,11 @@ class Varying:
 
     Attributes:
         shape: of the rate.
-        ratio: peak over trough of ``diurnal``, last over first of the others.
+        ratio: peak over low of ``diurnal``, last over first of the others.
         time_s: period of ``diurnal``, time of the step, end of the ramp.
 
     Raises:
-        UsageError: a ratio or a time that is not above 0, a peak below its trough.
+        UsageError: a ratio or a time that is not above 0, a peak below its low.
     """
 
     shape: Literal["diurnal", "step", "ramp"]

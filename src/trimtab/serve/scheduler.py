@@ -125,8 +125,9 @@ def search(
 
     All batch sizes meet the same short sequence of queries, and the best few of them a
     long one; one that would keep workers busy all the time at a rate that others are
-    known to sustain within the target need not be tried. With an accelerator, thresholds and the rule of the earliest finish are
-    tried with the best batch sizes, not with all: both matter, and together.
+    known to sustain within the target need not be tried. With an accelerator,
+    thresholds and the rule of the earliest finish are tried with the best batch sizes,
+    not with all: both matter, and together.
 
     Args:
         host: that serves.

@@ -74,12 +74,12 @@ def test_bursts_without_contrast_are_poisson():
     assert stats.kstest(gaps, "expon", args=(0, 0.1)).pvalue > 0.01
 
 
-def test_a_day_has_its_peak_and_trough():
+def test_a_day_has_its_peak_and_low():
     day = Varying(shape="diurnal", ratio=3.0, time_s=1_000.0)
     at = drawn(day, rate=100.0, count=400_000)
     hours = np.histogram(at % 1_000.0, bins=20, range=(0, 1_000.0))[0]
-    peak, trough = hours[4:6].mean(), hours[14:16].mean()
-    assert peak / trough == pytest.approx(3.0, rel=0.08)
+    peak, low = hours[4:6].mean(), hours[14:16].mean()
+    assert peak / low == pytest.approx(3.0, rel=0.08)
     assert at.size / at[-1] == pytest.approx(100.0, rel=0.02)
 
 

@@ -22,7 +22,6 @@ from trimtab.serve.workload import Workload
 
 HOST, TARGET = Host(curve=named("wnd"), workers=8), Target(latency_s=0.05)
 BATCHES = (16, 32, 64, 128, 256, 512)
-QUIET = {"arrived_s": (), "items": (), "finished": (), "batches": ()}
 
 
 def trace(arrivals, rate, duration):
@@ -112,11 +111,11 @@ def test_a_change_that_fails_is_taken_back_and_not_tried_again():
         )  # fmt: skip
         actions.append(control.log[-1].action)
     assert "step" in actions
-    at = actions.index("revert")
-    assert at - actions.index("step") == Settings().bad_looks
-    assert control.log[at].schedule.batch == 128
-    assert "worse than predicted" in control.log[at].why
-    assert all(each.schedule.batch >= 128 for each in list(control.log)[at:])
+    place = actions.index("revert")
+    assert place - actions.index("step") == Settings().bad_looks
+    assert control.log[place].schedule.batch == 128
+    assert "worse than predicted" in control.log[place].why
+    assert all(each.schedule.batch >= 128 for each in list(control.log)[place:])
 
 
 def test_queries_of_another_version_are_no_evidence():
@@ -141,7 +140,10 @@ def test_an_old_queue_is_answered_at_once():
         HOST, TARGET, Schedule(batch=16), sizes=MLPERF, batches=BATCHES,
         settings=Settings(shed=True),
     )  # fmt: skip
-    fine = Window(at_s=0.25, period_s=0.25, oldest_s=0.02, **QUIET)
+    fine = Window(
+        at_s=0.25, period_s=0.25, arrived_s=(), items=(), finished=(), batches=(),
+        oldest_s=0.02,
+    )  # fmt: skip
     assert control.observe(fine) == Schedule(batch=16)
     old = replace(fine, at_s=0.5, oldest_s=0.03)
     hurried = control.observe(old)

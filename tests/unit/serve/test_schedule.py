@@ -42,7 +42,7 @@ def test_joined_chunks_fit_a_batch_and_another_would_not(waiting, batch):
 
 
 def test_a_backlog_is_first_come_first_served_within_a_priority():
-    backlog = Backlog()
+    backlog: Backlog[int] = Backlog()
     for number, priority in enumerate((1, 2, 0, 1, 0)):
         backlog.push(number, 10, priority)
     assert sorted(backlog.heads()) == [0, 1, 2]
@@ -53,7 +53,7 @@ def test_a_backlog_is_first_come_first_served_within_a_priority():
 
 
 def test_a_batch_is_of_one_priority():
-    backlog = Backlog()
+    backlog: Backlog[int] = Backlog()
     for number, priority in enumerate((1, 0, 0)):
         backlog.push(number, 10, priority)
     assert backlog.pop(64, coalesce=True) == [(10, 1), (10, 2)]
