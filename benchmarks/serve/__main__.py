@@ -31,6 +31,7 @@ class Part(enum.StrEnum):
 
     PAPER = "paper"
     TAILS = "tails"
+    PROCESSES = "processes"
     FOLLOW = "follow"
     FLEET = "fleet"
     ALL = "all"

@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, Final
 
 import numpy as np
@@ -34,7 +35,7 @@ from trimtab.serve.simulate import simulate
 from trimtab.serve.sizes import parse_sizes
 from trimtab.serve.workload import Workload
 
-__all__ = ["CORES", "LEVELS", "VARIANTS", "host_of", "main"]
+__all__ = ["CORES", "LEVELS", "PROCESSES", "SEEDS", "VARIANTS", "host_of", "main"]
 
 CORES: Final = (40, 16)
 LEVELS: Final = {"low": 0.5, "medium": 1.0, "high": 1.5}
@@ -159,8 +160,36 @@ def tails(cores: int, share: float) -> dict[str, Any]:
     return {"rows": rows}
 
 
+def processes(cores: int) -> dict[str, Any]:
+    """Return what batches of 256 sustain under arrivals of other laws."""
+    rows: dict[str, dict[str, float]] = {}
+    for network in ("rmc1", "wnd", "dien"):
+        host, schedule = host_of(network, cores, "plain"), Schedule(batch=256)
+        target = Target(latency_s=target_s(network))
+        rows[network] = {
+            spec: float(
+                np.mean(
+                    [
+                        capacity(
+                            host, schedule, replace(work(), arrivals=law), target,
+                            seed=seed, effort=Effort(queries=_QUERIES),
+                        ).rate_per_s
+                        for seed in SEEDS
+                    ]
+                )
+            )
+            for spec, law in ((each, parse_arrivals(each)) for each in PROCESSES)
+        }  # fmt: skip
+        print(f"  {network}: {rows[network]}", file=sys.stderr)
+    return {"rows": rows}
+
+
+PROCESSES: Final = ("poisson", "integer-gaps", "gamma:4", "mmpp:3,5s", "constant")
+"""Arrivals that are compared."""
+
 _JOBS: Final[dict[str, Callable[..., dict[str, Any]]]] = {
     "table": lambda cores, level, variant: table(int(cores), level, variant),
+    "processes": lambda cores: processes(int(cores)),
     "tails": lambda cores, share: tails(int(cores), float(share)),
 }
 

@@ -11,7 +11,7 @@ from scipy import stats as distributions
 from benchmarks.jobs import NOT_MEASURED, Job, Store
 from benchmarks.results import Row
 from benchmarks.serve.follow import LOADS
-from benchmarks.serve.paper import CORES, LEVELS, SEEDS
+from benchmarks.serve.paper import CORES, LEVELS, PROCESSES, SEEDS
 from trimtab.serve.curves import curve_names
 from trimtab.stats import bootstrap_interval, geometric_mean
 
@@ -64,6 +64,12 @@ def jobs() -> list[Job]:
             )
             for cores in CORES
         ],
+        Job(
+            key="processes/4",
+            module=paper,
+            arguments=("processes", "4"),
+            cap_s=3600.0,
+        ),
         *[
             Job(
                 key=f"follow/{network}",
@@ -82,6 +88,7 @@ def all_rows(store: Store) -> list[Row]:
     return [
         *[_table(store, *each) for each in tables()],
         *[_tails(store, cores) for cores in CORES],
+        *_processes(store),
         *_fleet(store),
         *_follow(store),
     ]
@@ -194,6 +201,30 @@ def _tails(store: Store, cores: int) -> Row:
         )
         or NOT_MEASURED,
     )
+
+
+def _processes(store: Store) -> list[Row]:
+    """Return what each law of arrivals does to the rate that is sustained."""
+    found = (_get(store, "processes/4") or {"rows": {}})["rows"]
+    rows = []
+    for spec in PROCESSES[1:]:
+        ratios = {
+            key: row[spec] / row["poisson"] for key, row in found.items() if row[spec]
+        }
+        rows.append(
+            Row(
+                id=f"serve/arrivals/{spec}",
+                name=f"4 cores, batches of 256: sustained under {spec} over Poisson",
+                value=geometric_mean(list(ratios.values())) if ratios else None,
+                unit="x",
+                note=", ".join(
+                    f"{key} {row[spec]:.0f} for {row['poisson']:.0f}"
+                    for key, row in found.items()
+                )
+                or NOT_MEASURED,
+            )
+        )
+    return rows
 
 
 def _fleet(store: Store) -> list[Row]:
