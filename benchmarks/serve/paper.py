@@ -121,8 +121,11 @@ def _compared(host: Host, target: Target, variant: str) -> dict[str, Any]:
 
 def _chosen(host: Host, target: Target, variant: str, effort: Effort) -> Schedule:
     if variant != "climb":
+        joined = variant == "coalesce"
+        # Event by event a small batch takes long, and none of them is ever the best.
+        sizes = [each for each in BATCHES if each >= 64 or not joined]
         return search(
-            host, work(), target, effort=effort, coalesce=variant == "coalesce"
+            host, work(), target, effort=effort, coalesce=joined, batches=sizes
         )[0][0]
     short = Effort(queries=2_000, precision=0.02)
     steps = hill_climb(
