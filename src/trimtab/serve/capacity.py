@@ -11,7 +11,7 @@ import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, Final, final
+from typing import Final, final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,6 +37,9 @@ __all__ = [
 
 _ALONE: Final = 1_000  # queries, one at a time, to see whether any rate will do
 _LEAST: Final = 2.0**-8  # of the first rate, below which nothing is tried
+_MOST: Final = (
+    32.0  # times the stable rate, where joined chunks or a device may do more
+)
 
 
 @final
@@ -181,9 +184,6 @@ def capacity(
         target: to keep.
         seed: of the queries.
         effort: how carefully it is looked for.
-
-    Raises:
-        UsageError: a rate that is bounded by nothing.
     """
     effort = effort or Effort()
     alone = _alone(host, schedule, work, target, seed)
@@ -199,10 +199,10 @@ def capacity(
             trials=0,
         )
     trial = _trials(host, schedule, work, seed, effort)
-    limit = math.inf
-    if not schedule.coalesce and host.accelerator is None:
-        limit = stable_rate(host, schedule, work, seed=seed)
-    rate = stable_rate(host, schedule, work, seed=seed) / 4
+    limit = stable_rate(host, schedule, work, seed=seed)
+    rate = limit / 4
+    if schedule.coalesce or (host.accelerator and schedule.policy == "finish"):
+        limit *= _MOST
     least, tried = rate * _LEAST, 0
     low, best, high = 0.0, alone, math.inf
     while high / max(low, least) > 1 + effort.precision:
@@ -259,28 +259,28 @@ def late_share(
 
 
 def stable_rate(host: Host, schedule: Schedule, work: Workload, *, seed: int) -> float:
-    """Return the rate at which the workers are busy all the time.
+    """Return the rate at which workers, or the accelerator, are busy all the time.
 
-    With contention they are taken to be slowed by all others; chunks are not joined.
-    What the accelerator takes is not theirs.
+    With contention workers are taken to be slowed by all others; chunks are not joined.
+    The accelerator counts where its queries are known by their size.
     """
     items = work.items(10_000, seed=seed)
-    table = host.curve.table(int(items.max()), host.workers)
+    most = int(items.max())
+    table = host.curve.table(most, host.workers)
+    device = [0.0] * (most + 1)
+    taken = most + 1  # items from which the accelerator takes a query
     if host.accelerator is not None and schedule.policy == "threshold":
-        limit = schedule.threshold
-        items = items if limit is None else np.where(items >= limit, 0, items)
-    seconds = {
-        int(each): math.fsum(table[chunk] for chunk in split(int(each), schedule.batch))
-        for each in np.unique(items)
-        if each
-    }
-    mean = math.fsum(seconds.get(each, 0.0) for each in items.tolist()) / items.size
-    if mean:
-        return host.workers / mean
-    # The accelerator takes them all.
-    assert host.accelerator is not None
-    own = host.accelerator.table(int(work.sizes.largest))
-    return 1.0 / float(np.mean([own[each] for each in work.items(1_000, seed=seed)]))
+        device = host.accelerator.table(most)
+        taken = schedule.threshold or taken
+    workers_s = device_s = 0.0
+    sizes, counts = np.unique(items, return_counts=True)
+    for each, count in zip(sizes.tolist(), counts.tolist(), strict=True):
+        if each >= taken:
+            device_s += count * device[each]
+        else:
+            chunks = split(each, schedule.batch)
+            workers_s += count * math.fsum(table[chunk] for chunk in chunks)
+    return items.size / max(workers_s / host.workers, device_s)
 
 
 def _trials(
@@ -309,12 +309,12 @@ def _alone(
 ) -> Outcome:
     """Return the outcome of queries that never meet."""
     items = work.items(_ALONE, seed=seed)
-    table: Any = host.curve.table(int(items.max()))
+    table = host.curve.table(int(items.max()))
     longest = sum(table[each] for each in split(int(items.max()), schedule.batch))
     gap = 10 * max(longest, target.latency_s)
     if host.accelerator is not None:
         gap += host.accelerator.batch_s(int(items.max()))
-    at = np.arange(items.size) * gap
+    at = gap * np.arange(items.size, dtype=np.float64)
     return simulate(host, replace(schedule, shed=False), Trace(at_s=at, items=items))
 
 

@@ -90,6 +90,19 @@ def test_no_rate_is_beyond_what_workers_can_do():
     assert found.rate_per_s == stable_rate(host, schedule, MLPERF, seed=0)
 
 
+def test_a_target_that_everything_keeps_has_an_end():
+    host = Host(
+        curve=named("ncf"), workers=4, accelerator=replace(LINE, seconds=(1e-5,))
+    )
+    for schedule in (Schedule(batch=512, coalesce=True),
+                     Schedule(batch=512, policy="finish")):  # fmt: skip
+        found = capacity(
+            host, schedule, MLPERF, Target(latency_s=1e6), effort=Effort(queries=400)
+        )
+        least = stable_rate(host, schedule, MLPERF, seed=0)
+        assert found.rate_per_s == pytest.approx(32 * least)
+
+
 def test_the_stable_rate_is_arithmetic():
     work = Workload(arrivals=parse_arrivals("poisson"), sizes=Counted(sizes=(300,)))
     host = Host(curve=LINE, workers=6)
@@ -100,6 +113,11 @@ def test_the_stable_rate_is_arithmetic():
     assert stable_rate(
         device, Schedule(batch=100, threshold=300), work, seed=0
     ) == pytest.approx(1 / (300 * 1e-4))
+    both = replace(work, sizes=Counted(sizes=(100, 300)))
+    # Half of the queries each; the workers need 100 / 6 ms for theirs, the device 30.
+    assert stable_rate(
+        device, Schedule(batch=100, threshold=200), both, seed=0
+    ) == pytest.approx(1 / (0.5 * 300 * 1e-4), rel=0.03)
 
 
 def test_an_accelerator_and_joined_chunks_raise_it():
