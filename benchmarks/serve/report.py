@@ -185,7 +185,7 @@ def _tails(store: Store, cores: int) -> Row:
     cuts = [row["cut_frac"] for row in rows.values()]
     by_seed = [
         float(np.mean([row["cuts"][seed] for row in rows.values()]))
-        for seed in range(len(SEEDS) if rows else 0)
+        for seed in range(len(next(iter(rows.values()))["cuts"]) if rows else 0)
     ]
     return Row(
         id=f"serve/tails/{cores}",

@@ -32,6 +32,7 @@ __all__ = ["Action", "Controller", "Decision", "Settings"]
 Action = Literal["keep", "step", "hurry", "revert"]
 
 _KEPT: Final = 10_000  # decisions
+_ROOM: Final = 0.6  # of the target that a chunk may take alone, so that some may wait
 _WORSE: Final = 1.02  # times the present percentile that a step may lead through
 
 
@@ -287,12 +288,14 @@ class Controller:
         self._calm = self.settings.calm_looks
         why = f"a chunk has waited {format_duration(oldest_s)}"
         present, rates = self.schedule.batch, self.forecast.rates
-        most = max(rates.values())
+        room_s = _ROOM * self.target.latency_s
+        inside = [at for at in rates if self.forecast.alone_s[at] <= room_s]
+        most = max(rates[at] for at in inside or rates)
         # Of sizes that do about as much a second, the smallest answers soonest.
-        batch = min(at for at in rates if rates[at] * _WORSE >= most)
+        batch = min(at for at in inside or rates if rates[at] * _WORSE >= most)
         if rates[present] * (1 + self.settings.gain_frac) >= most:
-            return "keep", present, f"{why}; no batch size does more"
-        return "hurry", batch, f"{why}; batch {batch} does most"
+            return "keep", present, f"{why}; no batch size does more in time"
+        return "hurry", batch, f"{why}; batch {batch} does most in time"
 
     def _step(self, percentiles: Mapping[int, float]) -> tuple[Action, int, str]:
         present = self.schedule.batch

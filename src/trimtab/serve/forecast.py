@@ -21,7 +21,7 @@ from trimtab.serve.arrivals import Gamma
 from trimtab.serve.capacity import stable_rate
 from trimtab.serve.curves import ServiceCurve
 from trimtab.serve.host import Host
-from trimtab.serve.schedule import Schedule
+from trimtab.serve.schedule import Schedule, split
 from trimtab.serve.simulate import simulate
 from trimtab.serve.sizes import Counted
 from trimtab.serve.window import Window
@@ -43,6 +43,7 @@ class _Belief:
     items: tuple[int, ...]
     ratios: tuple[float, ...]
     rates: dict[int, float]
+    alone_s: dict[int, float]
     percentiles: dict[tuple[int, float], dict[int, float]] = field(default_factory=dict)
 
 
@@ -128,6 +129,11 @@ class Forecast:
         """Queries a second that keep workers busy all the time, by batch size."""
         return self._belief.rates
 
+    @property
+    def alone_s(self) -> Mapping[int, float]:
+        """Time of the longest chunk of any query, by batch size."""
+        return self._belief.alone_s
+
     def percentiles(self) -> Mapping[int, float]:
         """Return the predicted percentile of each batch size at the present load."""
         belief, cv2 = self._belief, max(self.cv2, 1e-3)
@@ -186,7 +192,14 @@ class Forecast:
             each: stable_rate(host, replace(self.schedule, batch=each), work, seed=0)
             for each in self.batches
         }
-        return _Belief(host=host, items=items, ratios=ratios, rates=rates)
+        table, most = curve.table(self.batches[-1]), max(items)
+        return _Belief(
+            host=host,
+            items=items,
+            ratios=ratios,
+            rates=rates,
+            alone_s={each: table[split(most, each)[0]] for each in self.batches},
+        )
 
     @staticmethod
     def _work(cv2: float, items: tuple[int, ...]) -> Workload:
