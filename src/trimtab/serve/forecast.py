@@ -192,13 +192,16 @@ class Forecast:
             each: stable_rate(host, replace(self.schedule, batch=each), work, seed=0)
             for each in self.batches
         }
-        table, most = curve.table(self.batches[-1]), max(items)
+        table, different = curve.table(self.batches[-1]), set(items)
         return _Belief(
             host=host,
             items=items,
             ratios=ratios,
             rates=rates,
-            alone_s={each: table[split(most, each)[0]] for each in self.batches},
+            alone_s={
+                batch: max(table[split(each, batch)[0]] for each in different)
+                for batch in self.batches
+            },
         )
 
     @staticmethod

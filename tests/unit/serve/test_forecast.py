@@ -77,3 +77,9 @@ def test_burstiness_is_estimated():
     bursty, calm = found.percentiles(), forecast()
     calm.rate.see(600.0)
     assert all(bursty[each] > calm.percentiles()[each] for each in BATCHES)
+
+
+def test_the_longest_chunk_is_of_any_query():
+    """Of 700 items, 512 are split in two of 350; a query of 500 stays whole."""
+    assert forecast().alone_s[512] == pytest.approx(HOST.curve.batch_s(500))
+    assert forecast().alone_s[64] == pytest.approx(HOST.curve.batch_s(64))
