@@ -123,8 +123,8 @@ def _compared(host: Host, target: Target, variant: str) -> dict[str, Any]:
 def _chosen(host: Host, target: Target, variant: str, effort: Effort) -> Schedule:
     if variant != "climb":
         joined = variant == "coalesce"
-        # Event by event a small batch takes long, and none of them is ever the best.
-        sizes = [each for each in BATCHES if each >= 64 or not joined]
+        # Event by event small batches take long to simulate, and none below 25 is best.
+        sizes = [each for each in BATCHES if each >= 25 or not joined]
         return search(
             host, work(), target, effort=effort, coalesce=joined, batches=sizes
         )[0][0]
