@@ -15,7 +15,7 @@ BENCH_STAMP := .venv/.installed-bench
 PINS := pyproject.toml constraints.txt scripts/install
 
 .DEFAULT_GOAL := help
-.PHONY: help install venv demo test check bench-cost bench-compile bench-design bench-symmetry bench-relax bench-partition bench-summary clean
+.PHONY: help install venv demo test check bench-cost bench-compile bench-design bench-symmetry bench-relax bench-partition bench-serve bench-summary clean
 .DELETE_ON_ERROR:
 
 help: ## list the targets
@@ -63,6 +63,9 @@ bench-relax: $(BENCH_STAMP) ## relaxations at equal gradients, theory and cost, 
 
 bench-partition: $(DEV_STAMP) ## a divided network's wire, faults and predictions, resumable, an hour; QUICK=1 for the short form
 	@.venv/bin/python -m benchmarks.partition $(if $(QUICK),--quick)
+
+bench-serve: $(DEV_STAMP) ## throughput within bounds on the tail, simulated, resumable; QUICK=1 for the short form
+	@.venv/bin/python -m benchmarks.serve $(if $(QUICK),--quick)
 
 bench-summary: $(DEV_STAMP) ## one table of all stored results
 	@.venv/bin/python -m benchmarks.results

@@ -1,1 +1,1 @@
-"""Serving: every number that is claimed of it."""
+"""Claims about serving, measured and simulated."""

@@ -22,6 +22,7 @@ from trimtab.cli import (
     partition_study,
     profile,
     run,
+    serve,
     show,
     symmetry,
     train,
@@ -56,6 +57,7 @@ app.add_typer(machine.app, name="machine")
 partition.app.command("study")(partition_study.study)
 partition.app.command("replay")(partition_study.replay)
 app.add_typer(partition.app, name="partition")
+app.add_typer(serve.app, name="serve")
 app.add_typer(symmetry.app, name="symmetry")
 
 

@@ -1,0 +1,1 @@
+"""The engine at work: memory, processes, clocks, sockets."""

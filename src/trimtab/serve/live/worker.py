@@ -1,0 +1,175 @@
+"""A worker: one process, one core, one thread; it takes batches and answers them.
+
+    python -m trimtab.serve.live.worker
+
+is started by the engine with what it has to know as a line of JSON on its standard
+input, and ends when that is closed: a worker does not outlive its dispatcher.
+"""
+
+from __future__ import annotations
+
+import gc
+import importlib
+import json
+import os
+import select
+import sys
+import time
+from typing import Any, Final
+
+__all__ = ["main"]
+
+_IDLE_MS: Final = 500  # after which there is time to collect garbage
+_PROFILED_S: Final = 0.25  # of CPU time, for each batch size
+
+
+def main() -> None:
+    """Do what the line on standard input says: ``prepare``, ``profile`` or ``work``."""
+    said = json.loads(sys.stdin.readline())
+    core = said.get("core")
+    if core is not None:
+        os.sched_setaffinity(0, {core})
+    import torch
+
+    from trimtab.errors import TrimtabError
+
+    torch.set_num_threads(said.get("threads", 1))
+    torch.set_num_interop_threads(1)
+    try:
+        {"prepare": _prepare, "profile": _profile, "work": _work}[said["what"]](said)
+    except TrimtabError as error:
+        _say({"error": error.to_dict()})
+        sys.exit(1)
+
+
+def _say(record: dict[str, Any]) -> None:
+    sys.stdout.write(json.dumps(record) + "\n")
+    sys.stdout.flush()
+
+
+def _opened(said: dict[str, Any]) -> Any:
+    from trimtab.serve.live.models import attach
+
+    module, _, name = said["opener"].partition(":")
+    opener = getattr(importlib.import_module(module), name)
+    model = opener(said["spec"], weights=said["weights"], trust=said["trust"])
+    if said.get("table") is not None and model.module is not None:
+        attach(model.module, said["shared"], said["table"])
+    return model
+
+
+def _prepare(said: dict[str, Any]) -> None:
+    """Say what the network takes and gives; write its weights to shared memory."""
+    from trimtab.serve.live.models import share
+
+    model = _opened(said)
+    table = None
+    if model.module is not None:
+        table = share(model.module, said["shared"])
+    _say({
+        "name": model.name,
+        "inputs": [each.to_dict() for each in model.inputs],
+        "outputs": [each.to_dict() for each in model.outputs],
+        "table": table,
+    })  # fmt: skip
+
+
+def _profile(said: dict[str, Any]) -> None:
+    """Say the CPU time of a batch of each size: the median over a quarter second."""
+    import statistics
+
+    import torch
+
+    model = _opened(said)
+    for size in said["sizes"]:
+        inputs = [model.drawn(size, seed=each) for each in range(4)]
+        times: list[float] = []
+        with torch.inference_mode():
+            model.call(inputs[0])
+            begun = time.thread_time()
+            while len(times) < 5 or time.thread_time() - begun < _PROFILED_S:
+                start = time.thread_time()
+                model.call(inputs[len(times) % len(inputs)])
+                times.append(time.thread_time() - start)
+        _say({"size": size, "seconds": statistics.median(times)})
+
+
+def _work(said: dict[str, Any]) -> None:
+    """Answer batches until standard input is closed."""
+    import torch
+
+    from trimtab.serve.live.arena import Arena, Field
+    from trimtab.serve.live.board import DONE, FAILED, Board
+
+    model = _opened(said)
+    arena = Arena(
+        [Field.from_dict(each) for each in said["inputs"]],
+        [Field.from_dict(each) for each in said["outputs"]],
+        said["capacity"],
+        descriptor=said["arena"],
+    )
+    box = Board(said["workers"], descriptor=said["board"]).boxes[said["worker"]]
+    inputs = [torch.from_numpy(arena.rows(each.name)) for each in arena.inputs]
+    outputs = [torch.from_numpy(arena.rows(each.name)) for each in arena.outputs]
+    # Kernels choose their ways by the size: each is met once ahead of any query.
+    for size in said["warm"]:
+        model.call(model.drawn(size))
+    box.orders.clear()
+    gc.collect()
+    gc.freeze()
+    gc.disable()
+    box.answers.put((0, DONE, time.monotonic_ns(), time.monotonic_ns(), 0))
+    os.eventfd_write(said["out"], 1)
+    waiting = select.poll()
+    waiting.register(said["bell"], select.POLLIN)
+    waiting.register(sys.stdin.fileno(), 0)  # only that it is closed
+    idle = True
+    ranges: list[tuple[int, int]] = []
+    while True:
+        events = waiting.poll(None if idle else _IDLE_MS)
+        if not events:
+            gc.collect()
+            idle = True
+            continue
+        idle = False
+        if any(fd != said["bell"] for fd, _ in events):
+            return
+        os.eventfd_read(said["bell"])
+        for batch, start, count, more in box.orders.take():
+            ranges.append((start, start + count))
+            if more:
+                continue
+            begun, cpu = time.monotonic_ns(), time.thread_time_ns()
+            status = DONE
+            try:
+                _answer(model, inputs, outputs, ranges)
+            except Exception as error:  # whatever the network raises: the query fails
+                box.text = (str(error).splitlines() or [type(error).__name__])[0]
+                status = FAILED
+            ranges.clear()
+            spent = time.thread_time_ns() - cpu
+            box.answers.put((batch, status, begun, time.monotonic_ns(), spent))
+            os.eventfd_write(said["out"], 1)
+
+
+def _answer(
+    model: Any, inputs: list[Any], outputs: list[Any], ranges: list[tuple[int, int]]
+) -> None:
+    """Run a batch whose rows stand in some ranges, mostly one."""
+    import torch
+
+    with torch.inference_mode():
+        if len(ranges) == 1:
+            first, last = ranges[0]
+            rows = [each[first:last] for each in inputs]
+        else:
+            rows = [torch.cat([each[a:b] for a, b in ranges]) for each in inputs]
+        for place, value in zip(outputs, model.call(rows), strict=True):
+            at = 0
+            for a, b in ranges:
+                place[a:b] = value[at : at + b - a]
+                at += b - a
+
+
+if __name__ == "__main__":
+    main()

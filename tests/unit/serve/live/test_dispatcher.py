@@ -1,0 +1,164 @@
+"""Divided, put together, joined: each query one right answer, whatever happens."""
+
+import time
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tests.unit.serve.live.nets import Bench
+
+from trimtab.errors import ExecutionError, OverloadedError
+from trimtab.serve.schedule import Schedule
+
+
+def test_a_query_is_divided_evenly_and_joined():
+    bench = Bench(workers=2, batch=10)
+    name = bench.ask(25)
+    sizes = bench.finish()
+    assert sorted(sizes) == [8, 8, 9]
+    assert bench.right(name)
+    answer = bench.answers[name][1]
+    assert (answer.items, answer.version) == (25, 0)
+    assert answer.outputs["y"].shape == (25,)
+
+
+def test_small_queries_that_wait_go_together():
+    bench = Bench(workers=1, batch=10, seconds=lambda rows: 1.0)
+    names = [bench.ask(rows) for rows in (9, 2, 3, 4, 5, 30)]
+    # The first went alone: nobody waited with it.
+    assert bench.work(0) == 9
+    assert bench.work(0) == 9  # 2, 3 and 4
+    assert bench.work(0) == 5  # the next has 10
+    assert bench.finish() == [10, 10, 10]
+    assert all(map(bench.right, names))
+    assert bench.dispatcher.counts["joined"] == 1
+
+
+def test_a_free_worker_never_waits_for_company():
+    bench = Bench(workers=2, batch=100, seconds=lambda rows: 1.0)
+    bench.ask(1)
+    bench.ask(1)
+    assert [len(bench.see(number)) for number in (0, 1)] == [1, 1]
+
+
+def test_short_chunks_wait_at_the_worker():
+    short, long = Bench(workers=1), Bench(workers=1, seconds=lambda rows: 0.1)
+    for bench in (short, long):
+        for _ in range(3):
+            bench.ask(10)
+    assert len(short.see(0)) == 2  # orders, one batch each
+    assert len(long.see(0)) == 1
+
+
+def test_smaller_priorities_go_first():
+    bench = Bench(workers=1, batch=10, seconds=lambda rows: 1.0)
+    first, later, urgent = bench.ask(10), bench.ask(20), bench.ask(10, priority=0)
+    bench.work(0)
+    assert bench.right(first)
+    bench.work(0)
+    assert bench.right(urgent)
+    assert not bench.right(later)
+    bench.finish()
+    assert bench.right(later)
+
+
+def test_a_schedule_is_changed_without_losing_anything():
+    bench = Bench(workers=1, batch=10, seconds=lambda rows: 1.0)
+    before = bench.ask(40)
+    bench.work(0)
+    bench.dispatcher.schedule = Schedule(batch=40, coalesce=True, version=1)
+    after = bench.ask(40)
+    sizes = bench.finish()
+    # What waits already goes together as the new one allows.
+    assert sizes == [10, 20, 40]
+    assert bench.right(before)
+    assert bench.right(after)
+    assert bench.answers[before][1].version == 0
+    assert bench.answers[after][1].version == 1
+
+
+def test_what_would_be_late_is_refused_and_what_is_late_dropped():
+    bench = Bench(workers=1, batch=10, seconds=lambda rows: 0.05)
+    now = time.monotonic_ns()
+    kept = bench.ask(10, deadline_ns=now + int(1e9))
+    with pytest.raises(OverloadedError, match="ready in time"):
+        bench.ask(100, deadline_ns=now + int(2e8))
+    late = bench.ask(10, deadline_ns=now + int(3e8))
+    time.sleep(0.35)
+    bench.finish()
+    assert bench.right(kept)
+    assert isinstance(bench.answers[late][1].error, OverloadedError)
+    counts = bench.dispatcher.counts
+    assert (counts["shed"], counts["late"]) == (1, 1)
+    assert bench.dispatcher.open == 0
+
+
+def test_a_full_queue_refuses_and_forgets():
+    bench = Bench(workers=1, batch=10, capacity=30)
+    names = [bench.ask(10) for _ in range(3)]
+    with pytest.raises(OverloadedError, match="full") as caught:
+        bench.ask(1)
+    assert caught.value.retry_after_s > 0
+    bench.finish()
+    assert all(map(bench.right, names))
+    assert bench.right(bench.ask(30)) is False
+    bench.finish()
+
+
+def test_a_network_that_fails_fails_the_query_alone():
+    bench = Bench(workers=1, batch=10, seconds=lambda rows: 1.0)
+    wrong, right = bench.ask(30), bench.ask(10)
+    bench.work(0, fail="no such row")
+    bench.finish()
+    error = bench.answers[wrong][1].error
+    assert isinstance(error, ExecutionError)
+    assert "no such row" in str(error)
+    assert bench.right(right)
+    assert bench.dispatcher.counts["failed"] == 1
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.data())
+def test_each_query_has_one_right_answer_whatever_dies(data):
+    bench = Bench(workers=3, batch=7, capacity=200)
+    asked = []
+    for _ in range(data.draw(st.integers(5, 40))):
+        act = data.draw(st.sampled_from(["ask", "ask", "work", "work", "kill"]))
+        worker = data.draw(st.integers(0, 2))
+        if act == "ask":
+            try:
+                asked.append(bench.ask(data.draw(st.integers(1, 40)), object()))
+            except OverloadedError:
+                bench.answers.popitem()
+        elif act == "work":
+            bench.work(worker)
+        else:
+            # It may have done some of its orders, and told of them.
+            if data.draw(st.booleans()):
+                bench.work(worker)
+            bench.dispatcher.lost(worker)
+            bench.orders[worker].clear()
+            bench.ready(worker)
+    bench.finish()
+    assert all(map(bench.right, asked))
+    assert bench.dispatcher.open == 0
+    assert bench.dispatcher._rows.taken == 0
+
+
+def test_a_worker_that_hangs_is_named():
+    bench = Bench(workers=2)
+    bench.ask(5)
+    assert bench.dispatcher.overdue(times=1.0, least_s=10.0) == []
+    time.sleep(0.02)
+    assert bench.dispatcher.overdue(times=5.0, least_s=0.0) == [0]
+
+
+def test_without_workers_all_are_told():
+    bench = Bench(workers=1, batch=5, seconds=lambda rows: 1.0)
+    names = [bench.ask(12) for _ in range(3)]
+    bench.dispatcher.lost(0)
+    gone = ExecutionError("a worker", rule="it is gone", where="", remedy="wait")
+    bench.dispatcher.fail(gone)
+    for name in names:
+        assert "it is gone" in str(bench.answers[name][1].error)
+    assert bench.dispatcher.open == 0
