@@ -8,8 +8,9 @@ from typing import Any, Final
 import numpy as np
 
 from benchmarks.jobs import NOT_MEASURED, Job, Store
-from benchmarks.partition import fit
+from benchmarks.partition import fit, policies
 from benchmarks.partition.calibrate import FIT, NETWORKS, TEST
+from benchmarks.partition.decisions import policy_rows, study_rows
 from benchmarks.partition.faults import SCENARIOS
 from benchmarks.results import Row
 from trimtab.partition.live.cloud import Quotas
@@ -42,6 +43,14 @@ def jobs() -> list[Job]:
             Job(key=f"memory/{name}", module=f"{_MODULE}.memory", arguments=(name,))
             for name in NETWORKS
         ),
+        *(
+            Job(key=f"policies/{name}/{trace}/{seed}", module=f"{_MODULE}.policies",
+                arguments=(name, trace, str(seed)))
+            for seed in range(policies.SEEDS)
+            for name in policies.NETWORKS
+            for trace in policies.TRACES
+        ),
+        Job(key="study/networks", module=f"{_MODULE}.study"),
     ]  # fmt: skip
 
 
@@ -60,7 +69,10 @@ def quick_jobs() -> list[Job]:
 
 def all_rows(store: Store) -> list[Row]:
     """Return every row, measured or not."""
-    return [*_wire(store), *_faults(store), *_calibrate(store), *_memory(store)]
+    return [
+        *_wire(store), *_faults(store), *_calibrate(store), *policy_rows(store),
+        *study_rows(store), *_memory(store),
+    ]  # fmt: skip
 
 
 def _found(store: Store, kind: str) -> dict[str, dict[str, Any]]:
