@@ -424,7 +424,7 @@ def networks() -> tuple[Network, ...]:
 
     Example:
         >>> [entry.name for entry in networks()][:3]
-        ['alexnet', 'densenet121', 'digits_cnn']
+        ['alexnet', 'densenet121', 'dien']
     """
     return _NETWORKS
 
