@@ -85,7 +85,7 @@ def edge(
     With --http they come from others, by the Open Inference Protocol.
     """
     from trimtab.partition.live import certs
-    from trimtab.partition.live.edge import Address
+    from trimtab.partition.live.connection import Address
     from trimtab.partition.live.open import open_edge
     from trimtab.partition.live.run import ask
     from trimtab.units import parse_bytes
@@ -136,7 +136,7 @@ def edge(
         with progress_bar(quiet=as_json) as progress, side:
             progress("edge", 0.0, "connecting")
             if where is not None and not side.connected():
-                why = str(side.refused) if side.refused else "it is not reached"
+                why = side.connection.refused or "it is not reached"
                 progress("edge", 0.0, f"without the cloud: {why}")
             latencies = ask(
                 side,

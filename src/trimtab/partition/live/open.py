@@ -9,7 +9,8 @@ from trimtab.errors import BundleError
 from trimtab.partition.agreed import FILE, Agreed, loads
 from trimtab.partition.conditions import Conditions, Limits
 from trimtab.partition.controller import Controller, Settings
-from trimtab.partition.live.edge import Address, Edge, Patience
+from trimtab.partition.live.connection import Address, Patience
+from trimtab.partition.live.edge import Edge
 from trimtab.partition.live.halves import Halves
 from trimtab.partition.live.keeping import Mode
 from trimtab.partition.space import Space

@@ -11,7 +11,8 @@ from tests.unit.partition.live.nets import Net, controller, made, served
 from trimtab.errors import LinkError, OverloadedError, UsageError
 from trimtab.graph.capture import capture, weights_of
 from trimtab.partition.live.cloud import Quotas
-from trimtab.partition.live.edge import Address, Edge, Patience
+from trimtab.partition.live.connection import Address, Patience
+from trimtab.partition.live.edge import Edge
 from trimtab.partition.live.emulate import Shape
 from trimtab.partition.live.halves import Halves
 from trimtab.partition.live.link import Link
@@ -223,22 +224,6 @@ def test_probes_that_the_cloud_has_no_room_for_do_not_end_the_connection(both):
             assert edge.state()["connected"]
 
 
-def test_one_stall_is_one_failure_however_many_requests_it_holds_up(both):
-    _, halves = both
-    edge = Edge(
-        halves, controller(halves), patience=Patience(rest_s=30.0, most_rest_s=99.0)
-    )
-    for _ in range(50):
-        edge._fail("no answer in time")
-    assert edge._rests == 1
-    assert edge._rest_until <= time.monotonic() + 30.0
-    edge._rest_until = 0.0
-    edge._fail("no answer in time")
-    edge._rest_until -= 31.0  # twice as long, the second time
-    assert edge._rest_until > time.monotonic() + 20.0
-    edge.close()
-
-
 def test_errors_that_nobody_expects_cost_no_answer_and_no_cloud(both, monkeypatch):
     net, halves = both
     xs = images(3)
@@ -302,7 +287,7 @@ def test_another_network_is_refused_and_the_edge_goes_on(both):
             assert "same bundle" in edge.state()["refused"]
             # The right one in its place is taken up.
             with served(halves) as other:
-                edge.cloud = Address(host="127.0.0.1", port=other.port)
+                edge.connection.cloud = Address(host="127.0.0.1", port=other.port)
                 until = time.monotonic() + 10
                 while not edge.state()["connected"]:
                     assert time.monotonic() < until

@@ -6,7 +6,8 @@ import pytest
 import torch
 from tests.unit.partition.live.nets import Served, controller, made, served
 
-from trimtab.partition.live.edge import Address, Edge, Patience
+from trimtab.partition.live.connection import Address, Patience
+from trimtab.partition.live.edge import Edge
 
 PATIENT = Patience(hedge_s=5.0, reply_s=10.0)
 

@@ -6,7 +6,7 @@ from tests.unit.partition.live.nets import served
 from tests.unit.partition.test_step import plan  # noqa: F401 - a fixture
 
 from trimtab.errors import BundleError, LinkError
-from trimtab.partition.live.edge import Address
+from trimtab.partition.live.connection import Address
 from trimtab.partition.live.open import open_edge, open_halves
 
 
