@@ -52,6 +52,7 @@ class Layers:
     ) -> None:
         self._keeping, self._controller, self.mode = halves.keeping, controller, mode
         self._end, self._link = halves.end, link
+        self._most = int(controller.space.positions.max())  # that any cut needs here
         self._numbers = {cut.position: at for at, cut in enumerate(halves.cuts)}
         self._refused: set[int] = set()
         self._moving: asyncio.Task[None] | None = None
@@ -108,7 +109,7 @@ class Layers:
             return
         positions = self._controller.space.positions
         wanted = int(positions[decision.wanted])
-        stop = self._end if self.mode == "shared" else wanted
+        stop = self._most if self.mode == "shared" else wanted
         if self.mode == "standby":
             stop = max(wanted, int(positions[decision.second]))
         link = self._link()

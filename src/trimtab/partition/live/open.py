@@ -13,6 +13,7 @@ from trimtab.partition.live.connection import Address, Patience
 from trimtab.partition.live.edge import Edge
 from trimtab.partition.live.halves import Halves
 from trimtab.partition.live.keeping import Mode
+from trimtab.partition.profiles import Profile
 from trimtab.partition.space import Space
 
 __all__ = ["open_edge", "open_halves"]
@@ -54,6 +55,7 @@ def open_edge(
     patience: Patience | None = None,
     edge_bytes: int | None = None,
     mode: Mode = "shared",
+    profile: Profile | None = None,
 ) -> Edge:
     """Return the edge's side of a bundle, not started yet.
 
@@ -64,15 +66,18 @@ def open_edge(
         patience: how long it waits for what.
         edge_bytes: for weights and activations here.
         mode: which layers are kept in memory.
+        profile: times of this machine; by default those that the bundle was made with.
 
     Raises:
         BundleError: as of `open_halves`.
+        DataError: a profile of another network.
         BudgetInfeasibleError: no cut keeps to the limits.
     """
     bundle, agreed = _opened(path)
+    end = len(bundle.graph.nodes)
     space = Space(
         bundle.graph,
-        agreed.edge,
+        profile or agreed.edge,
         agreed.cloud,
         codecs=agreed.codecs,
         limits=Limits(
@@ -82,15 +87,15 @@ def open_edge(
             accuracy_loss_frac=agreed.accuracy_loss_frac,
         ),
         quality=agreed.quality,
+        # What the bundle was made with, however this machine compares.
+        positions=[cut.position for cut in agreed.cuts] + [end] * agreed.whole,
     )
     at = Conditions(uplink_bytes_per_s=agreed.uplink_bytes_per_s, rtt_s=agreed.rtt_s)
     settings = settings or Settings(objective=agreed.objective)
-    first = None
-    if mode != "shared":
-        best = space.costs(at, settings.objective).argmin()
-        first = range(int(space.positions[best]))
-    halves, _ = open_halves(path, first=first)
+    best = space.costs(at, settings.objective).argmin()
+    stop = space.positions.max() if mode == "shared" else space.positions[best]
+    halves, _ = open_halves(path, first=None if stop == end else range(int(stop)))
     return Edge(
         halves, Controller(space, at, settings), cloud=cloud, patience=patience,
-        whole=agreed.whole and bool(space.local.any()), mode=mode,
+        whole=bool(space.local.any()), mode=mode,
     )  # fmt: skip

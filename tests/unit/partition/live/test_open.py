@@ -39,6 +39,21 @@ def test_an_edge_with_little_memory_reads_what_it_needs(trimtab, plan):  # noqa:
             small(x)
 
 
+def test_an_edge_without_room_for_all_of_it_opens_and_never_runs_all(trimtab, plan):  # noqa: F811
+    text = (plan / "plan.toml").read_text()
+    (plan / "plan.toml").write_text(f"{text}\nedge_bytes = 60000\n")
+    done = trimtab("run", "plan.toml")
+    assert done.returncode == 0, done.stderr
+    path = plan / "out" / "small.trimtab"
+    halves, agreed = open_halves(path)
+    assert not agreed.whole
+    with open_edge(path) as edge:
+        assert not edge.controller.space.local.any()
+        assert edge.state()["kept_bytes"] < halves.keeping.bytes
+        with pytest.raises(LinkError, match="needed"):
+            edge(torch.randn(1, 1, 32, 32))
+
+
 def test_a_bundle_without_cuts_says_what_to_do(trimtab, plan):  # noqa: F811
     text = (plan / "plan.toml").read_text()
     (plan / "plan.toml").write_text(text[: text.index("[partition]")] + "[inspect]\n")
