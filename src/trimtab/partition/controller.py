@@ -160,10 +160,11 @@ class Seen:
         edge_s: time on the edge, or None where nothing ran there.
         sent_bytes: over the link.
         link_s: from the first byte sent to the reply, without the cloud's time; None
-            where nothing was sent.
+            where none came.
         cloud_s: that the cloud worked, by its own clock; None likewise.
         queue_s: that the request waited there.
         latency_s: of the request.
+        overtaken: whether the edge had done the rest itself before an answer came.
     """
 
     edge_s: float | None
@@ -172,6 +173,7 @@ class Seen:
     cloud_s: float | None
     queue_s: float
     latency_s: float
+    overtaken: bool = False
 
 
 @final
@@ -265,8 +267,10 @@ class Controller:
         if seen.edge_s is not None and before > 1e-4:
             self.edge.see(seen.edge_s / float(before))
             self._edge_at = at_s
-        if seen.link_s is None and seen.sent_bytes:
+        if seen.overtaken:
             self._see_none(index, seen, at_s)
+        elif seen.link_s is None and seen.sent_bytes:  # no word of how fast it is
+            self._sent(seen.sent_bytes, at_s)
         if seen.link_s is not None:
             self._unanswered = self._cleared = False
             self._sent(seen.sent_bytes, at_s)

@@ -172,7 +172,7 @@ def _compared(
     if y is not None and classes:
         right = (truth.argmax(1) == y).double() - (found.argmax(1) == y).double()
         loss = float(right.mean())
-    spread = float(truth.std()) or 1.0
+    spread = float(truth.std(correction=0)) or 1.0
     return Quality(
         position=position,
         codec=codec,

@@ -179,6 +179,7 @@ def asked(control, space, now, *, edge_s=None, took_s=None, cloud=1.0):
         link_s=took_s if away else None,
         cloud_s=after if away and took_s is not None else None, queue_s=0.0,
         latency_s=edge + (0.5 if took_s is None and away else took_s or 0.0),
+        overtaken=away and took_s is None,
     )  # fmt: skip
     control.see(decision, seen, at_s=now + 0.01)
     return decision
@@ -210,6 +211,19 @@ def test_no_answer_says_how_fast_the_link_was_at_most(space):
             break
     assert control.conditions(2.0).uplink_bytes_per_s < 12_288 / 0.4
     assert control.decide(2.0).name != "cloud only"
+
+
+def test_an_answer_that_the_cloud_refused_says_nothing_of_the_link(space):
+    control = Controller(space, Conditions(uplink_bytes_per_s=1e7, rtt_s=0.01))
+    before = control.conditions(0.0)
+    for number in range(5):
+        decision = control.decide(0.1 * number)
+        assert decision.name != "edge only"
+        seen = Seen(edge_s=None, sent_bytes=10_000, link_s=None, cloud_s=None,
+                    queue_s=0.0, latency_s=3.0)  # fmt: skip
+        control.see(decision, seen, at_s=0.1 * number + 0.05)
+    assert control.conditions(0.0) == before
+    assert control.probe_due(1.0) == 0  # what was sent counts
 
 
 def test_after_a_probe_has_cleared_the_link_it_is_the_cloud(space):

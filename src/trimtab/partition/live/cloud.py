@@ -315,8 +315,10 @@ class Cloud:
             )
         if peer is not None:
             peer.position = position
-        needed = [each.position for each in self._peers if each.position is not None]
-        return keeping.keep(range(min([position, *needed]), end))
+        # A copy: the loop adds and removes peers meanwhile.
+        needed = [each.position for each in tuple(self._peers)]
+        first = min([position, *(each for each in needed if each is not None)])
+        return keeping.keep(range(first, end))
 
     # A request
 

@@ -155,6 +155,9 @@ class Connection:
             except OverloadedError:
                 self._counts["overloaded"] += 1
                 raise
+            except DataError as error:
+                self.failed(str(error))
+                raise
             except LinkError as error:
                 self.failed(str(error))
                 late = time.monotonic() >= until
@@ -248,6 +251,7 @@ class Connection:
         }
         names = [each.name for each in self._halves.codecs]
         if "raw" not in names:
+            _LOG.warning("the cloud has another engine; no codec to compare it by")
             return
         raw = names.index("raw")
         for cut in {0, len(self._halves.cuts) // 2}:
@@ -314,11 +318,19 @@ class Connection:
             except LinkError as error:
                 if self.refused is None:
                     self.failed(str(error))
-                if self._link is not None:
-                    with contextlib.suppress(Exception):
-                        await self._link.close()
-                    self._link = None
+                await self._left()
+            except Exception as error:
+                # Whatever it is: without this task the cloud would never be back.
+                _LOG.exception("probing")
+                self.failed(str(error))
+                await self._left()
             await asyncio.sleep(_TICK_S)
+
+    async def _left(self) -> None:
+        if self._link is not None:
+            with contextlib.suppress(Exception):
+                await self._link.close()
+            self._link = None
 
     async def close(self) -> None:
         """End it, and what is being opened."""

@@ -98,6 +98,7 @@ class Edge:
         )  # fmt: skip
         self._keeper: Future[None] | None = None
         self._asked: set[asyncio.Task[Any]] = set()
+        self._ending = threading.Lock()
         self._closed = False
 
     # For callers, from any thread
@@ -146,21 +147,23 @@ class Edge:
             ExecutionError: a tensor has another shape than the network takes.
             UsageError: the edge was closed, or has not begun.
         """
-        if self._closed or not self._thread.is_alive():
-            raise UsageError(
-                "a request",
-                rule="the edge was closed, or has not begun",
-                where="trimtab edge",
-                remedy="ask within: with edge:",
-            )
         values = self.halves.run.bind(*args, **kwargs)
-        return asyncio.run_coroutine_threadsafe(self._answer(values), self._loop)
+        with self._ending:  # what is taken is answered
+            if self._closed or not self._thread.is_alive():
+                raise UsageError(
+                    "a request",
+                    rule="the edge was closed, or has not begun",
+                    where="trimtab edge",
+                    remedy="ask within: with edge:",
+                )
+            return asyncio.run_coroutine_threadsafe(self._answer(values), self._loop)
 
     def close(self) -> None:
         """End: what is asked for is answered first."""
-        if self._closed:
-            return
-        self._closed = True
+        with self._ending:
+            if self._closed:
+                return
+            self._closed = True
         if self._keeper is not None:
             self._keeper.cancel()
         if self._thread.is_alive():
@@ -173,6 +176,7 @@ class Edge:
     async def _shut(self) -> None:
         # Each ends: by the cloud, by a hedge or a limit of time, or with an error.
         await asyncio.gather(*self._asked, return_exceptions=True)
+        self._layers.close()
         await self.connection.close()
 
     def state(self) -> dict[str, Any]:
@@ -274,7 +278,6 @@ class Edge:
         )
         _, link, cloud = space.parts(decision.conditions)
         rest = float(link[decision.index] + cloud[decision.index])
-        begun_rest = time.monotonic()
         remote = asyncio.create_task(
             self.connection.ask(
                 cut, codec, parts, payloads,
@@ -283,31 +286,32 @@ class Edge:
         )  # fmt: skip
         wait = max(self.patience.hedge_s, self.patience.hedge * rest)
         hedge = self.whole and run.part.stop == self.halves.end
-        done, _ = await asyncio.wait({remote}, timeout=wait if hedge else None)
         here: asyncio.Task[Any] | None = None
-        if not done:
-            self.counts["hedged"] += 1
-            here = asyncio.create_task(self._rest(crossing, cut))
-            await asyncio.wait({remote, here}, return_when=asyncio.FIRST_COMPLETED)
-        found, reply = await self._first(remote, here, crossing, cut)
+        try:
+            done, _ = await asyncio.wait({remote}, timeout=wait if hedge else None)
+            if not done:
+                self.counts["hedged"] += 1
+                here = asyncio.create_task(self._rest(crossing, cut))
+                await asyncio.wait({remote, here}, return_when=asyncio.FIRST_COMPLETED)
+                if here.done() and here.exception() is not None:
+                    await asyncio.wait({remote})  # the cloud may still answer
+            found, reply = await self._first(remote, here, crossing, cut)
+        finally:  # who asked may have left
+            remote.cancel()
+            if here is not None:
+                here.cancel()
         sent = sum(map(len, payloads))
         return found, Seen(
             edge_s=head_s + coded_s,
             sent_bytes=sent,
-            link_s=self._link_s(reply, remote, time.monotonic() - begun_rest),
+            link_s=None
+            if reply is None
+            else max(1e-6, reply.took_s - reply.cloud_s - reply.queue_s),
             cloud_s=None if reply is None else reply.cloud_s,
             queue_s=0.0 if reply is None else reply.queue_s,
             latency_s=time.monotonic() - begun,
+            overtaken=remote.cancelled(),
         )
-
-    @staticmethod
-    def _link_s(
-        reply: Reply | None, remote: asyncio.Task[Reply], waited_s: float
-    ) -> float | None:
-        """Return the time on the link; that of an answer that never came, at least."""
-        if reply is not None:
-            return max(1e-6, reply.took_s - reply.cloud_s - reply.queue_s)
-        return waited_s if remote.cancelled() else None
 
     async def _first(
         self,

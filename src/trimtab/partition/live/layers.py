@@ -16,7 +16,7 @@ from typing import final
 import numpy as np
 from numpy.typing import NDArray
 
-from trimtab.errors import LinkError
+from trimtab.errors import LinkError, TrimtabError
 from trimtab.graph.execute import Executor
 from trimtab.partition.controller import Controller, Decision
 from trimtab.partition.live.halves import Halves
@@ -92,6 +92,11 @@ class Layers:
         self.paused_s += time.monotonic() - begun
         return run
 
+    def close(self) -> None:
+        """Make nothing ready any more."""
+        if self._moving is not None:
+            self._moving.cancel()
+
     def _here(self) -> NDArray[np.bool_]:
         """Return which choices have their layers in memory, on both sides."""
         space, link = self._controller.space, self._link()
@@ -126,7 +131,11 @@ class Layers:
             )
 
     async def _move(self, stop: int, position: int | None) -> None:
-        await asyncio.to_thread(self._keeping.keep, range(stop))
+        try:
+            await asyncio.to_thread(self._keeping.keep, range(stop))
+        except TrimtabError as error:  # those that are here go on; then once more
+            _LOG.warning("layers before %d: %s", stop, error)
+            return
         if position is not None:
             await self._prepare(position)
 

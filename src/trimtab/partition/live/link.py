@@ -245,7 +245,7 @@ class Link:
                 await self._send(
                     head(
                         Kind.REQUEST, number, cut=cut, codec=codec,
-                        milliseconds=min(2**32 - 1, round(1000 * within_s)),
+                        milliseconds=min(2**32 - 1, max(1, round(1000 * within_s))),
                         seconds=0.0, parts=parts,
                     )
                 )  # fmt: skip

@@ -1,5 +1,6 @@
 """The edge: every request one right answer, whatever the link does."""
 
+import asyncio
 import threading
 import time
 from dataclasses import replace
@@ -8,7 +9,7 @@ import pytest
 import torch
 from tests.unit.partition.live.nets import Net, controller, made, served
 
-from trimtab.errors import LinkError, OverloadedError, UsageError
+from trimtab.errors import BundleError, LinkError, OverloadedError, UsageError
 from trimtab.graph.capture import capture, weights_of
 from trimtab.partition.live.cloud import Quotas
 from trimtab.partition.live.connection import Address, Patience
@@ -137,6 +138,54 @@ def test_a_black_hole_costs_a_hedge_and_then_nothing(both):
     assert lost["hedge_won"] + lost["fallback"] >= 1
     assert lost["local"] >= 5  # left alone after some failures
     assert back
+
+
+def test_a_hedge_that_fails_leaves_the_answer_to_the_cloud(both, monkeypatch):
+    net, halves = both
+    ask = Link.ask
+
+    async def late(self, *arguments, **more):
+        await asyncio.sleep(0.3)
+        return await ask(self, *arguments, **more)
+
+    async def broken(*_):
+        raise BundleError("layers", rule="they cannot be read", remedy="none")
+
+    monkeypatch.setattr(Link, "ask", late)
+    with served(halves) as cloud:
+        edge = Edge(
+            halves, controller(halves), patience=Patience(hedge_s=0.01),
+            cloud=Address(host="127.0.0.1", port=cloud.port),
+        )  # fmt: skip
+        with edge:
+            monkeypatch.setattr(edge, "_rest", broken)
+            x = images(1)[0]
+            assert torch.equal(edge(x), net(x))
+            assert edge.state()["hedged"] == edge.state()["remote"] == 1
+
+
+def test_who_leaves_takes_the_request_along(both, monkeypatch):
+    _, halves = both
+    begun, ended = threading.Event(), threading.Event()
+
+    async def never(self, *arguments, **more):
+        begun.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.set()
+
+    with served(halves) as cloud:
+        edge = Edge(
+            halves, controller(halves), patience=Patience(hedge_s=60.0),
+            cloud=Address(host="127.0.0.1", port=cloud.port),
+        )  # fmt: skip
+        with edge:
+            monkeypatch.setattr(Link, "ask", never)
+            future = edge.submit(images(1)[0])
+            assert begun.wait(5)
+            future.cancel()
+            assert ended.wait(5)
 
 
 def test_a_connection_that_ends_is_made_again_for_who_cannot_do_without(
