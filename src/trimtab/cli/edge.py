@@ -64,6 +64,10 @@ def edge(
     memory: Annotated[
         str | None, typer.Option(help="For weights and activations, such as 200MB.")
     ] = None,
+    profile: Annotated[
+        Path | None,
+        typer.Option(help="Of `trimtab profile` here; else that of the bundle."),
+    ] = None,
     log: Annotated[
         Path | None, typer.Option(help="Decisions, one JSON a line.")
     ] = None,
@@ -88,6 +92,7 @@ def edge(
     from trimtab.partition.live.connection import Address
     from trimtab.partition.live.open import open_edge
     from trimtab.partition.live.run import ask
+    from trimtab.partition.profiles import read
     from trimtab.units import parse_bytes
 
     listen = None
@@ -124,7 +129,10 @@ def edge(
             remedy="make the folder first",
         )
     most = None if memory is None else parse_bytes(memory)
-    side = open_edge(bundle, cloud=where, edge_bytes=most, mode=mode)
+    side = open_edge(
+        bundle, cloud=where, edge_bytes=most, mode=mode,
+        profile=None if profile is None else read(profile),
+    )  # fmt: skip
     gc.freeze()  # what was imported stays
     gc.enable()  # each connection leaves cycles
     latencies: list[float] = []
@@ -142,12 +150,17 @@ def edge(
                 side,
                 _inputs(side.halves.graph, data, count),
                 every_s=every,
-                told=lambda done: progress("edge", done / count, side.state()["cut"]),
+                told=lambda done: progress(
+                    "edge", done / count, side.controller.log[-1].name
+                ),
             )
     state = side.state()
     decisions = [each.record() for each in side.controller.log]
     if log is not None:
-        log.write_text("".join(f"{json.dumps(each)}\n" for each in decisions), "utf-8")
+        draft = log.with_name(f".{log.name}.making")
+        lines = (json.dumps(each, allow_nan=False) + "\n" for each in decisions)
+        draft.write_text("".join(lines), "utf-8")
+        draft.replace(log)
     found: dict[str, Any] = {**state, **_percentiles(latencies)}
     if as_json:
         print_json(found)

@@ -108,9 +108,9 @@ class Decision:
         index: of the cut and codec in the space.
         name: of the cut.
         codec: that values are sent with.
-        predicted_s: cost that was predicted.
-        runner_up: name of the best other cut.
-        runner_up_s: its cost.
+        predicted_s: latency that was predicted.
+        runner_up: name of the best other cut; empty where there is no other.
+        runner_up_s: its latency, else infinite.
         second: its index.
         wanted: index of the best, were all layers in memory.
         conditions: that were assumed.
@@ -148,7 +148,8 @@ class Decision:
             key: value if math.isfinite(value) else None
             for key, value in found["conditions"].items()
         }
-        return {**found, "regret_s": self.regret_s}
+        second = self.runner_up_s if math.isfinite(self.runner_up_s) else None
+        return {**found, "runner_up_s": second, "regret_s": self.regret_s}
 
 
 @final
@@ -417,6 +418,7 @@ class Controller:
         others = np.where(self.space.positions != position, costs, math.inf)
         second = int(np.argmin(others))
         known = math.isfinite(float(others[second]))
+        whole = sum(self.space.parts(at))
         switched = now is not None and bool(self.space.positions[now] != position)
         self.switches += int(switched)
         self.present = best
@@ -426,9 +428,9 @@ class Controller:
             index=best,
             name=self.space.name(best),
             codec=self.space.codecs[best],
-            predicted_s=math.fsum(float(each[best]) for each in self.space.parts(at)),
+            predicted_s=float(whole[best]),
             runner_up=self.space.name(second) if known else "",
-            runner_up_s=float(others[second]) if known else math.inf,
+            runner_up_s=float(whole[second]) if known else math.inf,
             second=second if known else best,
             wanted=wanted,
             conditions=at,

@@ -1,5 +1,6 @@
 """Decisions in a simulation: they follow the link and cost little beyond the best."""
 
+import json
 import math
 
 import numpy as np
@@ -122,7 +123,10 @@ def test_bytes_are_within_their_budget(space):
 def test_without_a_connection_it_is_the_edge(space):
     control = Controller(space, FIRST)
     control.connected = False
-    assert control.decide(0.0).name == "edge only"
+    alone = control.decide(0.0)
+    assert alone.name == "edge only"
+    assert alone.runner_up == ""
+    assert json.loads(json.dumps(alone.record(), allow_nan=False))
     control.connected = True
     assert control.decide(1.0).name != "edge only"
 
