@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Final, final
 
@@ -378,7 +378,13 @@ class Controller:
 
     # What it decides
 
-    def decide(self, at_s: float, *, here: NDArray[np.bool_] | None = None) -> Decision:
+    def decide(
+        self,
+        at_s: float,
+        *,
+        here: NDArray[np.bool_] | None = None,
+        refused: Collection[int] = (),
+    ) -> Decision:
         """Return what the next request takes.
 
         Without a connection it is the edge alone, where that is allowed.
@@ -387,6 +393,7 @@ class Controller:
             at_s: time.
             here: which choices have their layers in memory; all by default. Where none
                 will do, one of the others is taken.
+            refused: positions of cuts that the cloud has no memory for.
         """
         if self._edge_at is None or self._cloud_at is None:
             self._edge_at, self._cloud_at = (
@@ -398,6 +405,8 @@ class Controller:
         if not self.connected and bool(self.space.local.any()):
             costs[~self.space.local] = math.inf
         costs[self.space.sizes > self._affordable(at_s)] = math.inf
+        if refused:
+            costs[np.isin(self.space.positions, list(refused))] = math.inf
         if not np.isfinite(costs).any():  # nothing is affordable: the smallest
             costs = np.where(
                 self.space.sizes == self.space.sizes.min(), costs, math.inf
@@ -418,7 +427,7 @@ class Controller:
         others = np.where(self.space.positions != position, costs, math.inf)
         second = int(np.argmin(others))
         known = math.isfinite(float(others[second]))
-        whole = sum(self.space.parts(at))
+        whole = np.sum(self.space.parts(at), axis=0)
         switched = now is not None and bool(self.space.positions[now] != position)
         self.switches += int(switched)
         self.present = best

@@ -54,7 +54,6 @@ class Layers:
         self._end, self._link = halves.end, link
         self._most = int(controller.space.positions.max())  # that any cut needs here
         self._numbers = {cut.position: at for at, cut in enumerate(halves.cuts)}
-        self._refused: set[int] = set()
         self._moving: asyncio.Task[None] | None = None
         self._gate = asyncio.Lock()
         self.paused_s = 0.0
@@ -71,7 +70,9 @@ class Layers:
             return self._controller.decide(at_s), self._keeping.run
         if self.mode == "pause":
             return await self._paused(at_s)
-        decision = self._controller.decide(at_s, here=self._here())
+        decision = self._controller.decide(
+            at_s, here=self._here(), refused=() if link is None else link.refused
+        )
         run = self._keeping.run
         if run.part.stop < positions[decision.index]:  # nothing that is here will do
             run = await self.load(int(positions[decision.index]))
@@ -102,10 +103,7 @@ class Layers:
         space, link = self._controller.space, self._link()
         here = space.positions <= self._keeping.part.stop
         if link is not None and not link.shared:
-            ready = (space.positions >= link.keeps) & ~np.isin(
-                space.positions, list(self._refused)
-            )
-            here = here & (space.local | ready)
+            here = here & (space.local | (space.positions >= link.keeps))
         return np.asarray(here)
 
     def _follow(self, decision: Decision) -> None:
@@ -122,7 +120,7 @@ class Layers:
             link is not None
             and not link.shared
             and wanted < self._end
-            and wanted not in self._refused
+            and wanted not in link.refused
             and link.keeps != wanted
         )
         if stop != self._keeping.part.stop or away:
@@ -148,13 +146,16 @@ class Layers:
         except LinkError as error:
             _LOG.warning("cut at %d: %s", position, error)
             if not link.closed:  # it would not, and does not change its mind
-                self._refused.add(position)
+                link.refused.add(position)
 
     async def _paused(self, at_s: float) -> tuple[Decision, Executor]:
         """Stop for another cut: the way of old, to be compared with."""
         async with self._gate:
             controller = self._controller
-            decision = controller.decide(at_s)
+            link = self._link()
+            decision = controller.decide(
+                at_s, refused=() if link is None else link.refused
+            )
             stop = int(controller.space.positions[decision.index])
             if stop == self._keeping.part.stop:
                 return decision, self._keeping.run
