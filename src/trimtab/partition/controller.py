@@ -31,6 +31,7 @@ from trimtab.runtime.estimators import LogMean, Recent
 __all__ = ["Controller", "Decision", "Seen", "Settings"]
 
 _KEPT: Final = 10_000  # decisions
+_MOST_PROBE: Final = 64 * 1024  # bytes: one frame
 _FADING: Final = 0.05  # quantile of goodput that is its low end
 _SLOW: Final = 30.0  # times of its profile that a machine is taken to be slower at most
 _CONFIRM: Final = 0.1  # of the time between probes, where one was a surprise
@@ -81,7 +82,7 @@ class Settings:
             or self.switch_s < 0
             or self.requests < 1
             or self.probe_s <= 0
-            or self.probe_bytes < 0
+            or not 0 <= self.probe_bytes <= _MOST_PROBE
             or self.forget_s <= 0
             or self.window_s <= 0
             or (self.bytes_per_s is not None and self.bytes_per_s <= 0)
@@ -91,7 +92,8 @@ class Settings:
             raise UsageError(
                 f"a controller with {self}",
                 rule="weight is within (0, 1], requests at least 1, times, rates and "
-                "bursts above 0, the rest at least 0",
+                f"bursts above 0, a probe up to {_MOST_PROBE} bytes, the rest at least "
+                "0",
                 where="trimtab.partition.Settings",
                 remedy="leave out what need not differ",
             )
@@ -163,7 +165,7 @@ class Seen:
         link_s: from the first byte sent to the reply, without the cloud's time; None
             where none came.
         cloud_s: that the cloud worked, by its own clock; None likewise.
-        queue_s: that the request waited there.
+        queue_s: that the request waited there, or would have, where it was refused.
         latency_s: of the request.
         overtaken: whether the edge had done the rest itself before an answer came.
     """
@@ -253,10 +255,15 @@ class Controller:
         # Of what was queued on the way the least is free.
         self._rtt_s = self._rtt.quantile(0.0, at=at_s) or rtt_s
 
-    def see_probe(self, sent_bytes: int, took_s: float, *, at_s: float) -> None:
-        """Take the time from the first byte of a probe to its answer."""
+    def see_probe(self, sent_bytes: int, took_s: float | None, *, at_s: float) -> None:
+        """Take the time from the first byte of a probe to its answer.
+
+        None is that of one that the cloud refused: its bytes count all the same.
+        """
         self._sent(sent_bytes, at_s)
         self._probes += 1
+        if took_s is None:
+            return
         before = self.goodput.value or 0.0
         self._see_rate(sent_bytes, took_s, at_s)
         self._cleared = self._unanswered and (self.goodput.value or 0.0) >= before
@@ -272,6 +279,8 @@ class Controller:
             self._see_none(index, seen, at_s)
         elif seen.link_s is None and seen.sent_bytes:  # no word of how fast it is
             self._sent(seen.sent_bytes, at_s)
+            if seen.queue_s > 0:  # refused, for so long
+                self._queue_s, self._cloud_at = seen.queue_s, at_s
         if seen.link_s is not None:
             self._unanswered = self._cleared = False
             self._sent(seen.sent_bytes, at_s)

@@ -311,10 +311,8 @@ class Connection:
                         self._works()
                     size = self._controller.probe_due(now)
                     if size:
-                        took = await link.probe(size, within_s=self._patience.connect_s)
+                        took = await self._probed(link, size)
                         self._controller.see_probe(size, took, at_s=time.monotonic())
-            except OverloadedError:
-                self._counts["overloaded"] += 1
             except LinkError as error:
                 if self.refused is None:
                     self.failed(str(error))
@@ -325,6 +323,14 @@ class Connection:
                 self.failed(str(error))
                 await self._left()
             await asyncio.sleep(_TICK_S)
+
+    async def _probed(self, link: Link, size: int) -> float | None:
+        """Return the time of a probe; None where the cloud takes no more bytes now."""
+        try:
+            return await link.probe(size, within_s=self._patience.connect_s)
+        except OverloadedError:
+            self._counts["overloaded"] += 1
+            return None
 
     async def _left(self) -> None:
         if self._link is not None:

@@ -308,7 +308,7 @@ class Edge:
             if reply is None
             else max(1e-6, reply.took_s - reply.cloud_s - reply.queue_s),
             cloud_s=None if reply is None else reply.cloud_s,
-            queue_s=0.0 if reply is None else reply.queue_s,
+            queue_s=_refused_s(remote) if reply is None else reply.queue_s,
             latency_s=time.monotonic() - begun,
             overtaken=remote.cancelled(),
         )
@@ -354,6 +354,12 @@ def _timed(call: Any, *args: Any) -> tuple[Any, float]:
     begun = time.perf_counter()
     found = call(*args)
     return found, time.perf_counter() - begun
+
+
+def _refused_s(remote: asyncio.Task[Reply]) -> float:
+    """Return for how long the cloud has no room, as it says; 0 where it does not."""
+    error = None if remote.cancelled() else remote.exception()
+    return error.retry_after_s if isinstance(error, OverloadedError) else 0.0
 
 
 def _unreachable(error: Exception) -> LinkError:
