@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -91,7 +91,7 @@ def edge(
     from trimtab.partition.live import certs
     from trimtab.partition.live.connection import Address
     from trimtab.partition.live.open import open_edge
-    from trimtab.partition.live.run import ask
+    from trimtab.partition.live.run import ask, logged
     from trimtab.partition.profiles import read
     from trimtab.units import parse_bytes
 
@@ -136,12 +136,14 @@ def edge(
     gc.freeze()  # what was imported stays
     gc.enable()  # each connection leaves cycles
     latencies: list[float] = []
+    noted = contextlib.nullcontext() if log is None else logged(side, log)
     if listen is not None:
         context = certs.server(tls, name) if tls is not None and not plain else None
-        _answer(side, listen, context, dashboard=dashboard, as_json=as_json)
+        with side, noted:
+            _answer(side, listen, context, dashboard=dashboard, as_json=as_json)
     else:
         count = requests or 100
-        with progress_bar(quiet=as_json) as progress, side:
+        with progress_bar(quiet=as_json) as progress, side, noted:
             progress("edge", 0.0, "connecting")
             if where is not None and not side.connected():
                 why = side.connection.refused or "it is not reached"
@@ -155,12 +157,6 @@ def edge(
                 ),
             )
     state = side.state()
-    decisions = [each.record() for each in side.controller.log]
-    if log is not None:
-        draft = log.with_name(f".{log.name}.making")
-        lines = (json.dumps(each, allow_nan=False) + "\n" for each in decisions)
-        draft.write_text("".join(lines), "utf-8")
-        draft.replace(log)
     found: dict[str, Any] = {**state, **_percentiles(latencies)}
     if as_json:
         print_json(found)
@@ -188,7 +184,7 @@ def _answer(
     from trimtab.partition.live.run import until_told
     from trimtab.runtime.signature import model_of
 
-    with side, http_server(edge_app(side, shown=dashboard), *listen, context) as served:
+    with http_server(edge_app(side, shown=dashboard), *listen, context) as served:
         if as_json:
             print_json({"http": served.url})
         else:
