@@ -11,6 +11,7 @@ from tests.unit.partition.live.nets import Net, controller, made, served
 
 from trimtab.errors import BundleError, LinkError, OverloadedError, UsageError
 from trimtab.graph.capture import capture, weights_of
+from trimtab.graph.execute import Executor
 from trimtab.partition.live.cloud import Quotas
 from trimtab.partition.live.connection import Address, Patience
 from trimtab.partition.live.edge import Edge
@@ -228,6 +229,22 @@ def test_what_is_asked_before_the_end_is_answered(both):
         assert right(net, xs, [each.result(0) for each in futures])
         with pytest.raises(UsageError, match="closed"):
             edge(xs[0])
+
+
+def test_what_comes_while_it_ends_is_refused_or_answered(both, monkeypatch):
+    net, halves = both
+    x = images(1)[0]
+    with Edge(halves, controller(halves)) as edge:
+        bind = Executor.bind
+
+        def ends_meanwhile(self, *arguments):
+            edge.close()
+            return bind(self, *arguments)
+
+        assert torch.equal(edge(x), net(x))
+        monkeypatch.setattr(Executor, "bind", ends_meanwhile)
+        with pytest.raises(UsageError, match="closed"):
+            edge.submit(x)
 
 
 def test_an_edge_that_never_began_ends_and_answers_nothing(both):
