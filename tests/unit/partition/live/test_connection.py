@@ -51,7 +51,7 @@ def reached(condition, *, within_s=10.0):
 
 def test_a_probe_that_ends_as_nobody_expects_is_not_the_last(both, monkeypatch):
     _, halves = both
-    probe, broken = Link.probe, []
+    probe, broken = Link.probe, list[int]()
 
     async def once(self, size, **more):
         if size and not broken:

@@ -120,7 +120,9 @@ def test_a_cut_that_the_cloud_has_no_memory_for_is_not_taken():
         with edge:
             # Later cuts, whose layers are fewer, are tried in its place.
             assert settled(lambda: asked(edge, net, 1) and edge.state()["remote"] > 0)
-            assert 0 in edge.connection.link.refused
+            link = edge.connection.link
+            assert link is not None
+            assert 0 in link.refused
             assert asked(edge, net, 3)
             assert edge.state()["failed"] == 0
             assert cloud_halves.keeping.bytes < everything

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+from typing import Any
 
 import pytest
 import torch
@@ -196,7 +197,8 @@ def test_replies_that_only_begin_are_bounded(both):
     parts, _ = halves.encode_results(values)
 
     async def begun():
-        link = Link(halves, asyncio.StreamReader(), None)
+        writer: Any = None  # nothing is sent
+        link = Link(halves, asyncio.StreamReader(), writer)
         link._last = 100  # so many were asked
         for number in range(1, 100):
             said = head(Kind.REPLY, number, cut=0, codec=0, milliseconds=0,
