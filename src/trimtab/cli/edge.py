@@ -12,6 +12,7 @@ import typer
 
 from trimtab.cli.cloud import address, guard, http_server, require_http
 from trimtab.cli.output import console, print_json, progress_bar, table
+from trimtab.cli.partition import rate
 from trimtab.errors import UsageError
 
 if TYPE_CHECKING:
@@ -63,6 +64,10 @@ def edge(
     ] = "shared",
     memory: Annotated[
         str | None, typer.Option(help="For weights and activations, such as 200MB.")
+    ] = None,
+    budget: Annotated[
+        str | None,
+        typer.Option(help="Bytes to the cloud on average, such as 100kB/s."),
     ] = None,
     profile: Annotated[
         Path | None,
@@ -132,6 +137,7 @@ def edge(
     side = open_edge(
         bundle, cloud=where, edge_bytes=most, mode=mode,
         profile=None if profile is None else read(profile),
+        bytes_per_s=None if budget is None else rate(budget),
     )  # fmt: skip
     gc.freeze()  # what was imported stays
     gc.enable()  # each connection leaves cycles

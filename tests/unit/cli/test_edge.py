@@ -170,6 +170,7 @@ def test_an_edge_is_predicted_by_its_own_profile(trimtab, plan, bundle):  # noqa
         (("--log", "none/x.jsonl"), "folder does not exist"),
         (("--cloud", "127.0.0.1:1", "--tls", "none"), "trimtab certs"),
         (("--memory", "much"), "much"),
+        (("--budget", "little"), "rate 'little'"),
         (("--profile", "none.json"), "none.json"),
         (("--dashboard",), "needs an address"),
         (("--http", "0.0.0.0:0"), "without TLS"),

@@ -51,7 +51,7 @@ def open_edge(
     path: Path,
     *,
     cloud: Address | None = None,
-    settings: Settings | None = None,
+    bytes_per_s: float | None = None,
     patience: Patience | None = None,
     edge_bytes: int | None = None,
     mode: Mode = "shared",
@@ -62,7 +62,7 @@ def open_edge(
     Args:
         path: of the bundle.
         cloud: where its other side is; None for none.
-        settings: of the controller; by default with the objective of the bundle.
+        bytes_per_s: that may be sent on average, probes included; None for no limit.
         patience: how long it waits for what.
         edge_bytes: for weights and activations here.
         mode: which layers are kept in memory.
@@ -71,6 +71,7 @@ def open_edge(
     Raises:
         BundleError: as of `open_halves`.
         DataError: a profile of another network.
+        UsageError: a rate that is not above 0.
         BudgetInfeasibleError: no cut keeps to the limits.
     """
     bundle, agreed = _opened(path)
@@ -91,7 +92,7 @@ def open_edge(
         positions=[cut.position for cut in agreed.cuts] + [end] * agreed.whole,
     )
     at = Conditions(uplink_bytes_per_s=agreed.uplink_bytes_per_s, rtt_s=agreed.rtt_s)
-    settings = settings or Settings(objective=agreed.objective)
+    settings = Settings(objective=agreed.objective, bytes_per_s=bytes_per_s)
     best = space.costs(at, settings.objective).argmin()
     stop = space.positions.max() if mode == "shared" else space.positions[best]
     halves, _ = open_halves(path, first=None if stop == end else range(int(stop)))
