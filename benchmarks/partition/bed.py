@@ -18,7 +18,8 @@ from typing import Any, Final
 
 from trimtab.partition.controller import Controller, Decision
 from trimtab.partition.live import certs
-from trimtab.partition.live.edge import Address, Edge, Patience
+from trimtab.partition.live.connection import Address, Patience
+from trimtab.partition.live.edge import Edge
 from trimtab.partition.live.emulate import ADDRESS, Network, Shape
 from trimtab.partition.live.open import open_edge
 from trimtab.partition.live.proxy import Proxy

@@ -6,7 +6,10 @@
 with another f where nothing is sent. Factors are at least 0, of one network on two
 machines, and are found from the points that are for the fit alone; relative errors
 count, so that short and long ones do alike. The last ones are what a request costs
-beside the network: threads, frames, copies.
+beside the network: threads, frames, copies. `trimtab.partition.calibrate_points`, which
+a study uses, fits edge, link and cloud each for itself and has no such cost that grows
+with a slow-down: on synthetic records of a network of 3 ms its median error is 0.09
+where this has 0.01; at 0.5 s they are alike.
 """
 
 from __future__ import annotations

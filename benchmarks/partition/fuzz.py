@@ -25,7 +25,7 @@ import torch
 
 from benchmarks.partition.bed import CloudProcess, another_cut, trimtab
 from benchmarks.partition.faults import bundle
-from trimtab.partition.live.edge import Address
+from trimtab.partition.live.connection import Address
 from trimtab.partition.live.halves import Halves
 from trimtab.partition.live.open import open_edge, open_halves
 from trimtab.partition.live.wire import Kind, Part, Reader, chunks, frame, head, record

@@ -22,7 +22,8 @@ from trimtab.graph.types import Graph
 from trimtab.partition.conditions import Conditions
 from trimtab.partition.controller import Controller, Decision, Seen
 from trimtab.partition.live.cloud import Cloud
-from trimtab.partition.live.edge import Address, Edge, Patience
+from trimtab.partition.live.connection import Address, Patience
+from trimtab.partition.live.edge import Edge
 from trimtab.partition.live.halves import Halves
 from trimtab.partition.live.run import serve
 from trimtab.partition.profiles import Profile, measured, read, write

@@ -10,7 +10,8 @@ from tests.unit.partition.live.nets import controller, made, served
 
 pytest.importorskip("fastapi", reason="fastapi is missing: extra `edge`")
 
-from trimtab.partition.live.edge import Address, Edge
+from trimtab.partition.live.connection import Address
+from trimtab.partition.live.edge import Edge
 from trimtab.partition.live.http import cloud_app, edge_app
 from trimtab.runtime.dashboard.app import create
 from trimtab.runtime.dashboard.state import Group, Span, State, Strip, Tile, Trend

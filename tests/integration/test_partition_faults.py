@@ -11,7 +11,7 @@ from benchmarks.partition.faults import SCENARIOS
 from benchmarks.partition.fuzz import fuzz
 
 from trimtab.partition.live.cloud import Quotas
-from trimtab.partition.live.edge import Patience
+from trimtab.partition.live.connection import Patience
 from trimtab.partition.live.emulate import unavailable
 from trimtab.partition.live.pressure import no_stress
 

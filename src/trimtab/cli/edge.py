@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -12,6 +12,7 @@ import typer
 
 from trimtab.cli.cloud import address, guard, http_server, require_http
 from trimtab.cli.output import console, print_json, progress_bar, table
+from trimtab.cli.partition import rate
 from trimtab.errors import UsageError
 
 if TYPE_CHECKING:
@@ -64,6 +65,14 @@ def edge(
     memory: Annotated[
         str | None, typer.Option(help="For weights and activations, such as 200MB.")
     ] = None,
+    budget: Annotated[
+        str | None,
+        typer.Option(help="Bytes to the cloud on average, such as 100kB/s."),
+    ] = None,
+    profile: Annotated[
+        Path | None,
+        typer.Option(help="Of `trimtab profile` here; else that of the bundle."),
+    ] = None,
     log: Annotated[
         Path | None, typer.Option(help="Decisions, one JSON a line.")
     ] = None,
@@ -85,9 +94,10 @@ def edge(
     With --http they come from others, by the Open Inference Protocol.
     """
     from trimtab.partition.live import certs
-    from trimtab.partition.live.edge import Address
+    from trimtab.partition.live.connection import Address
     from trimtab.partition.live.open import open_edge
-    from trimtab.partition.live.run import ask
+    from trimtab.partition.live.run import ask, logged
+    from trimtab.partition.profiles import read
     from trimtab.units import parse_bytes
 
     listen = None
@@ -124,30 +134,35 @@ def edge(
             remedy="make the folder first",
         )
     most = None if memory is None else parse_bytes(memory)
-    side = open_edge(bundle, cloud=where, edge_bytes=most, mode=mode)
+    side = open_edge(
+        bundle, cloud=where, edge_bytes=most, mode=mode,
+        profile=None if profile is None else read(profile),
+        bytes_per_s=None if budget is None else rate(budget),
+    )  # fmt: skip
     gc.freeze()  # what was imported stays
     gc.enable()  # each connection leaves cycles
     latencies: list[float] = []
+    noted = contextlib.nullcontext() if log is None else logged(side, log)
     if listen is not None:
         context = certs.server(tls, name) if tls is not None and not plain else None
-        _answer(side, listen, context, dashboard=dashboard, as_json=as_json)
+        with side, noted:
+            _answer(side, listen, context, dashboard=dashboard, as_json=as_json)
     else:
         count = requests or 100
-        with progress_bar(quiet=as_json) as progress, side:
+        with progress_bar(quiet=as_json) as progress, side, noted:
             progress("edge", 0.0, "connecting")
             if where is not None and not side.connected():
-                why = str(side.refused) if side.refused else "it is not reached"
+                why = side.connection.refused or "it is not reached"
                 progress("edge", 0.0, f"without the cloud: {why}")
             latencies = ask(
                 side,
                 _inputs(side.halves.graph, data, count),
                 every_s=every,
-                told=lambda done: progress("edge", done / count, side.state()["cut"]),
+                told=lambda done: progress(
+                    "edge", done / count, side.controller.log[-1].name
+                ),
             )
     state = side.state()
-    decisions = [each.record() for each in side.controller.log]
-    if log is not None:
-        log.write_text("".join(f"{json.dumps(each)}\n" for each in decisions), "utf-8")
     found: dict[str, Any] = {**state, **_percentiles(latencies)}
     if as_json:
         print_json(found)
@@ -175,7 +190,7 @@ def _answer(
     from trimtab.partition.live.run import until_told
     from trimtab.runtime.signature import model_of
 
-    with side, http_server(edge_app(side, shown=dashboard), *listen, context) as served:
+    with http_server(edge_app(side, shown=dashboard), *listen, context) as served:
         if as_json:
             print_json({"http": served.url})
         else:

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Final, final
 
@@ -31,6 +31,7 @@ from trimtab.runtime.estimators import LogMean, Recent
 __all__ = ["Controller", "Decision", "Seen", "Settings"]
 
 _KEPT: Final = 10_000  # decisions
+_MOST_PROBE: Final = 64 * 1024  # bytes: one frame
 _FADING: Final = 0.05  # quantile of goodput that is its low end
 _SLOW: Final = 30.0  # times of its profile that a machine is taken to be slower at most
 _CONFIRM: Final = 0.1  # of the time between probes, where one was a surprise
@@ -81,7 +82,7 @@ class Settings:
             or self.switch_s < 0
             or self.requests < 1
             or self.probe_s <= 0
-            or self.probe_bytes < 0
+            or not 0 <= self.probe_bytes <= _MOST_PROBE
             or self.forget_s <= 0
             or self.window_s <= 0
             or (self.bytes_per_s is not None and self.bytes_per_s <= 0)
@@ -91,7 +92,8 @@ class Settings:
             raise UsageError(
                 f"a controller with {self}",
                 rule="weight is within (0, 1], requests at least 1, times, rates and "
-                "bursts above 0, the rest at least 0",
+                f"bursts above 0, a probe up to {_MOST_PROBE} bytes, the rest at least "
+                "0",
                 where="trimtab.partition.Settings",
                 remedy="leave out what need not differ",
             )
@@ -108,9 +110,9 @@ class Decision:
         index: of the cut and codec in the space.
         name: of the cut.
         codec: that values are sent with.
-        predicted_s: cost that was predicted.
-        runner_up: name of the best other cut.
-        runner_up_s: its cost.
+        predicted_s: latency that was predicted.
+        runner_up: name of the best other cut; empty where there is no other.
+        runner_up_s: its latency, else infinite.
         second: its index.
         wanted: index of the best, were all layers in memory.
         conditions: that were assumed.
@@ -148,7 +150,8 @@ class Decision:
             key: value if math.isfinite(value) else None
             for key, value in found["conditions"].items()
         }
-        return {**found, "regret_s": self.regret_s}
+        second = self.runner_up_s if math.isfinite(self.runner_up_s) else None
+        return {**found, "runner_up_s": second, "regret_s": self.regret_s}
 
 
 @final
@@ -160,10 +163,11 @@ class Seen:
         edge_s: time on the edge, or None where nothing ran there.
         sent_bytes: over the link.
         link_s: from the first byte sent to the reply, without the cloud's time; None
-            where nothing was sent.
+            where none came.
         cloud_s: that the cloud worked, by its own clock; None likewise.
-        queue_s: that the request waited there.
+        queue_s: that the request waited there, or would have, where it was refused.
         latency_s: of the request.
+        overtaken: whether the edge had done the rest itself before an answer came.
     """
 
     edge_s: float | None
@@ -172,6 +176,7 @@ class Seen:
     cloud_s: float | None
     queue_s: float
     latency_s: float
+    overtaken: bool = False
 
 
 @final
@@ -250,10 +255,15 @@ class Controller:
         # Of what was queued on the way the least is free.
         self._rtt_s = self._rtt.quantile(0.0, at=at_s) or rtt_s
 
-    def see_probe(self, sent_bytes: int, took_s: float, *, at_s: float) -> None:
-        """Take the time from the first byte of a probe to its answer."""
+    def see_probe(self, sent_bytes: int, took_s: float | None, *, at_s: float) -> None:
+        """Take the time from the first byte of a probe to its answer.
+
+        None is that of one that the cloud refused: its bytes count all the same.
+        """
         self._sent(sent_bytes, at_s)
         self._probes += 1
+        if took_s is None:
+            return
         before = self.goodput.value or 0.0
         self._see_rate(sent_bytes, took_s, at_s)
         self._cleared = self._unanswered and (self.goodput.value or 0.0) >= before
@@ -265,8 +275,12 @@ class Controller:
         if seen.edge_s is not None and before > 1e-4:
             self.edge.see(seen.edge_s / float(before))
             self._edge_at = at_s
-        if seen.link_s is None and seen.sent_bytes:
+        if seen.overtaken:
             self._see_none(index, seen, at_s)
+        elif seen.link_s is None and seen.sent_bytes:  # no word of how fast it is
+            self._sent(seen.sent_bytes, at_s)
+            if seen.queue_s > 0:  # refused, for so long
+                self._queue_s, self._cloud_at = seen.queue_s, at_s
         if seen.link_s is not None:
             self._unanswered = self._cleared = False
             self._sent(seen.sent_bytes, at_s)
@@ -373,7 +387,13 @@ class Controller:
 
     # What it decides
 
-    def decide(self, at_s: float, *, here: NDArray[np.bool_] | None = None) -> Decision:
+    def decide(
+        self,
+        at_s: float,
+        *,
+        here: NDArray[np.bool_] | None = None,
+        refused: Collection[int] = (),
+    ) -> Decision:
         """Return what the next request takes.
 
         Without a connection it is the edge alone, where that is allowed.
@@ -382,6 +402,7 @@ class Controller:
             at_s: time.
             here: which choices have their layers in memory; all by default. Where none
                 will do, one of the others is taken.
+            refused: positions of cuts that the cloud has no memory for.
         """
         if self._edge_at is None or self._cloud_at is None:
             self._edge_at, self._cloud_at = (
@@ -393,6 +414,8 @@ class Controller:
         if not self.connected and bool(self.space.local.any()):
             costs[~self.space.local] = math.inf
         costs[self.space.sizes > self._affordable(at_s)] = math.inf
+        if refused:
+            costs[np.isin(self.space.positions, list(refused))] = math.inf
         if not np.isfinite(costs).any():  # nothing is affordable: the smallest
             costs = np.where(
                 self.space.sizes == self.space.sizes.min(), costs, math.inf
@@ -413,6 +436,7 @@ class Controller:
         others = np.where(self.space.positions != position, costs, math.inf)
         second = int(np.argmin(others))
         known = math.isfinite(float(others[second]))
+        whole = np.sum(self.space.parts(at), axis=0)
         switched = now is not None and bool(self.space.positions[now] != position)
         self.switches += int(switched)
         self.present = best
@@ -422,9 +446,9 @@ class Controller:
             index=best,
             name=self.space.name(best),
             codec=self.space.codecs[best],
-            predicted_s=math.fsum(float(each[best]) for each in self.space.parts(at)),
+            predicted_s=float(whole[best]),
             runner_up=self.space.name(second) if known else "",
-            runner_up_s=float(others[second]) if known else math.inf,
+            runner_up_s=float(whole[second]) if known else math.inf,
             second=second if known else best,
             wanted=wanted,
             conditions=at,

@@ -92,12 +92,14 @@ def measured(
     there.sort(key=lambda cut: cut.position)
     kinds = {cut.position: [graph.type_of(ref) for ref in cut.values] for cut in there}
     sizes = dict.fromkeys(((c.position, name) for c in there for name in codecs), 0)
-    outputs: dict[tuple[int, str], list[Tensor]] = {key: [] for key in sizes}
+    picked: dict[tuple[int, str], list[Tensor]] = {key: [] for key in sizes}
+    apart = dict.fromkeys(sizes, 0.0)
     whole = []
     for number, batch in enumerate(batches):
         progress(number / len(batches), f"codecs, example {number * len(batch) + 1}")
         values: Mapping[Ref, Any] = run.bind(batch)
         before = 0
+        outputs: dict[tuple[int, str], Tensor] = {}
         for cut in there:
             values = run.run(values, before, cut.position)
             before = cut.position
@@ -109,15 +111,18 @@ def measured(
                     sizes[before, name] += len(sent.payload)
                     received[ref] = how.decode(sent, kind)
                 found = run.run(received, before)
-                outputs[before, name].append(_first(run, graph, found))
+                outputs[before, name] = _first(run, graph, found)
         whole.append(_first(run, graph, run.run(values, before)))
+        for key, output in outputs.items():  # all outputs of all examples are too many
+            picked[key].append(output.argmax(1))
+            apart[key] += float((whole[-1] - output).abs().sum())
     truth = torch.cat(whole)
     count = len(batches) * len(batches[0])
     known = None if y is None else y[:count]
     return tuple(
         _compared(
-            truth, torch.cat(outputs[cut.position, name]), known,
-            position=cut.position, codec=name,
+            truth, torch.cat(picked[cut.position, name]), known,
+            apart=apart[cut.position, name], position=cut.position, codec=name,
             ratio=sizes[cut.position, name]
             / max(1, len(batches) * sum(
                 size_of(codec(name).form, kind) for kind in kinds[cut.position])),
@@ -159,20 +164,21 @@ def _first(run: Executor, graph: Graph, values: Mapping[Ref, Any]) -> Tensor:
 
 def _compared(
     truth: Tensor,
-    found: Tensor,
+    picked: Tensor,
     y: Tensor | None,
     *,
+    apart: float,
     position: int,
     codec: str,
     ratio: float,
 ) -> Quality:
     classes = truth.shape[1] > 1
-    agree = (truth.argmax(1) == found.argmax(1)) if classes else torch.ones(len(truth))
+    agree = (truth.argmax(1) == picked) if classes else torch.ones(len(truth))
     loss = None
     if y is not None and classes:
-        right = (truth.argmax(1) == y).double() - (found.argmax(1) == y).double()
+        right = (truth.argmax(1) == y).double() - (picked == y).double()
         loss = float(right.mean())
-    spread = float(truth.std()) or 1.0
+    spread = float(truth.std(correction=0)) or 1.0
     return Quality(
         position=position,
         codec=codec,
@@ -180,7 +186,7 @@ def _compared(
         ratio=ratio,
         agreement_frac=float(agree.double().mean()),
         accuracy_loss_frac=loss,
-        error_frac=float((truth - found).abs().mean()) / spread,
+        error_frac=apart / truth.numel() / spread,
     )
 
 

@@ -287,6 +287,7 @@ def _asked(
         cloud_s=float(cloud) if away and not overtaken else None,
         queue_s=0.0,
         latency_s=float(edge + remote),
+        overtaken=overtaken,
     )
     if overtaken or objective in ("latency", "p95"):
         return seen, seen.latency_s

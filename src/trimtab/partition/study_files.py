@@ -32,7 +32,7 @@ def require_folder(folder: Path) -> None:
     strange = [folder.name] if folder.exists() else []
     if folder.is_dir():
         names = {each.name for each in folder.iterdir()}
-        strange = sorted(names.difference(FILES))
+        strange = sorted(names.difference(FILES, map(_draft, FILES)))
     if strange:
         raise UsageError(
             f"folder {str(folder)!r}",
@@ -40,6 +40,10 @@ def require_folder(folder: Path) -> None:
             where="-o",
             remedy="give a new folder, or one of an earlier study",
         )
+
+
+def _draft(name: str) -> str:
+    return f".{name}.making"
 
 
 def arrays(
@@ -92,7 +96,7 @@ def write(
     text = json.dumps(record, indent=1, allow_nan=False) + "\n"
     folder.mkdir(parents=True, exist_ok=True)
     contents = (text.encode(), packed.getvalue(), page.encode())
-    drafts = [folder / f".{name}.making" for name in FILES]
+    drafts = [folder / _draft(name) for name in FILES]
     for draft, content in zip(drafts, contents, strict=True):
         draft.write_bytes(content)
     for draft, name in zip(drafts, FILES, strict=True):

@@ -143,6 +143,25 @@ def test_without_a_cloud_the_edge_answers(trimtab, bundle):
     assert json.loads(gone.stdout)["answers"] == 5
 
 
+def test_an_edge_is_predicted_by_its_own_profile(trimtab, plan, bundle):  # noqa: F811
+    made = trimtab("profile", "zoo:lenet5", "-o", "here.json", "--calls", "3")
+    assert made.returncode == 0, made.stderr
+    profile = json.loads((plan / "here.json").read_text())
+    profile["p50_s"] = [60.0 for _ in profile["p50_s"]]
+    (plan / "here.json").write_text(json.dumps(profile))
+    options = ("--requests", "1", "--log", "log.jsonl", "--profile", "here.json")
+    done = trimtab("edge", str(bundle), *options)
+    assert done.returncode == 0, done.stderr
+    decision = json.loads((plan / "log.jsonl").read_text())
+    assert decision["predicted_s"] == pytest.approx(60.0 * len(profile["p50_s"]))
+    other = trimtab("profile", "zoo:lenet5", "-o", "b.json", "--calls", "3",
+                    "--input", "2,1,32,32")  # fmt: skip
+    assert other.returncode == 0, other.stderr
+    done = trimtab("edge", str(bundle), "--profile", "b.json")
+    assert done.returncode == 1
+    assert "Profile this network" in done.stderr
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [
@@ -151,6 +170,8 @@ def test_without_a_cloud_the_edge_answers(trimtab, bundle):
         (("--log", "none/x.jsonl"), "folder does not exist"),
         (("--cloud", "127.0.0.1:1", "--tls", "none"), "trimtab certs"),
         (("--memory", "much"), "much"),
+        (("--budget", "little"), "rate 'little'"),
+        (("--profile", "none.json"), "none.json"),
         (("--dashboard",), "needs an address"),
         (("--http", "0.0.0.0:0"), "without TLS"),
         (("--http", ":0", "--requests", "5"), "asks nothing"),

@@ -1,5 +1,6 @@
 """Decisions in a simulation: they follow the link and cost little beyond the best."""
 
+import json
 import math
 
 import numpy as np
@@ -122,7 +123,10 @@ def test_bytes_are_within_their_budget(space):
 def test_without_a_connection_it_is_the_edge(space):
     control = Controller(space, FIRST)
     control.connected = False
-    assert control.decide(0.0).name == "edge only"
+    alone = control.decide(0.0)
+    assert alone.name == "edge only"
+    assert alone.runner_up == ""
+    assert json.loads(json.dumps(alone.record(), allow_nan=False))
     control.connected = True
     assert control.decide(1.0).name != "edge only"
 
@@ -160,7 +164,14 @@ def test_low_goodput_counts_in_p95(space):
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"weight": 0.0}, {"probe_s": 0.0}, {"requests": 0}, {"bytes_per_s": 0.0}]
+    "wrong",
+    [
+        {"weight": 0.0},
+        {"probe_s": 0.0},
+        {"requests": 0},
+        {"probe_bytes": 70_000},
+        {"bytes_per_s": 0.0},
+    ],
 )
 def test_settings_have_limits(wrong):
     with pytest.raises(UsageError, match="controller"):
@@ -179,6 +190,7 @@ def asked(control, space, now, *, edge_s=None, took_s=None, cloud=1.0):
         link_s=took_s if away else None,
         cloud_s=after if away and took_s is not None else None, queue_s=0.0,
         latency_s=edge + (0.5 if took_s is None and away else took_s or 0.0),
+        overtaken=away and took_s is None,
     )  # fmt: skip
     control.see(decision, seen, at_s=now + 0.01)
     return decision
@@ -210,6 +222,30 @@ def test_no_answer_says_how_fast_the_link_was_at_most(space):
             break
     assert control.conditions(2.0).uplink_bytes_per_s < 12_288 / 0.4
     assert control.decide(2.0).name != "cloud only"
+
+
+def test_an_answer_that_the_cloud_refused_says_nothing_of_the_link(space):
+    control = Controller(space, Conditions(uplink_bytes_per_s=1e7, rtt_s=0.01))
+    before = control.conditions(0.0)
+    for number in range(5):
+        decision = control.decide(0.1 * number)
+        assert decision.name != "edge only"
+        seen = Seen(edge_s=None, sent_bytes=10_000, link_s=None, cloud_s=None,
+                    queue_s=0.0, latency_s=3.0)  # fmt: skip
+        control.see(decision, seen, at_s=0.1 * number + 0.05)
+    assert control.conditions(0.0) == before
+    assert control.probe_due(1.0) == 0  # what was sent counts
+
+
+def test_a_cloud_without_room_is_left_alone_for_as_long_as_it_says(space):
+    control = Controller(space, Conditions(uplink_bytes_per_s=1e7, rtt_s=0.01))
+    decision = control.decide(0.0)
+    assert decision.name != "edge only"
+    seen = Seen(edge_s=None, sent_bytes=10_000, link_s=None, cloud_s=None,
+                queue_s=20.0, latency_s=3.0)  # fmt: skip
+    control.see(decision, seen, at_s=0.0)
+    assert control.decide(0.1).name == "edge only"
+    assert control.decide(100.0).name != "edge only"  # and then asked again
 
 
 def test_after_a_probe_has_cleared_the_link_it_is_the_cloud(space):
@@ -250,6 +286,19 @@ def test_a_surprise_is_confirmed_at_once(space):
     control.see_probe(32_768, 0.01 + 32_768 / 1e7, at_s=2.3)
     assert control.probe_due(2.6) == 0
     assert control.goodput.value == pytest.approx(1e7)
+
+
+def test_a_probe_that_is_refused_is_not_sent_again_at_once(space):
+    settings = Settings(bytes_per_s=1e4, burst_bytes=40_000)
+    control = Controller(space, FIRST, settings)
+    before = control.conditions(0.0)
+    size = control.probe_due(0.0)
+    assert size
+    control.see_probe(size, None, at_s=0.0)
+    assert control.conditions(0.0) == before
+    assert not control.probe_due(0.1)
+    assert not control.probe_due(2.1)  # its bytes were sent: there are too few left
+    assert control.probe_due(5.0)
 
 
 def test_times_between_probes_vary_within_limits(space):

@@ -71,3 +71,15 @@ def test_other_data_than_the_network_takes_are_refused(found):
     ):
         with pytest.raises(DataError, match=said):
             measured(halves.graph, weights, halves.cuts, ["int8"], x)
+
+
+def test_one_number_has_no_deviation():
+    from trimtab.graph.capture import capture, weights_of
+    from trimtab.partition.cuts import cut_at
+
+    net = torch.nn.Sequential(torch.nn.Linear(8, 4), torch.nn.Linear(4, 1)).eval()
+    graph = capture(net, (torch.zeros(1, 8),))
+    only = measured(
+        graph, weights_of(net, graph), [cut_at(graph, 1)], ["int8"], torch.ones(1, 8)
+    )
+    assert 0 <= only[0].error_frac < 1

@@ -10,7 +10,7 @@ from tests.unit.partition.test_course import trace
 from trimtab.errors import UsageError
 from trimtab.partition import replay as module
 from trimtab.partition.course import Pace
-from trimtab.partition.live.edge import Patience
+from trimtab.partition.live.connection import Patience
 from trimtab.partition.replay import POLICIES, replay
 
 

@@ -49,6 +49,8 @@ def test_what_is_not_a_study_is_not_replaced(tmp_path):
     require_folder(tmp_path)
     write(tmp_path, {}, {}, "")
     require_folder(tmp_path)
+    (tmp_path / ".points.npz.making").write_text("of one that was stopped")
+    require_folder(tmp_path)
     (tmp_path / "thesis.tex").write_text("years of work")
     with pytest.raises(UsageError, match=r"thesis\.tex"):
         require_folder(tmp_path)

@@ -270,11 +270,15 @@ class Cloud:
         await self._send(peer, record(Kind.WELCOME, welcome))
 
     async def _probe(self, peer: _Peer, number: int, size: int) -> None:
-        if self._spend(peer, size):
+        if wait_s := self._spend(peer, size):
+            await self._refuse(peer, number, wait_s)
+        else:
             await self._send(peer, frame(Kind.PROBE, number))
-            return
-        wait = {"retry_after_s": self._wait_s(), "queue": self._waiting}
-        await self._send(peer, record(Kind.OVERLOADED, wait, number))
+
+    async def _refuse(self, peer: _Peer, number: int, wait_s: float) -> None:
+        after = max(wait_s, 0.01, self._service_s * self._waiting / self._workers)
+        said = {"retry_after_s": after, "queue": self._waiting}
+        await self._send(peer, record(Kind.OVERLOADED, said, number))
 
     async def _prepare(self, peer: _Peer, number: int, said: Mapping[str, Any]) -> None:
         cut = said.get("cut")
@@ -315,8 +319,10 @@ class Cloud:
             )
         if peer is not None:
             peer.position = position
-        needed = [each.position for each in self._peers if each.position is not None]
-        return keeping.keep(range(min([position, *needed]), end))
+        # A copy: the loop adds and removes peers meanwhile.
+        needed = [each.position for each in tuple(self._peers)]
+        first = min([position, *(each for each in needed if each is not None)])
+        return keeping.keep(range(first, end))
 
     # A request
 
@@ -330,12 +336,13 @@ class Cloud:
             )
         incoming = self.halves.expect(said)
         open_requests = len(peer.coming) + len(peer.working)
-        if (
+        full = (
             open_requests >= self.quotas.requests
             or self._held + said.size > self.quotas.held_bytes
             or self._waiting >= self.quotas.queue
-            or not self._spend(peer, said.size)
-        ):
+        )
+        wait_s = 0.0 if full else self._spend(peer, said.size)
+        if full or wait_s:
             self.counts["refused"] += 1
             if sum(each.refused for each in peer.coming.values()) >= _REFUSED:
                 raise DataError(
@@ -348,25 +355,18 @@ class Cloud:
             peer.coming[number] = _Asked(
                 incoming=incoming, begun=time.monotonic(), refused=True
             )
-            await self._send(
-                peer,
-                record(
-                    Kind.OVERLOADED,
-                    {"retry_after_s": self._wait_s(), "queue": self._waiting},
-                    number,
-                ),
-            )
+            await self._refuse(peer, number, wait_s)
         else:
             peer.coming[number] = _Asked(incoming=incoming, begun=time.monotonic())
             self._held += said.size
         if incoming.done:
             self._whole(peer, number)
 
-    def _spend(self, peer: _Peer, size: int) -> bool:
-        """Take bytes from a client's quota; return whether it had them."""
+    def _spend(self, peer: _Peer, size: int) -> float:
+        """Take bytes from a client's quota; return the seconds until it has them."""
         rate = self.quotas.bytes_per_s
         if rate is None:
-            return True
+            return 0.0
         now = time.monotonic()
         tokens, filled = self._quota.pop(peer.name, (10.0 * rate, now))
         tokens = min(10.0 * rate, tokens + rate * (now - filled))
@@ -374,7 +374,7 @@ class Cloud:
         self._quota[peer.name] = (tokens - size if enough else tokens, now)
         while len(self._quota) > 10_000:
             self._quota.popitem(last=False)
-        return enough
+        return 0.0 if enough else (size - tokens) / rate
 
     def _chunk(self, peer: _Peer, number: int, body: bytes) -> None:
         asked = peer.coming.get(number)
@@ -466,9 +466,6 @@ class Cloud:
             ),
             *chunks(number, payloads),
         ]  # fmt: skip
-
-    def _wait_s(self) -> float:
-        return max(0.01, self._service_s * self._waiting / self._workers)
 
     async def _send(self, peer: _Peer, *frames: bytes) -> None:
         async with peer.lock:

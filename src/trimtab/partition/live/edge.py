@@ -1,89 +1,37 @@
-"""The edge's side; over 400 lines: the ways a request ends, and those of a link.
+"""The edge's side: every request answered once, whatever the link does.
 
-Every request is answered once, whatever the link does. It runs to the cut that the
-controller chooses, sends what crosses, and keeps it until the results are back: if
-these do not come, the edge runs the rest from where it stopped. An answer that is late
-is hedged: the rest runs here as well, and what is first counts. After some failures the
-link is left alone for a while, then tried with a probe.
+A request runs to the cut that the controller chooses, sends what crosses, and keeps it
+until the results are back: if these do not come, the edge runs the rest from where it
+stopped. An answer that is late is hedged: the rest runs here as well, and what is first
+counts.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
-import ssl
 import threading
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
 from itertools import takewhile
 from typing import Any, TypeVar, final
-
-import torch
 
 from trimtab.errors import DataError, LinkError, OverloadedError, UsageError
 from trimtab.graph.execute import Executor
 from trimtab.graph.types import Ref
 from trimtab.partition.conditions import Conditions
 from trimtab.partition.controller import Controller, Decision, Seen
+from trimtab.partition.live.connection import Address, Connection, Patience
 from trimtab.partition.live.halves import Halves
 from trimtab.partition.live.keeping import Mode
 from trimtab.partition.live.layers import Layers
-from trimtab.partition.live.link import Link, Reply
-from trimtab.zoo.inputs import example_values
+from trimtab.partition.live.link import Reply
 
-__all__ = ["Address", "Edge", "Patience"]
+__all__ = ["Edge"]
 
 T = TypeVar("T")
 _LOG = logging.getLogger(__name__)
-_TICK_S = 0.1
-_PING_S = 2.0
-_CLOSE = 1e-3  # of results of other engines, relative and absolute
-
-
-@final
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Address:
-    """Where the cloud is.
-
-    Attributes:
-        host: name or address.
-        port: of it.
-        tls: context of a client; None for none.
-        name: in the cloud's certificate; by default the host.
-    """
-
-    host: str
-    port: int
-    tls: ssl.SSLContext | None = None
-    name: str | None = None
-
-
-@final
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Patience:
-    """How long the edge waits for what.
-
-    Attributes:
-        connect_s: for a connection.
-        hedge: times of the predicted rest after which the edge runs it as well.
-        hedge_s: least time until then.
-        reply_s: for an answer, at least; a request with longer ones has ten times what
-            was predicted.
-        failures: in a row, after which the link is left alone.
-        rest_s: that it is then, doubled every time that it fails again at once.
-        most_rest_s: at most.
-    """
-
-    connect_s: float = 3.0
-    hedge: float = 2.0
-    hedge_s: float = 0.05
-    reply_s: float = 2.0
-    failures: int = 3
-    rest_s: float = 0.5
-    most_rest_s: float = 15.0
 
 
 @final
@@ -101,6 +49,7 @@ class Edge:
         mode: which layers it keeps in memory, and how they follow the cut.
 
     Attributes:
+        connection: to the cloud.
         counts: of what happened, by name.
 
     Raises:
@@ -117,7 +66,7 @@ class Edge:
         whole: bool = True,
         mode: Mode = "shared",
     ) -> None:
-        self.halves, self.controller, self.cloud = halves, controller, cloud
+        self.halves, self.controller = halves, controller
         self.patience, self.whole = patience or Patience(), whole
         self.counts: dict[str, int] = dict.fromkeys(
             ("requests", "answers", "remote", "local", "fallback", "hedged",
@@ -142,15 +91,14 @@ class Edge:
         self._thread = threading.Thread(
             target=self._loop.run_forever, name="edge", daemon=True
         )
-        self._link: Link | None = None
-        self._layers = Layers(halves, controller, mode, self._open_link)
-        self._opening: asyncio.Task[Link] | None = None
-        self._failures = self._rests = 0  # in a row
-        self._rest_until = 0.0
-        self.refused: DataError | None = None
-        self.controller.connected = False
+        self._layers = Layers(halves, controller, mode, lambda: self.connection.link)
+        self.connection = Connection(
+            halves, controller, cloud, self.patience, self.counts,
+            load=self._layers.load if whole else None,
+        )  # fmt: skip
         self._keeper: Future[None] | None = None
         self._asked: set[asyncio.Task[Any]] = set()
+        self._ending = threading.Lock()
         self._closed = False
 
     # For callers, from any thread
@@ -158,7 +106,7 @@ class Edge:
     def __enter__(self) -> Edge:
         """Start, and look for the cloud for a while."""
         self.start()
-        if self.cloud is not None:
+        if self.connection.cloud is not None:
             self.connected(wait_s=self.patience.connect_s)
         return self
 
@@ -169,13 +117,15 @@ class Edge:
     def start(self) -> None:
         """Begin; the cloud is looked for, and requests are answered without it."""
         self._thread.start()
-        if self.cloud is not None:
-            self._keeper = asyncio.run_coroutine_threadsafe(self._keep(), self._loop)
+        if self.connection.cloud is not None:
+            self._keeper = asyncio.run_coroutine_threadsafe(
+                self.connection.keep(), self._loop
+            )
 
     def connected(self, *, wait_s: float = 0.0) -> bool:
         """Return whether the cloud is there, within some time."""
         until = time.monotonic() + wait_s
-        while time.monotonic() < until and self.refused is None:
+        while time.monotonic() < until and self.connection.refused is None:
             if self.controller.connected:
                 return True
             time.sleep(0.01)
@@ -197,21 +147,23 @@ class Edge:
             ExecutionError: a tensor has another shape than the network takes.
             UsageError: the edge was closed, or has not begun.
         """
-        if self._closed or not self._thread.is_alive():
-            raise UsageError(
-                "a request",
-                rule="the edge was closed, or has not begun",
-                where="trimtab edge",
-                remedy="ask within: with edge:",
-            )
         values = self.halves.run.bind(*args, **kwargs)
-        return asyncio.run_coroutine_threadsafe(self._answer(values), self._loop)
+        with self._ending:  # what is taken is answered
+            if self._closed or not self._thread.is_alive():
+                raise UsageError(
+                    "a request",
+                    rule="the edge was closed, or has not begun",
+                    where="trimtab edge",
+                    remedy="ask within: with edge:",
+                )
+            return asyncio.run_coroutine_threadsafe(self._answer(values), self._loop)
 
     def close(self) -> None:
         """End: what is asked for is answered first."""
-        if self._closed:
-            return
-        self._closed = True
+        with self._ending:
+            if self._closed:
+                return
+            self._closed = True
         if self._keeper is not None:
             self._keeper.cancel()
         if self._thread.is_alive():
@@ -224,8 +176,8 @@ class Edge:
     async def _shut(self) -> None:
         # Each ends: by the cloud, by a hedge or a limit of time, or with an error.
         await asyncio.gather(*self._asked, return_exceptions=True)
-        if self._link is not None:
-            await self._link.close()
+        self._layers.close()
+        await self.connection.close()
 
     def state(self) -> dict[str, Any]:
         """Return counts, the cut in force and what is assumed of the link."""
@@ -258,7 +210,7 @@ class Edge:
             **self.controller.summary(),
             **self.counts,
             "connected": self.controller.connected,
-            "refused": str(self.refused) if self.refused else "",
+            "refused": str(self.connection.refused or ""),
             "cut": last.name if last else "",
             "codec": last.codec if last else "",
             "uplink_bytes_per_s": at.uplink_bytes_per_s,
@@ -326,38 +278,40 @@ class Edge:
         )
         _, link, cloud = space.parts(decision.conditions)
         rest = float(link[decision.index] + cloud[decision.index])
-        begun_rest = time.monotonic()
         remote = asyncio.create_task(
-            self._remote(cut, codec, parts, payloads, max(self.patience.reply_s,
-                                                          10 * rest))
+            self.connection.ask(
+                cut, codec, parts, payloads,
+                within_s=max(self.patience.reply_s, 10 * rest),
+            )
         )  # fmt: skip
         wait = max(self.patience.hedge_s, self.patience.hedge * rest)
         hedge = self.whole and run.part.stop == self.halves.end
-        done, _ = await asyncio.wait({remote}, timeout=wait if hedge else None)
         here: asyncio.Task[Any] | None = None
-        if not done:
-            self.counts["hedged"] += 1
-            here = asyncio.create_task(self._rest(crossing, cut))
-            await asyncio.wait({remote, here}, return_when=asyncio.FIRST_COMPLETED)
-        found, reply = await self._first(remote, here, crossing, cut)
+        try:
+            done, _ = await asyncio.wait({remote}, timeout=wait if hedge else None)
+            if not done:
+                self.counts["hedged"] += 1
+                here = asyncio.create_task(self._rest(crossing, cut))
+                await asyncio.wait({remote, here}, return_when=asyncio.FIRST_COMPLETED)
+                if here.done() and here.exception() is not None:
+                    await asyncio.wait({remote})  # the cloud may still answer
+            found, reply = await self._first(remote, here, crossing, cut)
+        finally:  # who asked may have left
+            remote.cancel()
+            if here is not None:
+                here.cancel()
         sent = sum(map(len, payloads))
         return found, Seen(
             edge_s=head_s + coded_s,
             sent_bytes=sent,
-            link_s=self._link_s(reply, remote, time.monotonic() - begun_rest),
+            link_s=None
+            if reply is None
+            else max(1e-6, reply.took_s - reply.cloud_s - reply.queue_s),
             cloud_s=None if reply is None else reply.cloud_s,
-            queue_s=0.0 if reply is None else reply.queue_s,
+            queue_s=_refused_s(remote) if reply is None else reply.queue_s,
             latency_s=time.monotonic() - begun,
+            overtaken=remote.cancelled(),
         )
-
-    @staticmethod
-    def _link_s(
-        reply: Reply | None, remote: asyncio.Task[Reply], waited_s: float
-    ) -> float | None:
-        """Return the time on the link; that of an answer that never came, at least."""
-        if reply is not None:
-            return max(1e-6, reply.took_s - reply.cloud_s - reply.queue_s)
-        return waited_s if remote.cancelled() else None
 
     async def _first(
         self,
@@ -387,7 +341,7 @@ class Edge:
         self.counts["hedge_won"] += 1
         remote.cancel()
         await asyncio.gather(remote, return_exceptions=True)
-        self._fail("no answer in time")
+        self.connection.failed("no answer in time")
         return here.result(), None
 
     async def _rest(self, crossing: Mapping[Ref, Any], cut: int) -> Any:
@@ -395,191 +349,17 @@ class Edge:
         found: Any = await self._in_thread(self.halves.tail, crossing, cut, run)
         return found
 
-    def _open_link(self) -> Link | None:
-        return None if self._link is None or self._link.closed else self._link
-
-    async def _remote(
-        self, cut: int, codec: int, parts: Any, payloads: Any, within_s: float
-    ) -> Reply:
-        """Ask the cloud; once more on a new connection if the first one ends."""
-        until = time.monotonic() + within_s
-        for attempt in range(2):
-            link = await self._connected(at_once=attempt > 0)
-            try:
-                reply = await link.ask(
-                    cut, codec, parts, payloads, within_s=until - time.monotonic()
-                )
-            except OverloadedError:
-                self.counts["overloaded"] += 1
-                raise
-            except LinkError as error:
-                self._fail(str(error))
-                late = time.monotonic() >= until
-                if attempt or late or not link.closed:
-                    raise
-                self.counts["retried"] += 1
-            else:
-                self._works()
-                return reply
-        raise AssertionError
-
-    # The link
-
-    async def _connected(self, *, at_once: bool = False) -> Link:
-        """Return the connection; open one if there is none.
-
-        Args:
-            at_once: although it is left alone after failures.
-        """
-        if self._link is not None and not self._link.closed:
-            return self._link
-        resting = time.monotonic() < self._rest_until
-        if self.cloud is None or (resting and (self.refused or not at_once)):
-            raise LinkError(
-                "a request",
-                rule="there is no connection to the cloud now",
-                where="trimtab edge",
-                remedy="see whether it is up",
-            )
-        if self._opening is None or self._opening.done():
-            self._opening = asyncio.create_task(self._open())
-        return await asyncio.shield(self._opening)
-
-    async def _open(self) -> Link:
-        assert self.cloud is not None
-        try:
-            link = await Link.open(
-                self.halves, self.cloud.host, self.cloud.port, tls=self.cloud.tls,
-                name=self.cloud.name, within_s=self.patience.connect_s,
-            )  # fmt: skip
-            try:
-                if not link.alike and self.whole:
-                    await self._compare(link)
-                elif not link.alike:
-                    _LOG.warning("the cloud has another engine; not compared")
-            except BaseException:
-                await link.close()
-                raise
-        except LinkError as error:
-            self._fail(str(error))
-            raise
-        except DataError as error:
-            # What listens there now need not be what does later.
-            self._rest_until = time.monotonic() + self.patience.most_rest_s
-            self.controller.connected = False
-            if self.refused is None:
-                _LOG.error("%s", error)
-            self.refused = error
-            raise LinkError(
-                error.asked, rule=error.rule, where=error.where, remedy=error.remedy
-            ) from error
-        except Exception as error:
-            # Whatever it is: requests do not depend on it, and the next try may do.
-            _LOG.exception("connecting")
-            self._fail(str(error))
-            raise LinkError(
-                "a connection to the cloud",
-                rule=f"{type(error).__name__}: {error}",
-                where="trimtab edge",
-                remedy="see the log",
-            ) from error
-        self.counts["connections"] += 1
-        self._link = link
-        rtt = min([await link.probe(0, within_s=self.patience.connect_s)
-                   for _ in range(3)])  # fmt: skip
-        self.controller.see_rtt(rtt, at_s=time.monotonic())
-        self._works()
-        self._rest_until = 0.0
-        self.refused = None
-        self.controller.connected = True
-        return link
-
-    async def _compare(self, link: Link) -> None:
-        """Refuse a cloud whose engine gives other results.
-
-        Raises:
-            DataError: it does.
-        """
-        values = {
-            Ref(name): each for name, each in example_values(self.halves.graph).items()
-        }
-        for cut in {0, len(self.halves.cuts) // 2}:
-            run = await self._layers.load(self.halves.end)
-            crossing = await self._in_thread(self.halves.head, values, cut, run)
-            mine = await self._in_thread(self.halves.tail, crossing, cut, run)
-            raw = self._codecs.get("raw")
-            if raw is None:
-                return
-            parts, payloads = self.halves.encode(crossing, cut, raw)
-            reply = await link.ask(cut, raw, parts, payloads, within_s=30.0)
-            for ref, each in reply.values.items():
-                if not torch.allclose(
-                    each.double(), mine[ref].double(), rtol=_CLOSE, atol=_CLOSE
-                ):
-                    worst = float((each.double() - mine[ref].double()).abs().max())
-                    raise DataError(
-                        f"results of the cloud from cut {self.halves.cuts[cut].key}",
-                        rule=f"they differ from the edge's by {worst:.3g}",
-                        where="handshake",
-                        remedy="run the same version of PyTorch on both sides",
-                    )
-
-    def _works(self) -> None:
-        self._failures = self._rests = 0
-
-    def _fail(self, why: str) -> None:
-        now = time.monotonic()
-        if now < self._rest_until:  # one stall, and all requests that it held up
-            return
-        self._failures += 1
-        if self._failures < self.patience.failures and (
-            self._link is not None and not self._link.closed
-        ):
-            return
-        rest = min(
-            self.patience.most_rest_s,
-            self.patience.rest_s * 2.0 ** min(self._rests, 10),
-        )
-        self._failures, self._rests = 0, self._rests + 1
-        self._rest_until = now + rest
-        if self.controller.connected:
-            _LOG.warning("the cloud is left alone for %.1f s: %s", rest, why)
-        self.controller.connected = False
-
-    async def _keep(self) -> None:
-        """Connect again, probe and measure, as long as the edge works."""
-        pinged = 0.0
-        while True:
-            now = time.monotonic()
-            try:
-                if now >= self._rest_until:
-                    link = await self._connected()
-                    if not self.controller.connected or now - pinged > _PING_S:
-                        pinged = now
-                        rtt = await link.probe(0, within_s=self.patience.connect_s)
-                        self.controller.see_rtt(rtt, at_s=now)
-                        self.controller.connected = True
-                        self._works()
-                    size = self.controller.probe_due(now)
-                    if size:
-                        took = await link.probe(size, within_s=self.patience.connect_s)
-                        self.controller.see_probe(size, took, at_s=time.monotonic())
-            except OverloadedError:
-                self.counts["overloaded"] += 1
-            except LinkError as error:
-                if self.refused is None:
-                    self._fail(str(error))
-                if self._link is not None:
-                    with contextlib.suppress(Exception):
-                        await self._link.close()
-                    self._link = None
-            await asyncio.sleep(_TICK_S)
-
 
 def _timed(call: Any, *args: Any) -> tuple[Any, float]:
     begun = time.perf_counter()
     found = call(*args)
     return found, time.perf_counter() - begun
+
+
+def _refused_s(remote: asyncio.Task[Reply]) -> float:
+    """Return for how long the cloud has no room, as it says; 0 where it does not."""
+    error = None if remote.cancelled() else remote.exception()
+    return error.retry_after_s if isinstance(error, OverloadedError) else 0.0
 
 
 def _unreachable(error: Exception) -> LinkError:

@@ -110,11 +110,11 @@ class EdgeView:
 
     def _status(self) -> tuple[str, Tone]:
         edge = self.edge
-        if edge.refused is not None:
+        if edge.connection.refused is not None:
             return "the cloud is refused", "bad"
-        if edge.cloud is None:
+        if edge.connection.cloud is None:
             return "without a cloud", "plain"
-        where = f"{edge.cloud.host}:{edge.cloud.port}"
+        where = f"{edge.connection.cloud.host}:{edge.connection.cloud.port}"
         if edge.controller.connected:
             return f"connected to {where}", "good"
         if edge.whole:
@@ -125,7 +125,8 @@ class EdgeView:
         self, shown: Sequence[int], known: Conditions, at_s: float
     ) -> tuple[str, tuple[str, ...]]:
         controller, space = self.edge.controller, self.edge.controller.space
-        refused = (str(self.edge.refused),) if self.edge.refused is not None else ()
+        why = self.edge.connection.refused
+        refused = () if why is None else (str(why),)
         if not self._digest.runs:
             return "No request yet", refused
         choices = [space.choice(each, known) for each in shown]

@@ -16,7 +16,7 @@ from typing import final
 import numpy as np
 from numpy.typing import NDArray
 
-from trimtab.errors import LinkError
+from trimtab.errors import LinkError, TrimtabError
 from trimtab.graph.execute import Executor
 from trimtab.partition.controller import Controller, Decision
 from trimtab.partition.live.halves import Halves
@@ -52,8 +52,8 @@ class Layers:
     ) -> None:
         self._keeping, self._controller, self.mode = halves.keeping, controller, mode
         self._end, self._link = halves.end, link
+        self._most = int(controller.space.positions.max())  # that any cut needs here
         self._numbers = {cut.position: at for at, cut in enumerate(halves.cuts)}
-        self._refused: set[int] = set()
         self._moving: asyncio.Task[None] | None = None
         self._gate = asyncio.Lock()
         self.paused_s = 0.0
@@ -70,7 +70,9 @@ class Layers:
             return self._controller.decide(at_s), self._keeping.run
         if self.mode == "pause":
             return await self._paused(at_s)
-        decision = self._controller.decide(at_s, here=self._here())
+        decision = self._controller.decide(
+            at_s, here=self._here(), refused=() if link is None else link.refused
+        )
         run = self._keeping.run
         if run.part.stop < positions[decision.index]:  # nothing that is here will do
             run = await self.load(int(positions[decision.index]))
@@ -91,15 +93,17 @@ class Layers:
         self.paused_s += time.monotonic() - begun
         return run
 
+    def close(self) -> None:
+        """Make nothing ready any more."""
+        if self._moving is not None:
+            self._moving.cancel()
+
     def _here(self) -> NDArray[np.bool_]:
         """Return which choices have their layers in memory, on both sides."""
         space, link = self._controller.space, self._link()
         here = space.positions <= self._keeping.part.stop
         if link is not None and not link.shared:
-            ready = (space.positions >= link.keeps) & ~np.isin(
-                space.positions, list(self._refused)
-            )
-            here = here & (space.local | ready)
+            here = here & (space.local | (space.positions >= link.keeps))
         return np.asarray(here)
 
     def _follow(self, decision: Decision) -> None:
@@ -108,7 +112,7 @@ class Layers:
             return
         positions = self._controller.space.positions
         wanted = int(positions[decision.wanted])
-        stop = self._end if self.mode == "shared" else wanted
+        stop = self._most if self.mode == "shared" else wanted
         if self.mode == "standby":
             stop = max(wanted, int(positions[decision.second]))
         link = self._link()
@@ -116,7 +120,7 @@ class Layers:
             link is not None
             and not link.shared
             and wanted < self._end
-            and wanted not in self._refused
+            and wanted not in link.refused
             and link.keeps != wanted
         )
         if stop != self._keeping.part.stop or away:
@@ -125,7 +129,11 @@ class Layers:
             )
 
     async def _move(self, stop: int, position: int | None) -> None:
-        await asyncio.to_thread(self._keeping.keep, range(stop))
+        try:
+            await asyncio.to_thread(self._keeping.keep, range(stop))
+        except TrimtabError as error:  # those that are here go on; then once more
+            _LOG.warning("layers before %d: %s", stop, error)
+            return
         if position is not None:
             await self._prepare(position)
 
@@ -138,13 +146,16 @@ class Layers:
         except LinkError as error:
             _LOG.warning("cut at %d: %s", position, error)
             if not link.closed:  # it would not, and does not change its mind
-                self._refused.add(position)
+                link.refused.add(position)
 
     async def _paused(self, at_s: float) -> tuple[Decision, Executor]:
         """Stop for another cut: the way of old, to be compared with."""
         async with self._gate:
             controller = self._controller
-            decision = controller.decide(at_s)
+            link = self._link()
+            decision = controller.decide(
+                at_s, refused=() if link is None else link.refused
+            )
             stop = int(controller.space.positions[decision.index])
             if stop == self._keeping.part.stop:
                 return decision, self._keeping.run

@@ -31,6 +31,7 @@ from trimtab.partition.live.wire import (
 __all__ = ["Link", "Reply"]
 
 _READ = 256 * 1024
+_COMING = 64  # replies that are on their way at once; a cloud sends one after another
 
 
 @final
@@ -59,6 +60,7 @@ class Link:
         alike: whether both sides compute with the same engine.
         closed: whether it has ended.
         keeps: position from which on the cloud has layers in memory.
+        refused: positions of cuts whose layers it would not take into memory.
         shared: whether it has all of them, always.
     """
 
@@ -80,6 +82,7 @@ class Link:
         self.alike = False
         self.closed = False
         self.keeps = 0
+        self.refused: set[int] = set()
         self.shared = True
 
     @classmethod
@@ -167,10 +170,12 @@ class Link:
     def _take(self, kind: Kind, number: int, body: bytes) -> None:
         future = self._waiting.get(number)
         if kind is Kind.REPLY:
-            if number > self._last or number in self._coming:
+            wrong = number > self._last or number in self._coming
+            if wrong or len(self._coming) >= _COMING:
                 raise DataError(
                     f"reply {number}",
-                    rule="nothing of that number was asked, or it is coming already",
+                    rule="nothing of that number was asked, it is coming already, or "
+                    "too many are",
                     where="what came over the link",
                     remedy="check that the other side is a cloud of trimtab",
                 )
@@ -245,7 +250,7 @@ class Link:
                 await self._send(
                     head(
                         Kind.REQUEST, number, cut=cut, codec=codec,
-                        milliseconds=min(2**32 - 1, round(1000 * within_s)),
+                        milliseconds=min(2**32 - 1, max(1, round(1000 * within_s))),
                         seconds=0.0, parts=parts,
                     )
                 )  # fmt: skip

@@ -9,9 +9,11 @@ from trimtab.errors import BundleError
 from trimtab.partition.agreed import FILE, Agreed, loads
 from trimtab.partition.conditions import Conditions, Limits
 from trimtab.partition.controller import Controller, Settings
-from trimtab.partition.live.edge import Address, Edge, Patience
+from trimtab.partition.live.connection import Address, Patience
+from trimtab.partition.live.edge import Edge
 from trimtab.partition.live.halves import Halves
 from trimtab.partition.live.keeping import Mode
+from trimtab.partition.profiles import Profile
 from trimtab.partition.space import Space
 
 __all__ = ["open_edge", "open_halves"]
@@ -49,29 +51,34 @@ def open_edge(
     path: Path,
     *,
     cloud: Address | None = None,
-    settings: Settings | None = None,
+    bytes_per_s: float | None = None,
     patience: Patience | None = None,
     edge_bytes: int | None = None,
     mode: Mode = "shared",
+    profile: Profile | None = None,
 ) -> Edge:
     """Return the edge's side of a bundle, not started yet.
 
     Args:
         path: of the bundle.
         cloud: where its other side is; None for none.
-        settings: of the controller; by default with the objective of the bundle.
+        bytes_per_s: that may be sent on average, probes included; None for no limit.
         patience: how long it waits for what.
         edge_bytes: for weights and activations here.
         mode: which layers are kept in memory.
+        profile: times of this machine; by default those that the bundle was made with.
 
     Raises:
         BundleError: as of `open_halves`.
+        DataError: a profile of another network.
+        UsageError: a rate that is not above 0.
         BudgetInfeasibleError: no cut keeps to the limits.
     """
     bundle, agreed = _opened(path)
+    end = len(bundle.graph.nodes)
     space = Space(
         bundle.graph,
-        agreed.edge,
+        profile or agreed.edge,
         agreed.cloud,
         codecs=agreed.codecs,
         limits=Limits(
@@ -81,15 +88,15 @@ def open_edge(
             accuracy_loss_frac=agreed.accuracy_loss_frac,
         ),
         quality=agreed.quality,
+        # What the bundle was made with, however this machine compares.
+        positions=[cut.position for cut in agreed.cuts] + [end] * agreed.whole,
     )
     at = Conditions(uplink_bytes_per_s=agreed.uplink_bytes_per_s, rtt_s=agreed.rtt_s)
-    settings = settings or Settings(objective=agreed.objective)
-    first = None
-    if mode != "shared":
-        best = space.costs(at, settings.objective).argmin()
-        first = range(int(space.positions[best]))
-    halves, _ = open_halves(path, first=first)
+    settings = Settings(objective=agreed.objective, bytes_per_s=bytes_per_s)
+    best = space.costs(at, settings.objective).argmin()
+    stop = space.positions.max() if mode == "shared" else space.positions[best]
+    halves, _ = open_halves(path, first=None if stop == end else range(int(stop)))
     return Edge(
         halves, Controller(space, at, settings), cloud=cloud, patience=patience,
-        whole=agreed.whole and bool(space.local.any()), mode=mode,
+        whole=bool(space.local.any()), mode=mode,
     )  # fmt: skip

@@ -11,7 +11,8 @@ from tests.unit.partition.live.nets import controller, made, served
 from trimtab.errors import LinkError, UsageError
 from trimtab.partition.live import certs
 from trimtab.partition.live.cloud import Quotas
-from trimtab.partition.live.edge import Address, Edge
+from trimtab.partition.live.connection import Address
+from trimtab.partition.live.edge import Edge
 from trimtab.partition.live.link import Link
 
 pytest.importorskip("cryptography")

@@ -303,7 +303,9 @@ def test_a_client_has_its_share_of_bytes(both):
         # A new connection of the same client has no more.
         other = Client(cloud.port, halves)
         other.ask(halves, x, cut=0)
-        assert other.next().kind is Kind.OVERLOADED
+        said = other.next()
+        assert said.kind is Kind.OVERLOADED
+        assert 1.0 < parse_record(said.body)["retry_after_s"] <= 3.1  # until it has it
 
 
 def test_no_more_connections_than_there_may_be(both):

@@ -4,7 +4,8 @@ from tests.unit.partition.live.nets import controller, made, served
 from tests.unit.partition.live.test_edge import images
 
 from trimtab.partition.live.cloud_view import CloudView
-from trimtab.partition.live.edge import Address, Edge
+from trimtab.partition.live.connection import Address
+from trimtab.partition.live.edge import Edge
 
 
 def test_counts_connections_and_limits():

@@ -1,5 +1,6 @@
 """The edge: every request one right answer, whatever the link does."""
 
+import asyncio
 import threading
 import time
 from dataclasses import replace
@@ -8,10 +9,12 @@ import pytest
 import torch
 from tests.unit.partition.live.nets import Net, controller, made, served
 
-from trimtab.errors import LinkError, OverloadedError, UsageError
+from trimtab.errors import BundleError, LinkError, OverloadedError, UsageError
 from trimtab.graph.capture import capture, weights_of
+from trimtab.graph.execute import Executor
 from trimtab.partition.live.cloud import Quotas
-from trimtab.partition.live.edge import Address, Edge, Patience
+from trimtab.partition.live.connection import Address, Patience
+from trimtab.partition.live.edge import Edge
 from trimtab.partition.live.emulate import Shape
 from trimtab.partition.live.halves import Halves
 from trimtab.partition.live.link import Link
@@ -138,6 +141,54 @@ def test_a_black_hole_costs_a_hedge_and_then_nothing(both):
     assert back
 
 
+def test_a_hedge_that_fails_leaves_the_answer_to_the_cloud(both, monkeypatch):
+    net, halves = both
+    ask = Link.ask
+
+    async def late(self, *arguments, **more):
+        await asyncio.sleep(0.3)
+        return await ask(self, *arguments, **more)
+
+    async def broken(*_):
+        raise BundleError("layers", rule="they cannot be read", remedy="none")
+
+    monkeypatch.setattr(Link, "ask", late)
+    with served(halves) as cloud:
+        edge = Edge(
+            halves, controller(halves), patience=Patience(hedge_s=0.01),
+            cloud=Address(host="127.0.0.1", port=cloud.port),
+        )  # fmt: skip
+        with edge:
+            monkeypatch.setattr(edge, "_rest", broken)
+            x = images(1)[0]
+            assert torch.equal(edge(x), net(x))
+            assert edge.state()["hedged"] == edge.state()["remote"] == 1
+
+
+def test_who_leaves_takes_the_request_along(both, monkeypatch):
+    _, halves = both
+    begun, ended = threading.Event(), threading.Event()
+
+    async def never(self, *arguments, **more):
+        begun.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.set()
+
+    with served(halves) as cloud:
+        edge = Edge(
+            halves, controller(halves), patience=Patience(hedge_s=60.0),
+            cloud=Address(host="127.0.0.1", port=cloud.port),
+        )  # fmt: skip
+        with edge:
+            monkeypatch.setattr(Link, "ask", never)
+            future = edge.submit(images(1)[0])
+            assert begun.wait(5)
+            future.cancel()
+            assert ended.wait(5)
+
+
 def test_a_connection_that_ends_is_made_again_for_who_cannot_do_without(
     both, monkeypatch
 ):
@@ -178,6 +229,22 @@ def test_what_is_asked_before_the_end_is_answered(both):
         assert right(net, xs, [each.result(0) for each in futures])
         with pytest.raises(UsageError, match="closed"):
             edge(xs[0])
+
+
+def test_what_comes_while_it_ends_is_refused_or_answered(both, monkeypatch):
+    net, halves = both
+    x = images(1)[0]
+    with Edge(halves, controller(halves)) as edge:
+        bind = Executor.bind
+
+        def ends_meanwhile(self, *arguments):
+            edge.close()
+            return bind(self, *arguments)
+
+        assert torch.equal(edge(x), net(x))
+        monkeypatch.setattr(Executor, "bind", ends_meanwhile)
+        with pytest.raises(UsageError, match="closed"):
+            edge.submit(x)
 
 
 def test_an_edge_that_never_began_ends_and_answers_nothing(both):
@@ -221,22 +288,6 @@ def test_probes_that_the_cloud_has_no_room_for_do_not_end_the_connection(both):
                 time.sleep(0.05)
             assert edge.state()["connections"] == 1
             assert edge.state()["connected"]
-
-
-def test_one_stall_is_one_failure_however_many_requests_it_holds_up(both):
-    _, halves = both
-    edge = Edge(
-        halves, controller(halves), patience=Patience(rest_s=30.0, most_rest_s=99.0)
-    )
-    for _ in range(50):
-        edge._fail("no answer in time")
-    assert edge._rests == 1
-    assert edge._rest_until <= time.monotonic() + 30.0
-    edge._rest_until = 0.0
-    edge._fail("no answer in time")
-    edge._rest_until -= 31.0  # twice as long, the second time
-    assert edge._rest_until > time.monotonic() + 20.0
-    edge.close()
 
 
 def test_errors_that_nobody_expects_cost_no_answer_and_no_cloud(both, monkeypatch):
@@ -302,7 +353,7 @@ def test_another_network_is_refused_and_the_edge_goes_on(both):
             assert "same bundle" in edge.state()["refused"]
             # The right one in its place is taken up.
             with served(halves) as other:
-                edge.cloud = Address(host="127.0.0.1", port=other.port)
+                edge.connection.cloud = Address(host="127.0.0.1", port=other.port)
                 until = time.monotonic() + 10
                 while not edge.state()["connected"]:
                     assert time.monotonic() < until

@@ -6,7 +6,8 @@ import pytest
 from tests.unit.partition.live.nets import controller, made, served
 from tests.unit.partition.live.test_edge import QUICK, images
 
-from trimtab.partition.live.edge import Address, Edge
+from trimtab.partition.live.connection import Address
+from trimtab.partition.live.edge import Edge
 from trimtab.partition.live.edge_view import EdgeView
 
 
@@ -110,7 +111,7 @@ def test_a_cloud_of_another_network_is_told_with_the_reason(halves):
         )  # fmt: skip
         with edge:
             until = time.monotonic() + 5
-            while edge.refused is None and time.monotonic() < until:
+            while edge.connection.refused is None and time.monotonic() < until:
                 time.sleep(0.01)
             state = EdgeView(edge).state()
     assert state.tone == "bad"

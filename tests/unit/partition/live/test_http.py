@@ -11,7 +11,8 @@ from tests.unit.partition.live.test_edge import images
 
 pytest.importorskip("fastapi")
 
-from trimtab.partition.live.edge import Address, Edge
+from trimtab.partition.live.connection import Address
+from trimtab.partition.live.edge import Edge
 from trimtab.partition.live.http import cloud_app, edge_app
 from trimtab.runtime.web import Server
 

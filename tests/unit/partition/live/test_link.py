@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+from typing import Any
 
 import pytest
 import torch
@@ -9,7 +10,7 @@ from tests.unit.partition.live.nets import made, served
 
 from trimtab.errors import DataError, LinkError, OverloadedError
 from trimtab.partition.live.link import Link
-from trimtab.partition.live.wire import Kind, Reader, frame, record
+from trimtab.partition.live.wire import Kind, Reader, frame, head, record
 
 
 @pytest.fixture(scope="module")
@@ -188,3 +189,22 @@ def test_what_is_given_up_in_the_middle_is_withdrawn(both, monkeypatch):
     with served(halves) as cloud:
         reply = asyncio.run(go(cloud))
     assert torch.equal(halves.run.results(reply.values), net(x))
+
+
+def test_replies_that_only_begin_are_bounded(both):
+    _, halves = both
+    values = halves.run.run(halves.run.bind(torch.zeros(1, 3, 16, 16)))
+    parts, _ = halves.encode_results(values)
+
+    async def begun():
+        writer: Any = None  # nothing is sent
+        link = Link(halves, asyncio.StreamReader(), writer)
+        link._last = 100  # so many were asked
+        for number in range(1, 100):
+            said = head(Kind.REPLY, number, cut=0, codec=0, milliseconds=0,
+                        seconds=0.0, parts=parts)  # fmt: skip
+            (each,) = Reader().feed(said)
+            link._take(each.kind, each.request, each.body)
+
+    with pytest.raises(DataError, match="reply 65"):
+        asyncio.run(begun())
