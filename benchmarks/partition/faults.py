@@ -264,10 +264,8 @@ SCENARIOS: Final[dict[str, Callable[[Bed, int], dict[str, Any]]]] = {
 
 
 def bundle() -> Path:
-    """Return the bundle that is asked; made where there is none."""
-    folder = cache_folder("partition") / _NETWORK
-    found = folder / "out" / "divided.trimtab"
-    return found if found.exists() else make_bundle(folder, _NETWORK)
+    """Return the bundle that is asked, made by this version."""
+    return make_bundle(cache_folder("partition") / _NETWORK, _NETWORK)
 
 
 def main(name: str, count: str) -> None:
