@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -134,7 +135,7 @@ def start(
     gc.collect()
     gc.freeze()  # what was imported stays
     gc.enable()  # each connection leaves cycles
-    with engine, Steering(engine, controller, target) as side:
+    with contextlib.closing(engine), Steering(engine, controller, target) as side:
         app = serve_app(side, found.why, shown=dashboard)
         with http_server(app, *listen, context) as served:
             asked = f"{served.url}{model_of(engine).path}"

@@ -203,7 +203,8 @@ class Served:
                 return json.loads(content)
         except (OSError, self._aiohttp.ClientError) as error:
             raise LinkError(
-                f"server {where}", rule=str(error)[:200] or "it does not answer",
+                f"server {where}",
+                rule=getattr(error, "strerror", None) or "it does not answer",
                 where="trimtab load", remedy="start it: trimtab serve zoo:wnd-small",
             ) from None  # fmt: skip
         except ValueError as error:
