@@ -11,7 +11,7 @@ import threading
 from collections.abc import Sequence
 from types import TracebackType
 from typing import Any, Final, final
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 from trimtab.errors import (
     DataError,
@@ -169,7 +169,7 @@ class Served:
             await self._json(f"/v2/models/{self._model}")
         )
         self._path = f"{self._root}/v2/models/{self._model}/infer"
-        self.name = self._model
+        self.name = unquote(self._model)
         self._inputs: Sequence[Field] = fields
         self._drawn = Drawn(fields, most_items=self.most_items, seed=self._seed)
 

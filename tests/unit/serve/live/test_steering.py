@@ -1,0 +1,105 @@
+"""A server that tells its controller what it sees, and obeys it."""
+
+import sys
+import threading
+import time
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from trimtab.errors import OverloadedError
+from trimtab.serve.capacity import Target
+from trimtab.serve.live import steering
+from trimtab.serve.live.dispatcher import Answer, Observed
+from trimtab.serve.live.steering import Steering
+from trimtab.serve.schedule import Schedule
+
+TARGET = Target(latency_s=0.1)
+ROWS = {"x": np.zeros((5, 3), np.float32)}
+
+
+class Engine:
+    """In place of one: answers at once, or refuses."""
+
+    def __init__(self):
+        self.schedule, self.asked, self.full = Schedule(batch=8), [], False
+
+    def ask(self, inputs, done, *, deadline_s=None):
+        self.asked.append(deadline_s)
+        if self.full:
+            raise OverloadedError("a query", rule="full", remedy="wait")
+        done(Answer(inputs, None, 0.02, 0.0, self.schedule.version, 5))
+
+    def observed(self):
+        return [Observed(5, 0.01, 0.02, 0)]
+
+    def state(self):
+        return {"shed": len(self.asked) if self.full else 0, "oldest_s": 0.3}
+
+
+class Wise:
+    """In place of a controller: remembers, and says what it is told to."""
+
+    def __init__(self, schedule):
+        self.schedule, self.windows, self.called = schedule, [], threading.Event()
+
+    def observe(self, window):
+        self.windows.append(window)
+        self.called.set()
+        return self.schedule
+
+
+def test_a_window_has_what_came_and_what_became_of_it():
+    engine = Engine()
+    side = Steering(engine, Wise(engine.schedule), TARGET)
+    answers = []
+    side.ask(ROWS, answers.append)
+    engine.full = True
+    with pytest.raises(OverloadedError):
+        side.ask(ROWS, answers.append)
+    window = side.window(0.25)
+    assert window.items == [5, 5] and len(window.arrived_s) == 2
+    assert window.finished == [(0, 0.02)] and len(answers) == 1
+    assert window.batches == [(5, 0.02)]
+    assert (window.oldest_s, window.shed, window.period_s) == (0.3, 2, 0.25)
+    assert side.window(0.25).items == []
+
+
+def test_deadlines_hold_while_the_schedule_sheds():
+    engine = Engine()
+    side = Steering(engine, None, TARGET)
+    side.ask(ROWS, lambda answer: None)
+    engine.schedule = Schedule(batch=8, shed=True)
+    side.ask(ROWS, lambda answer: None)
+    assert engine.asked == [None, 0.1]
+
+
+def test_the_controller_is_obeyed(monkeypatch):
+    monkeypatch.setattr(steering, "_PERIOD_S", 0.01)
+    engine, before = Engine(), sys.getswitchinterval()
+    wise = Wise(replace(engine.schedule, batch=64, version=1))
+    with Steering(engine, wise, TARGET):
+        assert wise.called.wait(20.0)
+        until = time.monotonic() + 20.0
+        while engine.schedule.batch != 64 and time.monotonic() < until:
+            time.sleep(0.01)
+    assert engine.schedule.batch == 64
+    assert sys.getswitchinterval() == before
+
+
+def test_without_a_controller_that_works_it_serves_on(monkeypatch, caplog):
+    monkeypatch.setattr(steering, "_PERIOD_S", 0.01)
+
+    class Broken(Wise):
+        def observe(self, window):
+            self.called.set()
+            raise ArithmeticError("no")
+
+    engine = Engine()
+    broken = Broken(engine.schedule)
+    with Steering(engine, broken, TARGET) as side:
+        assert broken.called.wait(20.0)
+        side.ask(ROWS, lambda answer: None)
+    assert engine.schedule.batch == 8
+    assert "decides no more" in caplog.text
