@@ -211,7 +211,11 @@ def _percentile(latency: NDArray[np.float64], share: float, seed: int) -> Interv
         return float(np.quantile(rows, share, method="higher"))
 
     found = bootstrap_interval(
-        np.arange(_BLOCKS), of, resamples=_RESAMPLES, seed=seed, method="percentile"
+        np.arange(_BLOCKS, dtype=np.float64),
+        of,
+        resamples=_RESAMPLES,
+        seed=seed,
+        method="percentile",
     )
     low, high = (math.inf if each >= longest else each
                  for each in (found.low, found.high))  # fmt: skip

@@ -44,6 +44,7 @@ def test_ids_of_the_zoo_have_the_bounds_of_their_own_tables():
     model = open_model("zoo:wnd-small")
     dense, ids = model.inputs
     assert dense.bounds is None
-    assert ids.bounds is not None and len(ids.bounds) == ids.shape[0]
+    assert ids.bounds is not None
+    assert len(ids.bounds) == ids.shape[0]
     drawn = model.drawn(50)[1]
     assert bool((drawn < torch.tensor(ids.bounds).view(-1, 1)).all())

@@ -43,7 +43,8 @@ def test_a_free_first_axis_and_bounds_are_told():
     port = Port(name="ids", type=TensorType((1, 3), "int64"), bounds=(50,))
     free = Model(name="net", inputs=(port,), outputs=(), most_items=8)
     (found,) = free.record()["inputs"]
-    assert found["shape"] == [-1, 3] and found["parameters"] == {"bounds": [50]}
+    assert found["shape"] == [-1, 3]
+    assert found["parameters"] == {"bounds": [50]}
     assert free.record()["parameters"] == {"most_items": 8}
     fixed = Model(name="net", inputs=(port,), outputs=())
     assert fixed.record()["inputs"][0]["shape"] == [1, 3]

@@ -16,7 +16,8 @@ def test_percentiles_are_written_in_milliseconds(tmp_path):
     path = tmp_path / "load.hgrm"
     assert write_histogram([0.001, 0.002, 0.5, math.inf], path) == 3
     text = path.read_text()
-    assert "1/(1-Percentile)" in text and "TotalCount     =        3" in text
+    assert "1/(1-Percentile)" in text
+    assert "TotalCount     =        3" in text
     assert [each.name for each in tmp_path.iterdir()] == ["load.hgrm"]
     with pytest.raises(UsageError, match="its folder does not exist"):
         check_histogram(tmp_path / "none" / "load.hgrm")

@@ -1,4 +1,4 @@
-"""A schedule for the machine that is here: profiled, simulated, confirmed under load."""
+"""A schedule for the machine that is here: profiled, simulated, tried under load."""
 
 from __future__ import annotations
 

@@ -42,7 +42,8 @@ def test_bodies_are_bytes_behind_their_description():
     subject._drawn = Drawn(fields, most_items=8)
     body, head = subject.prepare(4, 0)
     said = json.loads(body[:head])["inputs"][0]
-    assert said["shape"] == [4, 3] and said["parameters"]["binary_data_size"] == 96
+    assert said["shape"] == [4, 3]
+    assert said["parameters"]["binary_data_size"] == 96
     assert np.frombuffer(body[head:], np.int64).tolist() == [0] * 12  # no bounds
     subject._loop.close()
 

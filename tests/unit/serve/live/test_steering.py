@@ -59,8 +59,10 @@ def test_a_window_has_what_came_and_what_became_of_it():
     with pytest.raises(OverloadedError):
         side.ask(ROWS, answers.append)
     window = side.window(0.25)
-    assert window.items == [5, 5] and len(window.arrived_s) == 2
-    assert window.finished == [(0, 0.02)] and len(answers) == 1
+    assert window.items == [5, 5]
+    assert len(window.arrived_s) == 2
+    assert window.finished == [(0, 0.02)]
+    assert len(answers) == 1
     assert window.batches == [(5, 0.02)]
     assert (window.oldest_s, window.shed, window.period_s) == (0.3, 2, 0.25)
     assert side.window(0.25).items == []

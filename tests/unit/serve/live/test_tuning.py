@@ -71,7 +71,16 @@ def test_the_best_is_what_is_valid_at_the_largest_rate(monkeypatch):
         work, TARGET, seconds=20.0,
     )  # fmt: skip
     assert [each.schedule.batch for each in found] == [16, 8]
-    assert tried == [(8, 100), (8, 85), (8, 70), (8, 55), (8, 40), (8, 25), (16, 80), (16, 68)]
+    assert tried == [
+        (8, 100),
+        (8, 85),
+        (8, 70),
+        (8, 55),
+        (8, 40),
+        (8, 25),
+        (16, 80),
+        (16, 68),
+    ]
     assert found[0].rate_per_s == pytest.approx(68.0, rel=0.01)
     assert found[1].rate_per_s == 0.0
     assert judge(run(type("", (), {"engine": engine}), work.trace(

@@ -42,16 +42,19 @@ def test_the_tail_stands_beside_its_target():
         view.answered(0.25, 200)
     state = view.state()
     assert (state.status, state.tone) == ("p99 250 ms, target 100 ms", "bad")
-    assert state.headline == "Batch 64" and state.reasons == ("Best in a simulation.",)
+    assert state.headline == "Batch 64"
+    assert state.reasons == ("Best in a simulation.",)
     tiles = {tile.name: tile for tile in state.tiles}
-    assert tiles["p99 latency"].value == 0.25 and tiles["target"].value == 0.1
+    assert tiles["p99 latency"].value == 0.25
+    assert tiles["target"].value == 0.1
     assert b"trimtab_serve_latency_p99_seconds 0.25" in text("trimtab_serve", state)
     assert b"trimtab_serve_shed_total 3.0" in text("trimtab_serve", state)
 
 
 def test_why_is_said_and_decisions_are_listed():
     state = View(side(shed=True, log=[DECISION, DECISION]), "First.").state()
-    assert "towards batch 128" in state.reasons[1] and "50" in state.reasons[1]
+    assert "towards batch 128" in state.reasons[1]
+    assert "50" in state.reasons[1]
     assert "would be late is refused" in state.reasons[2]
     table = state.record()["blocks"][-1]
     assert table["rows"][0][1:3] == ["step", 96]
@@ -63,6 +66,7 @@ def test_refusals_and_no_workers_are_seen():
     view.answered(0.1, 429)
     view.answered(0.1, 503)
     state = view.state()
-    assert state.tone == "bad" and "no worker" in state.status
+    assert state.tone == "bad"
+    assert "no worker" in state.status
     tiles = {tile.name: tile for tile in state.tiles}
     assert (tiles["HTTP 4xx"].value, tiles["HTTP 5xx"].tone) == (1, "bad")
