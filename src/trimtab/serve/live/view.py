@@ -123,7 +123,7 @@ class View:
             found.append(
                 f"Last looked at: {last.why}; predicted "
                 f"{controller.target.name} {format_duration(last.predicted_s)} at "
-                f"{last.rate_per_s:.3g} queries a second, {last.mean_items:.0f} items each."
+                f"{last.rate_per_s:.3g} queries a second, {last.mean_items:.0f} items."
             )
         if known["schedule"]["shed"]:
             found.append("The queue is old: what would be late is refused.")
