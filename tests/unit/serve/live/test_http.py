@@ -115,7 +115,8 @@ def test_one_that_would_be_late_is_told_when_to_come_again(served):
 def test_load_over_http_is_answered(served):
     engine, url = served
     trace = Trace(
-        at_s=0.005 * np.arange(1, 61), items=np.resize(np.array([1, 7, 30]), 60)
+        at_s=0.005 * np.arange(1, 61, dtype=np.float64),
+        items=np.resize(np.array([1, 7, 30]), 60),
     )
     with Served(url) as subject:
         assert subject.name == engine.name

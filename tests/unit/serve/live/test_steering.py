@@ -4,6 +4,7 @@ import sys
 import threading
 import time
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -50,10 +51,15 @@ class Wise:
         return self.schedule
 
 
+def steering_of(engine, controller):
+    parts: tuple[Any, Any] = (engine, controller)
+    return Steering(*parts, TARGET)
+
+
 def test_a_window_has_what_came_and_what_became_of_it():
     engine = Engine()
-    side = Steering(engine, Wise(engine.schedule), TARGET)
-    answers = []
+    side = steering_of(engine, Wise(engine.schedule))
+    answers: list[Answer] = []
     side.ask(ROWS, answers.append)
     engine.full = True
     with pytest.raises(OverloadedError):
@@ -70,7 +76,7 @@ def test_a_window_has_what_came_and_what_became_of_it():
 
 def test_deadlines_hold_while_the_schedule_sheds():
     engine = Engine()
-    side = Steering(engine, None, TARGET)
+    side = steering_of(engine, None)
     side.ask(ROWS, lambda answer: None)
     engine.schedule = Schedule(batch=8, shed=True)
     side.ask(ROWS, lambda answer: None)
@@ -81,7 +87,7 @@ def test_the_controller_is_obeyed(monkeypatch):
     monkeypatch.setattr(steering, "_PERIOD_S", 0.01)
     engine, before = Engine(), sys.getswitchinterval()
     wise = Wise(replace(engine.schedule, batch=64, version=1))
-    with Steering(engine, wise, TARGET):
+    with steering_of(engine, wise):
         assert wise.called.wait(20.0)
         until = time.monotonic() + 20.0
         while engine.schedule.batch != 64 and time.monotonic() < until:
@@ -100,7 +106,7 @@ def test_without_a_controller_that_works_it_serves_on(monkeypatch, caplog):
 
     engine = Engine()
     broken = Broken(engine.schedule)
-    with Steering(engine, broken, TARGET) as side:
+    with steering_of(engine, broken) as side:
         assert broken.called.wait(20.0)
         side.ask(ROWS, lambda answer: None)
     assert engine.schedule.batch == 8
