@@ -153,8 +153,7 @@ def start(
                     out.print(f"live page: {served.url}/")
             until_told()
         state = engine.state()
-    decisions = [] if controller is None else [each.record() for each in controller.log]
-    changes = [each for each in decisions if each["action"] != "keep"]
+    changes = [each.record() for each in side.log if each.action != "keep"]
     if as_json:
         print_json({**state, "changes": changes[-100:]})
         return

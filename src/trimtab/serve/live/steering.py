@@ -3,31 +3,42 @@
 Queries pass through here, so that what came and what became of it is written down; four
 times a second the controller gets it as a window. The schedule that it answers with
 holds for the next query. Nothing that is under way is touched.
+
+The controller lives in a process of its own, behind all others: a prediction takes it
+seconds of computing, which no answer may wait for. What cannot wait for it, to refuse
+what would be late while the queue is old, is decided here.
 """
 
 from __future__ import annotations
 
 import logging
-import sys
+import multiprocessing
+import os
+import signal
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ProcessPoolExecutor
 from types import TracebackType
 from typing import Any, Final, final
 
 from numpy.typing import NDArray
 
 from trimtab.serve.capacity import Target
-from trimtab.serve.control import Controller
+from trimtab.serve.control import Controller, Decision
 from trimtab.serve.live.dispatcher import Answer
 from trimtab.serve.live.engine import Engine
+from trimtab.serve.schedule import Schedule
 from trimtab.serve.window import Window
 
 __all__ = ["Steering"]
 
 _LOG = logging.getLogger(__name__)
 _PERIOD_S: Final = 0.25
-_SWITCH_S: Final = 0.0005  # that a thread which computes keeps the interpreter
+_NICE: Final = 10
+_OLD_FRAC: Final = 0.5  # of the target that a chunk has waited for in an old queue
+_KEPT: Final = 1_000  # decisions
 
 
 @final
@@ -41,14 +52,19 @@ class Steering:
 
     Attributes:
         engine: that answers.
-        controller: that decides.
         target: of the tail.
+        steered: whether there is a controller.
+        old: whether the queue is old.
+        log: the last decisions.
     """
 
     def __init__(
-        self, engine: Engine, controller: Controller | None, target: Target | None
+        self, engine: Engine, controller: Controller | None, target: Target
     ) -> None:
-        self.engine, self.controller, self.target = engine, controller, target
+        self.engine, self.target = engine, target
+        self.steered, self._controller = controller is not None, controller
+        self.old = False
+        self.log: deque[Decision] = deque(maxlen=_KEPT)
         self._lock = threading.Lock()
         self._arrived: list[tuple[float, int]] = []
         self._finished: list[tuple[int, float]] = []
@@ -58,11 +74,7 @@ class Steering:
 
     def __enter__(self) -> Steering:
         """Begin to decide."""
-        self._switch_s = sys.getswitchinterval()
-        # What the controller predicts takes a while: answers are not to wait for it.
-        sys.setswitchinterval(_SWITCH_S)
-        if self.controller is not None:
-            self._thread.start()
+        self._thread.start()
         return self
 
     def __exit__(
@@ -73,9 +85,7 @@ class Steering:
     ) -> None:
         """Decide no more; the engine goes on."""
         self._ending.set()
-        if self._thread.is_alive():
-            self._thread.join()
-        sys.setswitchinterval(self._switch_s)
+        self._thread.join()
 
     def ask(
         self, inputs: Mapping[str, NDArray[Any]], done: Callable[[Answer], None]
@@ -90,17 +100,17 @@ class Steering:
         at_s = time.monotonic()
 
         def told(answer: Answer) -> None:
-            if answer.error is None and self.controller is not None:
+            if answer.error is None and self.steered:
                 with self._lock:
                     self._finished.append((answer.version, answer.latency_s))
             done(answer)
 
-        shed = self.engine.schedule.shed and self.target is not None
-        deadline_s = self.target.latency_s if shed and self.target else None
+        shed = self.old or self.engine.schedule.shed
+        deadline_s = self.target.latency_s if shed else None
         try:
             self.engine.ask(inputs, told, deadline_s=deadline_s)
         finally:  # what is refused was asked for, too
-            if items and self.controller is not None:
+            if items and self.steered:
                 with self._lock:
                     self._arrived.append((at_s, items))
 
@@ -124,16 +134,68 @@ class Steering:
         )
 
     def _steer(self) -> None:
-        assert self.controller is not None
+        """Look at the queue, and at what the controller says; a thread of its own."""
+        pool = coming = None
+        if self._controller is not None:
+            pool = ProcessPoolExecutor(
+                1,
+                mp_context=multiprocessing.get_context("spawn"),
+                initializer=_begin,
+                initargs=(self._controller,),
+            )
         last = time.monotonic()
         while not self._ending.wait(_PERIOD_S):
-            now = time.monotonic()
+            oldest_s = self.engine.state()["oldest_s"]
+            self.old = oldest_s > _OLD_FRAC * self.target.latency_s
+            if pool is None or (coming is not None and not coming.done()):
+                continue  # what comes meanwhile is in the next window
             try:
-                found = self.controller.observe(self.window(now - last))
+                if coming is not None:
+                    self._obey(coming)
+                now = time.monotonic()
+                coming = pool.submit(_observe, self.window(now - last))
+                last = now
             except Exception:
                 # It serves on with the schedule that it has.
                 _LOG.exception("the controller failed; it decides no more")
-                return
-            last = now
-            if found.version != self.engine.schedule.version:
-                self.engine.schedule = found
+                self.steered = False
+                pool.shutdown(wait=False)
+                pool = None
+        if pool is not None:
+            pool.shutdown(cancel_futures=True)
+
+    def _obey(self, coming: Future[tuple[Schedule, list[Decision]]]) -> None:
+        schedule, decisions = coming.result()
+        self.log.extend(decisions)
+        if schedule.version != self.engine.schedule.version:
+            self.engine.schedule = schedule
+
+
+# In the process of the controller
+
+_DECIDES: list[Controller] = []
+
+
+def _begin(controller: Controller) -> None:
+    for each in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(each, signal.SIG_IGN)  # who serves says when it ends
+    threading.Thread(target=_follow, daemon=True).start()
+    os.nice(_NICE)
+    _DECIDES.append(controller)
+
+
+def _follow() -> None:
+    """End when the server does, however that ends."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
+
+
+def _observe(window: Window) -> tuple[Schedule, list[Decision]]:
+    """Return the schedule from then on, and what was decided since the last call."""
+    (controller,) = _DECIDES
+    schedule = controller.observe(window)
+    decisions = list(controller.log)
+    controller.log.clear()
+    return schedule, decisions

@@ -20,7 +20,6 @@ from trimtab.runtime.dashboard.state import (
     Trend,
 )
 from trimtab.runtime.estimators import Recent
-from trimtab.serve.control import Decision
 from trimtab.serve.live.steering import Steering
 from trimtab.units import format_duration
 
@@ -51,8 +50,7 @@ class View:
     def __init__(self, side: Steering, why: str) -> None:
         self.side, self.why = side, why
         self._percentiles = dict(_PERCENTILES)
-        if side.target is not None:
-            self._percentiles[side.target.name] = side.target.share
+        self._percentiles[side.target.name] = side.target.share
         self._latency = Recent(_WINDOW_S, most=20_000)
         self._statuses: dict[str, int] = {"2": 0, "4": 0, "5": 0}
         self._history = History(_KEPT_S)
@@ -104,9 +102,9 @@ class View:
         if not known["workers"]:
             return "no worker is ready", "bad"
         target = self.side.target
-        value = None if target is None else latency[target.name]
-        if target is None or value is None:
-            return "ready", "plain" if target is None else "good"
+        value = latency[target.name]
+        if value is None:
+            return "ready", "good"
         limit = format_duration(target.latency_s)
         said = f"{target.name} {format_duration(value)}, target {limit}"
         if value <= target.latency_s:
@@ -114,18 +112,17 @@ class View:
         return said, "bad"
 
     def _reasons(self, known: Mapping[str, Any]) -> tuple[str, ...]:
-        controller = self.side.controller
         found = [self.why]
-        if controller is None:
+        if not self.side.steered:
             found.append("It stays, whatever comes.")
-        elif controller.log:
-            last: Decision = controller.log[-1]
+        elif self.side.log:
+            last = self.side.log[-1]
             found.append(
                 f"Last looked at: {last.why}; predicted "
-                f"{controller.target.name} {format_duration(last.predicted_s)} at "
+                f"{self.side.target.name} {format_duration(last.predicted_s)} at "
                 f"{last.rate_per_s:.3g} queries a second, {last.mean_items:.0f} items."
             )
-        if known["schedule"]["shed"]:
+        if self.side.old or known["schedule"]["shed"]:
             found.append("The queue is old: what would be late is refused.")
         return tuple(found)
 
@@ -142,12 +139,9 @@ class View:
                  note=f"HTTP, last {_WINDOW_S:.0f} s")
             for name, value in latency.items()
         ]  # fmt: skip
-        if target is not None:
-            tiles.append(
-                Tile(name="target", value=target.latency_s, unit="s", metric="target",
-                     note=f"of {target.name}")
-            )  # fmt: skip
         tiles += [
+            Tile(name="target", value=target.latency_s, unit="s", metric="target",
+                 note=f"of {target.name}"),
             Tile(name="throughput", value=rates["answers"], unit="req/s",
                  note="last 2 s"),
             Tile(name="open", value=known["open"], metric="open", note="queries"),
@@ -182,9 +176,7 @@ class View:
 
     def _trends(self, at_s: float) -> tuple[Trend, ...]:
         target = self.side.target
-        line = None
-        if target is not None:
-            line = Target(name=f"target of {target.name}", value=target.latency_s)
+        line = Target(name=f"target of {target.name}", value=target.latency_s)
         trend = self._history.trend
         return (
             trend("Latency", "s", {name: name for name in self._percentiles},
@@ -209,10 +201,9 @@ class View:
         )  # fmt: skip
 
     def _decisions(self, at_s: float) -> tuple[Table, ...]:
-        controller = self.side.controller
-        if controller is None:
+        log = list(self.side.log)
+        if not log:
             return ()
-        log = list(controller.log)
         changes = [each for each in log[:-1] if each.action != "keep"]
         rows = [
             (

@@ -1,7 +1,5 @@
 """A server that tells its controller what it sees, and obeys it."""
 
-import sys
-import threading
 import time
 from dataclasses import replace
 from typing import Any
@@ -11,7 +9,6 @@ import pytest
 
 from trimtab.errors import OverloadedError
 from trimtab.serve.capacity import Target
-from trimtab.serve.live import steering
 from trimtab.serve.live.dispatcher import Answer, Observed
 from trimtab.serve.live.steering import Steering
 from trimtab.serve.schedule import Schedule
@@ -40,20 +37,32 @@ class Engine:
 
 
 class Wise:
-    """In place of a controller: remembers, and says what it is told to."""
+    """In place of a controller: says what it is told to, if it sees the windows."""
 
     def __init__(self, schedule):
-        self.schedule, self.windows, self.called = schedule, [], threading.Event()
+        self.schedule, self.log = schedule, []
 
     def observe(self, window):
-        self.windows.append(window)
-        self.called.set()
+        assert window.oldest_s == 0.3
+        self.log.append(window.period_s)
         return self.schedule
+
+
+class Broken(Wise):
+    def observe(self, window):
+        raise ArithmeticError("no")
 
 
 def steering_of(engine, controller):
     parts: tuple[Any, Any] = (engine, controller)
     return Steering(*parts, TARGET)
+
+
+def settled(condition, *, within_s=60.0):
+    until = time.monotonic() + within_s
+    while not condition() and time.monotonic() < until:
+        time.sleep(0.01)
+    return condition()
 
 
 def test_a_window_has_what_came_and_what_became_of_it():
@@ -74,40 +83,29 @@ def test_a_window_has_what_came_and_what_became_of_it():
     assert side.window(0.25).items == []
 
 
-def test_deadlines_hold_while_the_schedule_sheds():
+def test_what_would_be_late_is_refused_while_the_queue_is_old():
     engine = Engine()
     side = steering_of(engine, None)
     side.ask(ROWS, lambda answer: None)
-    engine.schedule = Schedule(batch=8, shed=True)
-    side.ask(ROWS, lambda answer: None)
+    with side:  # its queue has waited for more than half of the target
+        assert settled(lambda: side.old)
+        side.ask(ROWS, lambda answer: None)
     assert engine.asked == [None, 0.1]
 
 
-def test_the_controller_is_obeyed(monkeypatch):
-    monkeypatch.setattr(steering, "_PERIOD_S", 0.01)
-    engine, before = Engine(), sys.getswitchinterval()
-    wise = Wise(replace(engine.schedule, batch=64, version=1))
-    with steering_of(engine, wise):
-        assert wise.called.wait(20.0)
-        until = time.monotonic() + 20.0
-        while engine.schedule.batch != 64 and time.monotonic() < until:
-            time.sleep(0.01)
-    assert engine.schedule.batch == 64
-    assert sys.getswitchinterval() == before
-
-
-def test_without_a_controller_that_works_it_serves_on(monkeypatch, caplog):
-    monkeypatch.setattr(steering, "_PERIOD_S", 0.01)
-
-    class Broken(Wise):
-        def observe(self, window):
-            self.called.set()
-            raise ArithmeticError("no")
-
+def test_the_controller_is_obeyed_in_a_process_of_its_own():
     engine = Engine()
-    broken = Broken(engine.schedule)
-    with steering_of(engine, broken) as side:
-        assert broken.called.wait(20.0)
+    wise = Wise(replace(engine.schedule, batch=64, version=1))
+    with steering_of(engine, wise) as side:
+        assert settled(lambda: engine.schedule.batch == 64)
+    assert side.log
+    assert not wise.log
+
+
+def test_without_a_controller_that_works_it_serves_on(caplog):
+    engine = Engine()
+    with steering_of(engine, Broken(engine.schedule)) as side:
+        assert settled(lambda: not side.steered)
         side.ask(ROWS, lambda answer: None)
     assert engine.schedule.batch == 8
     assert "decides no more" in caplog.text

@@ -21,17 +21,18 @@ DECISION = Decision(
 )  # fmt: skip
 
 
-def side(*, workers=2, shed=False, log=(), target=None):
+def side(*, workers=2, old=False, log=()):
     known = {
         **dict.fromkeys(COUNTS, 0), "answers": 7, "shed": 3, "open": 1,
         "workers": workers, "restarts": 0, "backlog_s": 0.2, "oldest_s": 0.1,
-        "schedule": {"batch": 64, "shed": shed},
+        "schedule": {"batch": 64, "shed": False},
     }  # fmt: skip
-    target = target or Target(latency_s=0.1, share=0.99)
     return SimpleNamespace(
         engine=SimpleNamespace(state=lambda: known),
-        controller=SimpleNamespace(log=log, target=target),
-        target=target,
+        target=Target(latency_s=0.1, share=0.99),
+        steered=True,
+        old=old,
+        log=log,
     )
 
 
@@ -52,7 +53,7 @@ def test_the_tail_stands_beside_its_target():
 
 
 def test_why_is_said_and_decisions_are_listed():
-    state = View(side(shed=True, log=[DECISION, DECISION]), "First.").state()
+    state = View(side(old=True, log=[DECISION, DECISION]), "First.").state()
     assert "towards batch 128" in state.reasons[1]
     assert "50" in state.reasons[1]
     assert "would be late is refused" in state.reasons[2]
