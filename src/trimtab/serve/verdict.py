@@ -21,7 +21,7 @@ from trimtab.serve.capacity import Target, late_share
 from trimtab.stats import Interval, bootstrap_interval
 from trimtab.units import format_duration, format_percent
 
-__all__ = ["ENDS", "Ran", "Report", "judge"]
+__all__ = ["ENDS", "Ran", "Report", "judge", "least_queries"]
 
 ENDS: Final = ("answered", "shed", "failed", "open")
 """How a query ends; the last one: not at all, as long as was waited."""
@@ -151,6 +151,23 @@ def judge(ran: Ran, target: Target | None = None, *, seed: int = 0) -> Report:
     )  # fmt: skip
 
 
+def least_queries(target: Target | None) -> int:
+    """Return how many queries a run has at least, its beginning included.
+
+    Example:
+        >>> least_queries(Target(latency_s=0.1)), least_queries(
+        ...     Target(latency_s=0.1, share=0.99))
+        (223, 1112)
+    """
+    return math.ceil(_least(target) / (1 - _WARM_FRAC))
+
+
+def _least(target: Target | None) -> int:
+    if target is None:
+        return _LEAST
+    return max(_LEAST, math.ceil(round(_LATE / (1 - target.share), 6)))
+
+
 def _wrong(
     ran: Ran,
     ends: dict[str, int],
@@ -179,11 +196,8 @@ def _wrong(
                 f"the load itself came late: p99 {format_duration(delay_s)}, at most "
                 f"{format_duration(most_s)}; it needs more of the processor"
             )
-    least = _LEAST
-    if target is not None:
-        least = max(least, math.ceil(round(_LATE / (1 - target.share), 6)))
-    if judged < least:
-        found.append(f"{judged} queries are judged, {least} are needed")
+    if judged < _least(target):
+        found.append(f"{judged} queries are judged, {_least(target)} are needed")
     if len(ran.latency_s) < ran.planned:
         found.append(
             f"overloaded: it was stopped after {len(ran.latency_s)} of {ran.planned} "

@@ -35,7 +35,8 @@ from trimtab.serve.window import Window
 __all__ = ["Steering"]
 
 _LOG = logging.getLogger(__name__)
-_PERIOD_S: Final = 0.25
+_LOOK_S: Final = 0.05  # between two looks at the queue
+_PERIOD_S: Final = 0.25  # of a window
 _NICE: Final = 10
 _OLD_FRAC: Final = 0.5  # of the target that a chunk has waited for in an old queue
 _KEPT: Final = 1_000  # decisions
@@ -144,15 +145,17 @@ class Steering:
                 initargs=(self._controller,),
             )
         last = time.monotonic()
-        while not self._ending.wait(_PERIOD_S):
+        while not self._ending.wait(_LOOK_S):
             oldest_s = self.engine.state()["oldest_s"]
             self.old = oldest_s > _OLD_FRAC * self.target.latency_s
-            if pool is None or (coming is not None and not coming.done()):
+            now = time.monotonic()
+            if pool is None or now - last < _PERIOD_S:
+                continue
+            if coming is not None and not coming.done():
                 continue  # what comes meanwhile is in the next window
             try:
                 if coming is not None:
                     self._obey(coming)
-                now = time.monotonic()
                 coming = pool.submit(_observe, self.window(now - last))
                 last = now
             except Exception:

@@ -13,7 +13,7 @@ from trimtab.serve.live.engine import Engine
 from trimtab.serve.live.load import Drawn, InProcess, run
 from trimtab.serve.schedule import Schedule
 from trimtab.serve.scheduler import search
-from trimtab.serve.verdict import Report, judge
+from trimtab.serve.verdict import Report, judge, least_queries
 from trimtab.serve.workload import Workload
 
 __all__ = ["Confirmed", "confirm", "profiled", "proposed"]
@@ -102,7 +102,7 @@ def confirm(
         candidates: with what they are simulated to sustain.
         work: laws of the queries.
         target: to keep.
-        seconds: of a run.
+        seconds: of a run; longer where too few queries would come.
         seed: of the queries.
         progress: told the share that is done at most.
     """
@@ -115,7 +115,8 @@ def confirm(
             rate = share * min(simulated.rate_per_s, _MOST_PER_S)
             done = (at + step / len(_SHARES)) / len(candidates)
             progress(done, f"batch {schedule.batch} at {rate:.3g} queries a second")
-            trace = work.trace(rate_per_s=rate, seed=seed, duration_s=seconds)
+            count = max(least_queries(target), round(rate * seconds))
+            trace = work.trace(rate_per_s=rate, seed=seed, count=count)
             report = judge(run(subject, trace), target, seed=seed)
             if report.valid:
                 break
