@@ -124,7 +124,7 @@ def judge(ran: Ran, target: Target | None = None, *, seed: int = 0) -> Report:
         >>> judge(ran, Target(latency_s=0.1)).valid
         True
         >>> judge(ran, Target(latency_s=0.001)).reasons[0]
-        '100 % of queries are over 1 ms, at most 5 % may be'
+        '100.0 % of queries are over 1.00 ms, at most 5.0 % may be'
     """
     issued = int(ran.latency_s.size)
     ends = {name: int((ran.ends == at).sum()) for at, name in enumerate(ENDS)}
