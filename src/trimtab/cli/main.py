@@ -17,6 +17,7 @@ from trimtab.cli import (
     design,
     edge,
     inspect,
+    load,
     machine,
     partition,
     partition_study,
@@ -50,6 +51,7 @@ app.command("train")(train.train)
 app.command("cloud")(cloud.cloud)
 app.command("edge")(edge.edge)
 app.command("certs")(certs.certs)
+app.command("load")(load.load)
 app.command("profile")(profile.profile)
 app.command("show")(show.show)
 app.add_typer(design.app, name="design")

@@ -6,8 +6,11 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from trimtab.cli.output import console, plain, print_json, progress_bar, table
+from trimtab.cli.serve_start import start
+from trimtab.cli.serve_tune import tune
 from trimtab.errors import BudgetInfeasibleError, UsageError
 
 if TYPE_CHECKING:
@@ -16,15 +19,27 @@ if TYPE_CHECKING:
 
 __all__ = ["app"]
 
+
+class _Group(TyperGroup):
+    """Takes what is no command for a network: ``serve zoo:x`` is ``serve start``."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        if args and args[0] not in self.commands and args[0] not in _HELP:
+            args = ["start", *args]
+        found: list[str] = super().parse_args(ctx, args)
+        return found
+
+
+_HELP = ("-h", "--help")
+
 app = typer.Typer(
-    help="Serve queries within a bound on their tail latency.",
+    cls=_Group,
+    help="Serve queries within a bound on their tail latency: trimtab serve NETWORK "
+    "is trimtab serve start NETWORK.",
     no_args_is_help=True,
 )
-
-
-@app.callback()
-def _room() -> None:
-    """Keep the name of a single command."""
+app.command("start")(start)
+app.command("tune")(tune)
 
 
 @app.command("simulate")

@@ -14,6 +14,8 @@ from trimtab.pipeline.load import load
 from trimtab.pipeline.network import open_network
 from trimtab.runtime.compiled import CompiledNetwork
 from trimtab.serve.live.models import Model, described
+from trimtab.zoo.preset import sizes
+from trimtab.zoo.registry import network
 
 __all__ = ["OPENER", "open_model"]
 
@@ -33,22 +35,22 @@ def open_model(spec: str, *, weights: str | None = None, trust: bool = False) ->
         UsageError: it has no batch axis, or a bundle holds no compiled code.
     """
     if is_bundle(Path(spec)):
-        network = load(Path(spec), trust=trust)
-        if not isinstance(network, CompiledNetwork):
+        found = load(Path(spec), trust=trust)
+        if not isinstance(found, CompiledNetwork):
             raise UsageError(
                 f"serving bundle {spec!r}",
                 rule="without compiled code a graph takes one batch size alone",
                 where="trimtab serve",
                 remedy="add a table [compile] to its run file, or serve the module",
             )
-        leaves = [leaf for leaf in network.graph.inputs if leaf.type is not None]
+        leaves = [leaf for leaf in found.graph.inputs if leaf.type is not None]
         example = tuple(
             torch.zeros(leaf.type.shape, dtype=getattr(torch, leaf.type.dtype))
             for leaf in leaves
             if leaf.type is not None
         )
         return described(
-            network.graph.name, network, [leaf.name for leaf in leaves], example, None
+            found.graph.name, found, [leaf.name for leaf in leaves], example, None
         )
     opened = open_network(spec, weights=weights)
     module = opened.module.eval().requires_grad_(False)
@@ -63,4 +65,19 @@ def open_model(spec: str, *, weights: str | None = None, trust: bool = False) ->
     names = parameters[: len(opened.args)]
     if len(names) < len(opened.args):
         names = [f"input_{number}" for number in range(len(opened.args))]
-    return described(opened.name, module, names, opened.args, module)
+    bounds = dict(zip(names, _bounds(spec), strict=False))
+    return described(opened.name, module, names, opened.args, module, bounds)
+
+
+def _bounds(spec: str) -> list[tuple[int, ...]]:
+    """Return what the ids of each input are below, of a network of the zoo with tables.
+
+    Without, an id beyond its own table would read the next one (`Tables`).
+    """
+    if not spec.startswith("zoo:"):
+        return []
+    entry = network(spec.removeprefix("zoo:"))
+    if not entry.presets:
+        return []
+    preset = entry.preset or next(iter(entry.presets))
+    return [each.rows for each in sizes(entry.name.partition("-")[0], preset).inputs]

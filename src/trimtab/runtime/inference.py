@@ -8,7 +8,8 @@ an input, ``binary_data`` of an output, ``binary_data_output`` for all of them.
 Protocol: github.com/kserve/open-inference-protocol, specification/protocol
 /inference_rest.md; extension: github.com/triton-inference-server/server,
 docs/protocol/extension_binary_data.md. Of it are not taken: strings, classification,
-shared memory, and shapes other than those of the network.
+shared memory, and shapes other than those of the network; where it takes any number
+of items, that is the first axis of every tensor.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from torch import Tensor
 
 from trimtab.errors import DataError, UsageError
 from trimtab.graph.types import TensorType
-from trimtab.runtime.signature import DATATYPES, Model
+from trimtab.runtime.signature import DATATYPES, Model, Port
 
 __all__ = ["Asked", "parse", "render"]
 
@@ -126,10 +127,15 @@ def parse(model: Model, body: bytes, *, header_bytes: int | None = None) -> Aske
         if port is None or each.name in values:
             said_twice = "it is given twice" if port else _one_of(ports)
             raise _wrong(f"input {each.name!r}", said_twice, f"{where}.name")
-        values[each.name], rest = _value(each, port.type, rest, where)
+        kind = _kind(each, port, model.most_items, f"{where}.shape")
+        values[each.name], rest = _value(each, kind, rest, where)
+        if port.bounds is not None:
+            _check_ids(values[each.name], port.bounds, f"{where}.data")
     absent = [name for name in ports if name not in values]
     if absent:
         raise _wrong(f"no input {absent[0]!r}", "the network takes it", "inputs")
+    if model.most_items is not None:
+        _check_items(found.inputs)
     if rest:
         raise _wrong(f"{len(rest)} bytes", "they belong to no input", "body")
     return Asked(id=found.id, values=values, outputs=_wanted(model, found))
@@ -166,6 +172,50 @@ def _flag(parameters: Mapping[str, Any] | None, name: str, where: str) -> bool:
     return value
 
 
+def _kind(each: _Input, port: Port, most_items: int | None, where: str) -> TensorType:
+    """Return the type of what was sent: that of the port, with the items it has."""
+    shape = port.type.shape
+    if most_items is not None:
+        items = each.shape[0] if each.shape else 0
+        if not 1 <= items <= most_items:
+            raise _wrong(
+                f"shape {_short(each.shape)}",
+                f"the first axis is of 1 to {most_items} items",
+                where,
+            )
+        shape = (items, *shape[1:])
+    if tuple(each.shape) != shape:
+        raise _wrong(
+            f"shape {_short(each.shape)}", f"the network takes {list(shape)}", where
+        )
+    return TensorType(shape, port.type.dtype)
+
+
+def _check_items(inputs: Sequence[_Input]) -> None:
+    first = inputs[0]
+    for index, each in enumerate(inputs):
+        if each.shape[0] != first.shape[0]:
+            raise _wrong(
+                f"{each.shape[0]} items",
+                f"{first.name!r} has {first.shape[0]}, all inputs have as many",
+                f"inputs.{index}.shape",
+            )
+
+
+def _check_ids(values: Tensor, bounds: tuple[int, ...], where: str) -> None:
+    most = torch.tensor(bounds)
+    if len(bounds) > 1:
+        most = most.view(-1, *[1] * (values.dim() - 2))
+    wrong = (values < 0) | (values >= most)
+    if bool(wrong.any()):
+        at = wrong.nonzero()[0].tolist()
+        below = int(most.expand(values.shape)[tuple(at)])
+        raise _wrong(
+            f"{int(values[tuple(at)])} at {at}", f"ids there are from 0 to {below - 1}",
+            where,
+        )  # fmt: skip
+
+
 def _value(
     each: _Input, kind: TensorType, rest: memoryview, where: str
 ) -> tuple[Tensor, memoryview]:
@@ -175,12 +225,6 @@ def _value(
             f"datatype {each.datatype!r}",
             f"the network takes {DATATYPES[kind.dtype]}",
             f"{where}.datatype",
-        )
-    if tuple(each.shape) != kind.shape:
-        raise _wrong(
-            f"shape {_short(each.shape)}",
-            f"the network takes {list(kind.shape)}",
-            f"{where}.shape",
         )
     size = (each.parameters or {}).get("binary_data_size")
     if size is None:
@@ -277,6 +321,7 @@ def render(
     for name, as_bytes in asked.outputs.items():
         value = outputs[name].detach().cpu().contiguous()
         record = kinds[name].record()
+        record["shape"] = list(value.shape)
         if as_bytes:
             flat = value.reshape(-1)
             payloads.append(

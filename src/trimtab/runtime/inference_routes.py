@@ -90,7 +90,12 @@ def add_routes(app: FastAPI, service: Service) -> None:
     @app.get("/v2", summary="What this server is")
     async def server() -> dict[str, Any]:
         extensions = ["binary_tensor_data"]
-        return {"name": "trimtab", "version": __version__, "extensions": extensions}
+        return {
+            "name": "trimtab",
+            "version": __version__,
+            "extensions": extensions,
+            "models": [model.name],  # beside the protocol: or who asks has to know it
+        }
 
     @app.get("/v2/health/live", summary="Whether it is there")
     async def live() -> dict[str, bool]:

@@ -32,19 +32,30 @@ class Port:
 
     Attributes:
         name: in requests.
-        type: shape and dtype.
+        type: shape and dtype; of one item, where a model takes any number of them.
+        bounds: that integers are below, one for all or one for each entry of the second
+            axis; None where they are not known.
     """
 
     name: str
     type: TensorType
+    bounds: tuple[int, ...] | None = None
 
-    def record(self) -> dict[str, Any]:
-        """Return it as the protocol describes it."""
-        return {
+    def record(self, items: int | None = None) -> dict[str, Any]:
+        """Return it as the protocol describes it.
+
+        Args:
+            items: on the first axis, where they differ; -1 for any number.
+        """
+        shape = list(self.type.shape)
+        found: dict[str, Any] = {
             "name": self.name,
             "datatype": DATATYPES[self.type.dtype],
-            "shape": list(self.type.shape),
+            "shape": shape if items is None else [items, *shape[1:]],
         }
+        if self.bounds is not None:  # the protocol leaves room for such
+            found["parameters"] = {"bounds": list(self.bounds)}
+        return found
 
 
 @final
@@ -56,11 +67,14 @@ class Model:
         name: in addresses.
         inputs: in order.
         outputs: in order.
+        most_items: on the first axis of every tensor, the same of all; None where
+            shapes are what they are.
     """
 
     name: str
     inputs: tuple[Port, ...]
     outputs: tuple[Port, ...]
+    most_items: int | None = None
 
     @property
     def path(self) -> str:
@@ -70,19 +84,23 @@ class Model:
     @property
     def most_bytes(self) -> int:
         """Bytes that a request may have: no right one has more."""
-        return _ENVELOPE_BYTES + sum(
+        return _ENVELOPE_BYTES + (self.most_items or 1) * sum(
             _JSON_BYTES * port.type.elements for port in self.inputs
         )
 
     def record(self) -> dict[str, Any]:
         """Return the metadata of the protocol."""
-        return {
+        items = None if self.most_items is None else -1
+        found: dict[str, Any] = {
             "name": self.name,
             "versions": [],
             "platform": "trimtab",
-            "inputs": [port.record() for port in self.inputs],
-            "outputs": [port.record() for port in self.outputs],
+            "inputs": [port.record(items) for port in self.inputs],
+            "outputs": [port.record(items) for port in self.outputs],
         }
+        if self.most_items is not None:
+            found["parameters"] = {"most_items": self.most_items}
+        return found
 
 
 def model_of(graph: Graph) -> Model:

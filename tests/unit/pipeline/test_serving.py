@@ -37,3 +37,14 @@ def test_compiled_code_is_served_in_batches(trimtab, tmp_path):
     (found,) = model.call([x])
     alone = torch.cat([model.call([each[None]])[0] for each in x])
     assert torch.allclose(found, alone, atol=1e-5)
+
+
+def test_ids_of_the_zoo_have_the_bounds_of_their_own_tables():
+    # Without, an id beyond its table would read the next one, silently.
+    model = open_model("zoo:wnd-small")
+    dense, ids = model.inputs
+    assert dense.bounds is None
+    assert ids.bounds is not None
+    assert len(ids.bounds) == ids.shape[0]
+    drawn = model.drawn(50)[1]
+    assert bool((drawn < torch.tensor(ids.bounds).view(-1, 1)).all())

@@ -262,3 +262,47 @@ def test_the_longest_right_body_is_within_the_limit():
     digits = [-1.2345678901234567e-300] * 6
     body = json.dumps(asked({"data": digits, "name": "x"}), indent=1)
     assert len(body) < MODEL.most_bytes < 2**17
+
+
+# Any number of items
+
+ROWS = Port(name="ids", type=TensorType((1, 2), "int64"), bounds=(5, 9))
+DENSE = Port(name="x", type=TensorType((1, 1), "float32"))
+SCORE = Port(name="score", type=TensorType((1,), "float32"))
+FREE = Model(name="net", inputs=(ROWS, DENSE), outputs=(SCORE,), most_items=4)
+
+
+def items(ids, x):
+    count = len(ids) // 2
+    return as_bytes({
+        "inputs": [
+            {"name": "ids", "shape": [count, 2], "datatype": "INT64", "data": ids},
+            {"name": "x", "shape": [len(x), 1], "datatype": "FP32", "data": x},
+        ]
+    })[0]  # fmt: skip
+
+
+def test_a_free_first_axis_takes_any_number_of_items():
+    for count in (1, 4):
+        found = parse(FREE, items([4, 8] * count, [0.5] * count))
+        assert found.values["ids"].tolist() == [[4, 8]] * count
+        body, _ = render(FREE, found, {"score": torch.zeros(count)})
+        assert json.loads(body)["outputs"][0]["shape"] == [count]
+
+
+@pytest.mark.parametrize(
+    ("ids", "x", "field", "said"),
+    [
+        ([4, 8] * 5, [0.5] * 5, "inputs.0.shape", "1 to 4 items"),
+        ([], [], "inputs.0.shape", "1 to 4 items"),
+        ([4, 8] * 2, [0.5] * 3, "inputs.1.shape", "'ids' has 2"),
+        ([4, 8, 5, 0], [0.5] * 2, "inputs.0.data", "from 0 to 4"),
+        ([4, 9], [0.5], "inputs.0.data", "from 0 to 8"),
+        ([4, -1], [0.5], "inputs.0.data", "-1 at [0, 1]"),
+    ],
+)
+def test_wrong_items_and_ids_name_their_field(ids, x, field, said):
+    with pytest.raises(UsageError) as error:
+        parse(FREE, items(ids, x))
+    assert error.value.where == field
+    assert said in str(error.value)

@@ -37,3 +37,16 @@ def test_metadata_have_the_protocols_names():
     described = {"name": "k", "datatype": "INT8", "shape": [2]}
     assert model.record()["inputs"] == [described]
     assert Model(name="a/b", inputs=(), outputs=()).path == "/v2/models/a%2Fb/infer"
+
+
+def test_a_free_first_axis_and_bounds_are_told():
+    port = Port(name="ids", type=TensorType((1, 3), "int64"), bounds=(50,))
+    free = Model(name="net", inputs=(port,), outputs=(), most_items=8)
+    (found,) = free.record()["inputs"]
+    assert found["shape"] == [-1, 3]
+    assert found["parameters"] == {"bounds": [50]}
+    assert free.record()["parameters"] == {"most_items": 8}
+    fixed = Model(name="net", inputs=(port,), outputs=())
+    assert fixed.record()["inputs"][0]["shape"] == [1, 3]
+    assert "parameters" not in fixed.record()
+    assert free.most_bytes - fixed.most_bytes == 7 * 3 * 32

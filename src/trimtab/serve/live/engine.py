@@ -413,6 +413,11 @@ class Engine:
             )  # fmt: skip
 
     @property
+    def workers(self) -> int:
+        """Processes that it has, ready or not."""
+        return self._count
+
+    @property
     def inputs(self) -> tuple[Field, ...]:
         """What an item has."""
         return self._arena.inputs

@@ -69,6 +69,7 @@ def described(
     names: Sequence[str],
     example: Sequence[Tensor],
     module: nn.Module | None,
+    bounds: Mapping[str, Sequence[int]] | None = None,
 ) -> Model:
     """Return a network with what it takes and gives, looked up with two items.
 
@@ -78,6 +79,8 @@ def described(
         names: of its inputs.
         example: an item of each, or more.
         module: whose weights can be shared; None for compiled code.
+        bounds: that ids are below, by input; what the method `bounds` of the module
+            says, where it has one and none are given.
 
     Raises:
         UsageError: its first axis is no batch axis.
@@ -99,13 +102,13 @@ def described(
             raise _no_axis(
                 name, f"two items give {list(after.shape)}, one {list(before.shape)}"
             )
-    found = getattr(module, "bounds", None)
-    bounds: Mapping[str, Sequence[int]] = found() if callable(found) else {}
+    told = getattr(module, "bounds", None)
+    below = bounds or (told() if callable(told) else {})
     return Model(
         name=name,
         call=call,
         inputs=tuple(
-            _field(label, each, bounds.get(label))
+            _field(label, each, below.get(label))
             for label, each in zip(names, one, strict=True)
         ),
         outputs=tuple(
@@ -131,7 +134,7 @@ def _field(name: str, value: Tensor, bounds: Sequence[int] | None) -> Field:
         name=name,
         dtype=str(value.dtype).removeprefix("torch."),
         shape=tuple(value.shape[1:]),
-        bounds=None if bounds is None else tuple(map(int, bounds)),
+        bounds=tuple(map(int, bounds)) if bounds else None,
     )
 
 

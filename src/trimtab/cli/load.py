@@ -1,0 +1,127 @@
+"""`trimtab load`: queries to a server at the times that they are to come."""
+
+from __future__ import annotations
+
+import gc
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from trimtab.cli.output import console, plain, print_json, progress_bar, table
+from trimtab.errors import UsageError
+
+if TYPE_CHECKING:
+    from trimtab.serve.verdict import Report
+
+__all__ = ["load"]
+
+
+def load(
+    url: Annotated[
+        str, typer.Argument(help="http://HOST:PORT, or .../v2/models/NAME.")
+    ],
+    rate: Annotated[
+        float, typer.Option(min=0.001, max=1_000_000, help="Queries a second.")
+    ] = 100.0,
+    arrivals: Annotated[
+        str,
+        typer.Option(
+            help="poisson, constant, gamma:CV2, mmpp:RATIO,STAY, diurnal:RATIO,PERIOD, "
+            "step:RATIO,TIME, ramp:RATIO,TIME, trace:FILE, integer-gaps"
+        ),
+    ] = "poisson",
+    sizes: Annotated[
+        str,
+        typer.Option(
+            help="mlperf, lognormal:MU,SIGMA, normal:MEAN,DEVIATION, fixed:N, file:PATH"
+        ),
+    ] = "mlperf",
+    duration: Annotated[str, typer.Option(help="Such as 60s.")] = "60s",
+    slo: Annotated[
+        str | None, typer.Option(help="Such as p95=100ms: to be held against.")
+    ] = None,
+    histogram: Annotated[
+        Path | None, typer.Option(help="File for an HDR histogram.")
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, max=2**31, help="Of the queries.")] = 0,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Ask a server at given times, whether it keeps up or not.
+
+    Latencies count from when a query was to come, and none waits for another. It ends
+    with VALID, or with INVALID, the reasons, and exit code 2.
+    """
+    from trimtab.serve.arrivals import parse_arrivals
+    from trimtab.serve.capacity import parse_target
+    from trimtab.serve.histogram import check_histogram, write_histogram
+    from trimtab.serve.live.http_load import Served
+    from trimtab.serve.live.load import run
+    from trimtab.serve.sizes import parse_sizes
+    from trimtab.serve.verdict import judge
+    from trimtab.serve.workload import Workload
+    from trimtab.units import parse_duration
+
+    work = Workload(arrivals=parse_arrivals(arrivals), sizes=parse_sizes(sizes))
+    target = None if slo is None else parse_target(slo)
+    if histogram is not None:
+        check_histogram(histogram)
+    trace = work.trace(rate_per_s=rate, seed=seed, duration_s=parse_duration(duration))
+    with progress_bar(quiet=as_json) as progress, Served(url, seed=seed) as server:
+        if int(trace.items.max()) > server.most_items:
+            raise UsageError(
+                f"queries of {int(trace.items.max())} items",
+                rule=f"the server takes {server.most_items} at most",
+                where="--sizes",
+                remedy="give smaller ones",
+            )
+        gc.collect()
+        gc.freeze()
+        gc.enable()
+        ran = run(
+            server, trace, progress=lambda done, text: progress("load", done, text)
+        )
+        progress("judge", 0.0, "intervals")
+        report = judge(ran, target, seed=seed)
+        progress("judge", 1.0, f"{report.judged} queries")
+    if histogram is not None:
+        write_histogram(ran.latency_s.tolist(), histogram)
+    if as_json:
+        print_json({"server": url, "model": server.name, **report.record()})
+    else:
+        _show(server.name, report)
+    if not report.valid:
+        raise typer.Exit(2)
+
+
+def _show(name: str, report: Report) -> None:
+    from trimtab.units import format_duration, format_percent
+
+    out = console()
+    ends = report.ends
+    rows: list[tuple[str, str]] = [
+        ("issued", f"{report.issued} of {report.planned}"),
+        *((each, str(count)) for each, count in ends.items() if count),
+        ("rate", f"{report.rate_per_s:.4g}/s, answered {report.answered_per_s:.4g}/s"),
+    ]
+    for each, found in report.latency_s.items():
+        low, high = (_time(value) for value in (found.low, found.high))
+        rows.append((each, f"{_time(found.value)} ({low} to {high})"))
+    if report.late_frac is not None:
+        late = report.late_frac
+        rows.append(("late", f"{format_percent(late.value)}, at most "
+                     f"{format_percent(late.high)}"))  # fmt: skip
+    rows.append(("issue delay p99", format_duration(report.delay_p99_s)))
+    out.print(table(f"Load on {name}", [("", ""), ("", "")], rows))
+    out.print(f"[bold]{'VALID' if report.valid else 'INVALID'}[/]")
+    for reason in report.reasons:
+        out.print(plain(f"  {reason}"), soft_wrap=True, markup=False)
+
+
+def _time(seconds: float) -> str:
+    from trimtab.units import format_duration
+
+    if math.isnan(seconds):
+        return "unknown"
+    return format_duration(seconds) if math.isfinite(seconds) else "never"

@@ -1,0 +1,84 @@
+"""A server over HTTP: the Open Inference Protocol, numbers to scrape, and a page."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Mapping
+from typing import Final
+
+import torch
+from fastapi import FastAPI
+from torch import Tensor
+
+from trimtab.graph.types import TensorType
+from trimtab.runtime.dashboard.app import create
+from trimtab.runtime.inference_routes import Limits, Service, add_routes
+from trimtab.runtime.signature import Model, Port
+from trimtab.serve.live.arena import Field
+from trimtab.serve.live.dispatcher import Answer
+from trimtab.serve.live.engine import Engine
+from trimtab.serve.live.steering import Steering
+from trimtab.serve.live.view import View
+
+__all__ = ["model_of", "serve_app"]
+
+_REQUESTS: Final = 900  # at once: the server takes a thousand connections
+
+
+def model_of(engine: Engine) -> Model:
+    """Return what an engine takes and gives: any number of items up to its limit."""
+    return Model(
+        name=engine.name,
+        inputs=tuple(map(_port, engine.inputs)),
+        outputs=tuple(map(_port, engine.outputs)),
+        most_items=engine.settings.most_items,
+    )
+
+
+def _port(each: Field) -> Port:
+    kind = TensorType((1, *each.shape), each.dtype)
+    return Port(name=each.name, type=kind, bounds=each.bounds)
+
+
+def serve_app(side: Steering, why: str, *, shown: bool = False) -> FastAPI:
+    """Return a server that is asked by the Open Inference Protocol.
+
+    Args:
+        side: that was started.
+        why: of its first schedule: a sentence.
+        shown: whether there is a live page, too.
+    """
+    engine, view = side.engine, View(side, why)
+
+    async def answer(values: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        loop = asyncio.get_running_loop()
+        coming: asyncio.Future[Answer] = loop.create_future()
+
+        def settle(found: Answer) -> None:
+            if not coming.done():  # whoever asked may have gone
+                coming.set_result(found)
+
+        def done(found: Answer) -> None:
+            with contextlib.suppress(RuntimeError):  # the loop has ended
+                loop.call_soon_threadsafe(settle, found)
+
+        side.ask({name: each.numpy() for name, each in values.items()}, done)
+        found = await coming
+        if found.error is not None:
+            raise found.error
+        assert found.outputs is not None
+        return {name: torch.from_numpy(each) for name, each in found.outputs.items()}
+
+    app = create(
+        f"trimtab serve: {engine.name}", view.state, prefix="trimtab_serve", shown=shown
+    )
+    service = Service(
+        model=model_of(engine),
+        answer=answer,
+        ready=lambda: engine.state()["workers"] > 0,
+        seen=view.answered,
+        limits=Limits(requests=_REQUESTS),
+    )
+    add_routes(app, service)
+    return app
