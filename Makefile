@@ -26,11 +26,11 @@ $(USER_STAMP): $(PINS)
 	@touch $@
 
 $(DEV_STAMP): $(PINS)
-	@scripts/install demo,report,compile,edge,cluster,dev
+	@scripts/install demo,report,compile,edge,serve,cluster,dev
 	@touch $(USER_STAMP) $@
 
 $(BENCH_STAMP): $(PINS)
-	@scripts/install demo,report,compile,edge,cluster,bench,dev
+	@scripts/install demo,report,compile,edge,serve,cluster,bench,dev
 	@touch $(USER_STAMP) $(DEV_STAMP) $@
 
 venv: $(USER_STAMP) ## make .venv with what the demo needs
