@@ -12,7 +12,6 @@ from __future__ import annotations
 import itertools
 import os
 import time
-from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, final
@@ -27,7 +26,6 @@ from trimtab.serve.schedule import Backlog, Schedule, finish_s, split
 __all__ = ["Answer", "Dispatcher", "Observed"]
 
 _AHEAD_S: Final = 0.002  # of a worker's work: with less it gets the next, too
-_OBSERVED: Final = 4096
 
 Arrays = Mapping[str, NDArray[Any]]
 
@@ -124,7 +122,6 @@ class Dispatcher:
     Attributes:
         schedule: in force for the next query.
         counts: of what happened, by name.
-        observed: the last batches.
     """
 
     def __init__(
@@ -147,7 +144,6 @@ class Dispatcher:
         self._outputs = {each.name: arena.rows(each.name) for each in arena.outputs}
         self._ahead_s = 0.0  # of work that waits or runs, on all workers
         self.open = 0
-        self.observed: deque[Observed] = deque(maxlen=_OBSERVED)
         self._fresh: list[Observed] = []
         self.counts: dict[str, int] = dict.fromkeys(
             ("queries", "answers", "shed", "late", "failed", "batches", "joined",
@@ -302,7 +298,6 @@ class Dispatcher:
                 seen = Observed(
                     batch.rows, 1e-9 * cpu, 1e-9 * (ended - begun), worker.number
                 )
-                self.observed.append(seen)
                 self._fresh.append(seen)
             for query, _, rows in batch.parts:
                 self._ahead_s = max(0.0, self._ahead_s - self.seconds(rows))

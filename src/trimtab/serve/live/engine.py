@@ -31,7 +31,7 @@ __all__ = ["Engine", "Settings"]
 
 _LOG = logging.getLogger(__name__)
 _TICK_S: Final = 0.1
-_KEPT: Final = 4096  # latencies
+_KEPT: Final = 4096  # latencies, and batches
 _START_S: Final = 300.0  # that a worker may take to be ready
 _AGAIN: Final = 5  # starts of a worker that never got ready
 
@@ -126,6 +126,7 @@ class Engine:
         self._out = os.eventfd(0, os.EFD_NONBLOCK)
         self._bells = [os.eventfd(0, os.EFD_NONBLOCK) for _ in range(self._count)]
         self._learned: dict[int, float] = {}
+        self._observed: deque[Observed] = deque(maxlen=_KEPT)
         self._dispatcher = Dispatcher(
             self._arena, self._board.boxes, self._bells, schedule,
             seconds or self._seconds,
@@ -276,6 +277,7 @@ class Engine:
     def _learn(self) -> None:
         """Keep a running mean of the time of a row, by the size of its batch."""
         for each in self._dispatcher.fresh():
+            self._observed.append(each)
             size = each.rows.bit_length()
             row = each.wall_s / each.rows
             self._learned[size] = 0.8 * self._learned.get(size, row) + 0.2 * row
@@ -451,8 +453,8 @@ class Engine:
     def observed(self) -> list[Observed]:
         """Return the batches that were answered since the last call."""
         with self._lock:
-            found = list(self._dispatcher.observed)
-            self._dispatcher.observed.clear()
+            found = list(self._observed)
+            self._observed.clear()
         return found
 
     def state(self, *, window_s: float = 10.0) -> dict[str, Any]:
