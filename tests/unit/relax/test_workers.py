@@ -24,7 +24,9 @@ needs_ray = pytest.mark.skipif(
 def cluster():
     import ray
 
-    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
+    ray.init(  # not one that others have started here
+        "local", num_cpus=2, include_dashboard=False, log_to_driver=False
+    )
     yield
     ray.shutdown()
 
