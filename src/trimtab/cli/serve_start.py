@@ -11,6 +11,7 @@ import typer
 
 from trimtab.cli.cloud import address, guard, http_server, require_http
 from trimtab.cli.output import console, plain, print_json, progress_bar, table
+from trimtab.cli.serve_cluster import check_cluster, start_cluster
 from trimtab.errors import UsageError
 
 if TYPE_CHECKING:
@@ -70,17 +71,25 @@ def start(
     trust: Annotated[
         bool, typer.Option("--trust", help="Run machine code of a bundle as it is.")
     ] = False,
+    cluster: Annotated[
+        str | None,
+        typer.Option(help="Of Ray, a replica a host: auto, or ray://HOST:PORT."),
+    ] = None,
+    replicas: Annotated[
+        str | None, typer.Option(help="Such as 2, or 1..4; up to one a host if not.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Answer queries by the Open Inference Protocol, within a target on their tail.
 
     Without --batch or --schedule a batch size is found first: a worker is profiled, and
     queries of the expected sizes are simulated. While it runs a controller follows what
-    comes.
+    comes. With --cluster each host of a Ray cluster does so, as many as it takes.
     """
     listen = address(http)
     guard("--http", listen[0], tls=tls, plain=open_to_all)
     require_http()
+    check_cluster(cluster, replicas)
     if batch is not None and schedule is not None:
         raise UsageError(
             "--batch with --schedule",
@@ -110,6 +119,12 @@ def start(
         settings=settings, target=target, sizes=sizes, batch=batch, found=found,
         steady=steady,
     )  # fmt: skip
+    if cluster is not None:
+        start_cluster(
+            wanted, cluster, replicas, lambda app: http_server(app, *listen, context),
+            dashboard=dashboard, as_json=as_json,
+        )  # fmt: skip
+        return
     with progress_bar(quiet=as_json) as progress:
         engine, controller, found = opened(
             wanted, lambda done, text: progress("serve", done, text)

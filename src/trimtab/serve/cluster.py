@@ -8,7 +8,7 @@ is told at each look what all hosts have shown, and says how many there are to b
 Scaling is careful on purpose. Growing and shrinking have thresholds of their own, far
 apart, and each has to hold for several looks in a row; after a change nothing is judged
 until what was seen before it has passed; and whoever shrank and had to grow again waits
-twice as long the next time, so that under a steady load changes die out.
+twice as long the next time, so that under a steady load changes become rare.
 """
 
 from __future__ import annotations

@@ -38,10 +38,16 @@ from ray.serve.exceptions import BackPressureError, RayServeException
 from ray.serve.request_router import RequestRouter
 
 from trimtab._version import __version__
-from trimtab.errors import ExecutionError, LinkError, OverloadedError, TrimtabError
-from trimtab.errors import UsageError
+from trimtab.errors import (
+    ExecutionError,
+    LinkError,
+    OverloadedError,
+    TrimtabError,
+    UsageError,
+)
 from trimtab.serve.cluster import Autoscaler, Look, Outstanding, Scaling
 from trimtab.serve.live.arena import Field
+from trimtab.serve.live.engine import Settings
 from trimtab.serve.live.opening import Wanted
 from trimtab.serve.live.replica import Replica
 
@@ -61,7 +67,7 @@ Arrays = Mapping[str, NDArray[Any]]
 
 
 @final
-class ItemsRouter(RequestRouter):  # type: ignore[misc]
+class ItemsRouter(RequestRouter):
     """Sends a query to the replica that has the fewest items to answer.
 
     It counts a query from when a replica is chosen for it, or many that come together
@@ -181,26 +187,37 @@ class Cluster:
         wanted: what each of them serves.
         address: of the Ray cluster: ``auto`` for that of this machine,
             ``ray://HOST:PORT`` for one that is elsewhere, or as `ray.init` takes it.
-        scaling: how many replicas, and when more; one a node at most.
+        least: replicas.
+        most: replicas, one a node; None for as many as there are nodes.
+        judged: further fields of `Scaling`: when there are to be more, or fewer.
 
     Attributes:
         wanted: what each of them serves.
+        scaling: how many replicas, and when more; there in the block.
         name: of the network.
         why: of the first schedule: a sentence.
         inputs: what an item has.
         outputs: what an item gets.
-        most_items: of a query.
         changes: seconds since the begin, and replicas from then on.
     """
 
+    scaling: Scaling
     name: str
     why: str
     inputs: tuple[Field, ...]
     outputs: tuple[Field, ...]
-    most_items: int
 
-    def __init__(self, wanted: Wanted, address: str, scaling: Scaling) -> None:
-        self.wanted, self.address, self.scaling = wanted, address, scaling
+    def __init__(
+        self,
+        wanted: Wanted,
+        address: str,
+        *,
+        least: int = 1,
+        most: int | None = None,
+        **judged: Any,
+    ) -> None:
+        self.wanted, self.address = wanted, address
+        self._limits, self._judged = (least, most), judged
         self.changes: list[tuple[float, int]] = []
         self._counts = dict.fromkeys(
             ("queries", "answers", "shed", "failed", "again"), 0
@@ -224,13 +241,12 @@ class Cluster:
         """
         with contextlib.ExitStack() as stack:
             self._connect(stack)
-            self._check_nodes()
+            self.scaling = self._scaling()
             stack.callback(self._remove)
             self._place()
             said = self._handle.describe.remote().result(timeout_s=_ANSWER_S)
             self._stack = stack.pop_all()
         self.name, self.why = said["name"], said["why"]
-        self.most_items = said["most_items"]
         self.inputs, self.outputs = (
             tuple(Field.from_dict(each) for each in said[side])
             for side in ("inputs", "outputs")
@@ -255,6 +271,7 @@ class Cluster:
     # Ray
 
     def _connect(self, stack: contextlib.ExitStack) -> None:
+        logging.getLogger("ray.serve").setLevel(logging.ERROR)
         if ray.is_initialized():
             return  # whoever has connected ends it
         _reachable(self.address)
@@ -270,25 +287,32 @@ class Cluster:
     def _cpus(self) -> int:
         return self.wanted.settings.workers or 1
 
-    def _check_nodes(self) -> None:
-        nodes = [
-            each
-            for each in ray.nodes()
-            if each["Alive"] and each["Resources"].get("CPU", 0) >= self._cpus
-        ]
-        if self.scaling.most > len(nodes):
+    def _scaling(self) -> Scaling:
+        """Return how many replicas there may be, of those that nodes have room for."""
+        nodes = sum(
+            each["Alive"] and each["Resources"].get("CPU", 0) >= self._cpus
+            for each in ray.nodes()  # type: ignore[no-untyped-call]
+        )
+        least, most = self._limits
+        if max(least, most or 1) > nodes:
             raise UsageError(
-                f"{self.scaling.most} replicas",
-                rule=f"one a node, and {len(nodes)} nodes have {self._cpus} CPUs",
+                f"{max(least, most or 1)} replicas",
+                rule=f"one a node, and {nodes} nodes have {self._cpus} CPUs or more",
                 where="--replicas",
                 remedy="give fewer, or add nodes: ray start --address=HEAD:6379",
             )
+        return Scaling(
+            target_s=self.wanted.target.latency_s,
+            least=least,
+            most=most or nodes,
+            **self._judged,
+        )
 
     def _place(self) -> None:
         scaling = self.scaling
         options: dict[str, Any] = {"num_replicas": scaling.least}
         if scaling.least < scaling.most:
-            policy = AutoscalingPolicy(
+            policy = AutoscalingPolicy(  # type: ignore[no-untyped-call]
                 policy_function=HeadroomPolicy, policy_kwargs=asdict(scaling)
             )
             with warnings.catch_warnings():
@@ -300,7 +324,9 @@ class Cluster:
                     look_back_period_s=4 * _LOOK_S, policy=policy,
                 )  # fmt: skip
             options = {"autoscaling_config": config}
-        deployment = serve.deployment(Replica).options(
+        routing: Any = {"request_router_class": ItemsRouter}
+        made: Any = serve.deployment(Replica)
+        deployment = made.options(
             name="replica",
             max_replicas_per_node=1,
             max_ongoing_requests=_ONGOING,
@@ -308,7 +334,7 @@ class Cluster:
             health_check_period_s=_HEALTH_S,
             graceful_shutdown_wait_loop_s=0.1,
             ray_actor_options={"num_cpus": self._cpus},
-            request_router_config=RequestRouterConfig(request_router_class=ItemsRouter),
+            request_router_config=RequestRouterConfig(**routing),
             **options,
         )
         serve.start(proxy_location="Disabled", logging_config={"log_level": "ERROR"})
@@ -343,11 +369,9 @@ class Cluster:
         )
 
     def _remove(self) -> None:
-        """Take away what was placed, and Ray Serve if nothing else uses it."""
+        """Take away what was placed; Ray Serve stays, for it may serve others, too."""
         try:
             serve.delete(self._application)
-            if not serve.status().applications:
-                serve.shutdown()
         except Exception as error:  # the cluster may be gone
             _LOG.warning("replicas were not taken away: %s", _reason(error))
 
@@ -411,6 +435,11 @@ class Cluster:
         )  # fmt: skip
 
     # What is seen
+
+    @property
+    def settings(self) -> Settings:
+        """Of the engine of each replica."""
+        return self.wanted.settings
 
     @property
     def replicas(self) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Final
+from typing import Final, Protocol
 
 import torch
 from fastapi import FastAPI
@@ -14,7 +14,7 @@ from trimtab.runtime.dashboard.app import create
 from trimtab.runtime.inference_routes import Limits, Service, add_routes
 from trimtab.runtime.signature import Model, Port
 from trimtab.serve.live.arena import Field
-from trimtab.serve.live.engine import Engine
+from trimtab.serve.live.engine import Settings
 from trimtab.serve.live.steering import Steering
 from trimtab.serve.live.view import View
 
@@ -23,7 +23,20 @@ __all__ = ["model_of", "serve_app"]
 _REQUESTS: Final = 900  # at once: the server takes a thousand connections
 
 
-def model_of(engine: Engine) -> Model:
+class Serves(Protocol):
+    """An engine, or several hosts that are asked as one."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def inputs(self) -> tuple[Field, ...]: ...
+    @property
+    def outputs(self) -> tuple[Field, ...]: ...
+    @property
+    def settings(self) -> Settings: ...
+
+
+def model_of(engine: Serves) -> Model:
     """Return what an engine takes and gives: any number of items up to its limit."""
     return Model(
         name=engine.name,

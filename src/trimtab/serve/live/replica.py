@@ -7,6 +7,7 @@ query is returned, not raised, so that it arrives as what it is.
 from __future__ import annotations
 
 import contextlib
+import os
 import platform
 import time
 import uuid
@@ -81,13 +82,15 @@ class Replica:
             "name": self.engine.name,
             "inputs": [each.to_dict() for each in self.engine.inputs],
             "outputs": [each.to_dict() for each in self.engine.outputs],
-            "most_items": self.engine.settings.most_items,
             "why": self.found.why,
         }
 
     def state(self) -> dict[str, Any]:
         """Return what the engine counts, and who it is."""
-        return {**self.engine.state(), "id": self.id, "host": self.host}
+        return {
+            **self.engine.state(),
+            "id": self.id, "host": self.host, "process": os.getpid(),
+        }  # fmt: skip
 
     def check_health(self) -> None:
         """Do nothing where it can answer.
