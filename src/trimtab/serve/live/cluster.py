@@ -1,4 +1,4 @@
-"""Hosts of a Ray cluster that serve together: one replica of the engine on each.
+"""Hosts of a Ray cluster that serve as one; over 400 lines: all that Ray is asked for.
 
 Ray Serve places the replicas, starts lost ones anew and has as many as it is told. Two
 of its decisions are taken by the rules of `trimtab.serve.cluster` instead: where a
@@ -45,16 +45,16 @@ from trimtab.errors import (
     TrimtabError,
     UsageError,
 )
-from trimtab.serve.cluster import Autoscaler, Look, Outstanding, Scaling
+from trimtab.serve.cluster import Outstanding, Scaling
 from trimtab.serve.live.arena import Field
 from trimtab.serve.live.engine import Settings
 from trimtab.serve.live.opening import Wanted
 from trimtab.serve.live.replica import Replica
+from trimtab.serve.live.scaling import LOOK_S, HeadroomPolicy
 
-__all__ = ["Cluster", "HeadroomPolicy", "ItemsRouter"]
+__all__ = ["Cluster", "ItemsRouter"]
 
 _LOG = logging.getLogger(__name__)
-_LOOK_S: Final = 1.0  # between two looks at the replicas
 _START_S: Final = 600.0  # that placing them may take
 _ANSWER_S: Final = 60.0  # that a query may take, replicas that are lost included
 _TRIES: Final = 4  # replicas that a query may be lost with, and one more
@@ -116,67 +116,6 @@ def _items(args: Sequence[Any]) -> int:
     if isinstance(inputs, Mapping) and inputs:
         return len(next(iter(inputs.values())))
     return 1
-
-
-@final
-class HeadroomPolicy:
-    """How many replicas there are to be, for the controller of Ray Serve.
-
-    It is called ten times a second, and looks once a second at what replicas have told.
-
-    Args:
-        scaling: fields of `Scaling`.
-    """
-
-    def __init__(self, **scaling: Any) -> None:
-        self.autoscaler = Autoscaler(Scaling(**scaling))
-        self._looked_s = 0.0
-        self._hosts: int | None = None
-
-    def __call__(self, context: Any) -> tuple[int, dict[str, Any]]:
-        """Return how many there are to be, and nothing to keep."""
-        target = int(context.target_num_replicas)
-        at_s = float(context.current_time)
-        if at_s - self._looked_s < _LOOK_S:
-            return target, {}
-        told = _told(context.raw_metrics or {}, since_s=self._looked_s)
-        starting = context.current_num_replicas != target
-        if starting or len(told) < target:
-            return target, {}  # who has not told yet may be what is missing
-        self._looked_s = at_s
-        tails = [each["tail_s"] for each in told if each["tail_s"] >= 0]
-        step = self.autoscaler.observe(
-            Look(
-                hosts=target,
-                tail_s=max(tails, default=None),
-                shed=sum(each["shed"] for each in told),
-                busy_frac=sum(each["busy_frac"] for each in told) / len(told),
-            )
-        )
-        if step.action != "keep":
-            _LOG.warning("%d replicas, not %d: %s", step.hosts, target, step.why)
-        return step.hosts, {}
-
-
-def _told(
-    metrics: Mapping[str, Mapping[Any, Sequence[Any]]], *, since_s: float
-) -> list[dict[str, float]]:
-    """Return what each replica has told since a time, if it has: the last of it."""
-    found: dict[Any, dict[str, list[float]]] = {}
-    for name in ("tail_s", "shed", "busy_frac"):
-        for host, series in metrics.get(name, {}).items():
-            fresh = [each.value for each in series if each.timestamp > since_s]
-            if fresh:
-                found.setdefault(host, {})[name] = fresh
-    return [
-        {
-            "tail_s": each["tail_s"][-1],
-            "shed": sum(each["shed"]),
-            "busy_frac": sum(each["busy_frac"]) / len(each["busy_frac"]),
-        }
-        for each in found.values()
-        if len(each) == 3
-    ]
 
 
 @final
@@ -320,8 +259,8 @@ class Cluster:
                 config = AutoscalingConfig(
                     min_replicas=scaling.least, max_replicas=scaling.most,
                     initial_replicas=scaling.least, upscale_delay_s=0,
-                    downscale_delay_s=0, metrics_interval_s=_LOOK_S / 2,
-                    look_back_period_s=4 * _LOOK_S, policy=policy,
+                    downscale_delay_s=0, metrics_interval_s=LOOK_S / 2,
+                    look_back_period_s=4 * LOOK_S, policy=policy,
                 )  # fmt: skip
             options = {"autoscaling_config": config}
         routing: Any = {"request_router_class": ItemsRouter}
@@ -471,13 +410,13 @@ class Cluster:
 
     def _watch(self) -> None:
         """Look at the replicas; a thread of its own."""
-        while not self._ending.wait(_LOOK_S):
+        while not self._ending.wait(LOOK_S):
             self._see()
 
     def _see(self) -> None:
         try:
             told = self._handle.broadcast("state").results(
-                timeout_s=10 * _LOOK_S, return_exceptions=True
+                timeout_s=10 * LOOK_S, return_exceptions=True
             )
         except Exception as error:  # none is there now
             _LOG.info("no replica tells its state: %s", _reason(error))

@@ -10,7 +10,6 @@ import sys
 import threading
 import time
 import urllib.request
-from collections import namedtuple
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -18,6 +17,7 @@ import pytest
 from tests.unit.serve.live.test_engine import query, right, settings
 from tests.unit.serve.live.test_http import outputs, post
 from tests.unit.serve.live.test_opening import FOUND
+from tests.unit.serve.live.test_scaling import FINE, context
 
 pytest.importorskip("ray", reason="Ray is not installed (extra cluster)")
 pytest.importorskip("fastapi")
@@ -34,10 +34,11 @@ from trimtab.errors import (
 )
 from trimtab.runtime.web import Server
 from trimtab.serve.capacity import Target
-from trimtab.serve.live.cluster import Cluster, HeadroomPolicy, ItemsRouter
+from trimtab.serve.live.cluster import Cluster, ItemsRouter
 from trimtab.serve.live.cluster_http import cluster_app
 from trimtab.serve.live.http import model_of
 from trimtab.serve.live.opening import Wanted
+from trimtab.serve.live.scaling import HeadroomPolicy
 
 pytestmark = [
     pytest.mark.cluster,
@@ -141,8 +142,8 @@ def test_over_http_with_sums_to_scrape(cluster):
         with urllib.request.urlopen(f"{server.url}/state") as response:
             state = json.load(response)
     assert state["headline"] == "2 replicas"
-    (table,) = (each for each in state["blocks"] if each.get("title") == "Replicas")
-    assert len(table["rows"]) == 2
+    (rows,) = (each["rows"] for each in state["blocks"] if "rows" in each)
+    assert len(rows) == 2
 
 
 def scraped(url):
@@ -317,9 +318,7 @@ def test_a_network_that_a_host_cannot_serve_says_why(nodes):
     assert "NetworkNotFoundError" in str(caught.value)
 
 
-# The router and the policy, told by hand
-
-Point = namedtuple("Point", ("timestamp", "value"))
+# The router, told by hand
 
 
 def router():
@@ -357,47 +356,6 @@ def test_the_router_ranks_by_items_and_forgets_what_ended():
         assert await made.choose_replicas([], None) == []
 
     asyncio.run(run())
-
-
-def context(at_s, target, told, running=None):
-    return SimpleNamespace(
-        target_num_replicas=target, current_time=at_s,
-        current_num_replicas=target if running is None else running,
-        raw_metrics={
-            name: {
-                host: [Point(at_s - 0.4, values[name]), Point(at_s - 0.1, values[name])]
-                for host, values in enumerate(told)
-            }
-            for name in ("tail_s", "shed", "busy_frac")
-        },
-    )  # fmt: skip
-
-
-FINE = {"tail_s": 0.2, "shed": 0.0, "busy_frac": 0.5}
-LATE = {"tail_s": 2.0, "shed": 0.0, "busy_frac": 0.5}
-
-
-def test_the_policy_looks_once_a_second_at_what_is_new():
-    policy = HeadroomPolicy(target_s=1.0, most=3, up_looks=3)
-    found = [policy(context(0.1 * at, 1, [LATE])) for at in range(100, 131)]
-    assert found[:20] == [(1, {})] * 20
-    assert (2, {}) in found
-    assert found.index((2, {})) == 20  # the third look: at 10, 11 and 12 seconds
-
-
-def test_the_policy_waits_for_replicas_that_start_or_have_not_told():
-    policy = HeadroomPolicy(target_s=1.0, most=3, up_looks=1)
-    assert policy(context(10.0, 2, [LATE, LATE], running=1)) == (2, {})
-    assert policy(context(11.0, 2, [LATE])) == (2, {})
-    assert policy(context(12.0, 2, [])) == (2, {})
-    assert policy(context(13.0, 2, [FINE, LATE])) == (3, {})  # the worst one counts
-
-
-def test_the_policy_takes_the_sum_of_refusals_and_no_tail_of_idle_ones():
-    policy = HeadroomPolicy(target_s=1.0, most=3, up_looks=1)
-    idle = {"tail_s": -1.0, "shed": 0.0, "busy_frac": 0.0}
-    assert policy(context(10.0, 1, [idle])) == (1, {})
-    assert policy(context(11.0, 1, [{**idle, "shed": 2.0}])) == (2, {})
 
 
 def test_both_survive_what_ray_does_with_them():
