@@ -24,6 +24,7 @@ from trimtab.serve.live.steering import Steering
 
 __all__ = ["Replica"]
 
+_ILL_S: Final = 60.0  # without a worker: longer than one takes to start
 _WINDOW_S: Final = 5.0  # of the tail that scaling looks at
 
 Arrays = Mapping[str, NDArray[Any]]
@@ -62,6 +63,7 @@ class Replica:
         self.side = Steering(self.engine, controller, wanted.target)
         self._stack.enter_context(self.side)
         self._tail = Recent(_WINDOW_S, most=20_000)
+        self._well_s = time.monotonic()
         self._before: tuple[float, float, int] = self._counted()
 
     async def __call__(self, inputs: Arrays) -> Arrays | TrimtabError:
@@ -93,16 +95,21 @@ class Replica:
         }  # fmt: skip
 
     def check_health(self) -> None:
-        """Do nothing where it can answer.
+        """Do nothing where it can answer, or soon will: a worker is started anew.
 
         Raises:
-            ExecutionError: no worker is left.
+            ExecutionError: it has had no worker for too long.
         """
-        if not self.engine.state()["workers"]:
+        at_s = time.monotonic()
+        if self.engine.state()["workers"]:
+            self._well_s = at_s
+        elif at_s > self._well_s + _ILL_S:
             raise ExecutionError(
-                "a replica", rule="none of its workers is ready", where=self.host,
+                "a replica",
+                rule=f"none of its workers was ready for {_ILL_S:.0f} s",
+                where=self.host,
                 remedy="see the log of this host",
-            )  # fmt: skip
+            )
 
     def record_autoscaling_stats(self) -> dict[str, float]:
         """Return what scaling looks at, since the last call; -1 for no tail."""

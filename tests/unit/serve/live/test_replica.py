@@ -70,11 +70,19 @@ def test_what_scaling_looks_at_is_since_the_last_look(replica):
     assert second["busy_frac"] == second["shed"] == 0
 
 
-def test_it_describes_itself_and_is_well(replica):
+def test_it_describes_itself(replica):
     said = replica.describe()
     assert [each["name"] for each in said["inputs"]] == ["numbers", "ids"]
     assert said["why"] == FOUND.why
+
+
+def test_it_is_ill_once_it_has_had_no_worker_for_long(replica, monkeypatch):
     replica.check_health()
+    monkeypatch.setattr(replica.engine, "state", lambda: {"workers": 0})
+    replica.check_health()  # one may be starting
+    replica._well_s -= 61
+    with pytest.raises(ExecutionError, match="none of its workers was ready for 60 s"):
+        replica.check_health()
 
 
 def test_another_version_is_refused_before_anything_is_opened():
