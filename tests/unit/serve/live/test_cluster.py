@@ -12,6 +12,7 @@ import time
 import urllib.request
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from tests.unit.serve.live.test_engine import query, right, settings
@@ -361,7 +362,7 @@ def test_the_router_ranks_by_items_and_forgets_what_ended():
 def test_both_survive_what_ray_does_with_them():
     from ray.serve.config import AutoscalingPolicy, RequestRouterConfig
 
-    routing = {"request_router_class": ItemsRouter}
+    routing: Any = {"request_router_class": ItemsRouter}
     made = RequestRouterConfig(**routing).get_request_router_class()
     assert made.__name__ == "ItemsRouter"
     policy = AutoscalingPolicy(policy_function=HeadroomPolicy)

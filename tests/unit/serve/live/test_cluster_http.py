@@ -1,7 +1,9 @@
 """A cluster over HTTP, with hosts that a test makes up."""
 
 import json
+import urllib.error
 import urllib.request
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,6 +13,7 @@ from tests.unit.serve.live.test_opening import TARGET
 
 pytest.importorskip("fastapi")
 
+from trimtab.bundle.section import Table
 from trimtab.errors import LinkError, OverloadedError
 from trimtab.runtime.web import Server
 from trimtab.serve.live.cluster_http import ClusterView, cluster_app
@@ -26,8 +29,11 @@ class Hosts:
     settings = Settings(spec="net", opener="none:none")
     wanted = Wanted(settings=settings, target=TARGET)
 
+    replicas: int
+    fails: Exception | None = None
+
     def __init__(self, replicas=2):
-        self.replicas, self.fails = replicas, None
+        self.replicas = replicas
         self.counts = {"queries": 9, "answers": 5, "shed": 3, "failed": 1, "again": 2}
 
     async def ask(self, inputs):
@@ -53,12 +59,16 @@ class Hosts:
         }  # fmt: skip
 
 
+def made(replicas=2) -> Any:
+    return Hosts(replicas)
+
+
 def tiles(view):
     return {each.metric: each.value for each in view.state().tiles if each.metric}
 
 
 def test_numbers_are_those_of_all_hosts():
-    view = ClusterView(Hosts())
+    view = ClusterView(made())
     view.answered(0.2, 200)
     view.answered(9.0, 429)
     found = tiles(view)
@@ -67,7 +77,8 @@ def test_numbers_are_those_of_all_hosts():
     assert (found["answers"], found["shed"], found["failed"]) == (5, 3, 1)
     state = view.state()
     assert (state.status, state.tone) == ("p95 200 ms, target 500 ms", "good")
-    assert [row[:4] for row in state.blocks[-1].rows] == [
+    (table,) = (each for each in state.blocks if isinstance(each, Table))
+    assert [row[:4] for row in table.rows] == [
         ("host0", "r0", 3, 16), ("host1", "r1", 3, 16),
     ]  # fmt: skip
 
@@ -81,7 +92,7 @@ def test_numbers_are_those_of_all_hosts():
     ],
 )
 def test_its_status_in_words(replicas, took_s, status, tone):
-    view = ClusterView(Hosts(replicas))
+    view = ClusterView(made(replicas))
     if took_s is not None:
         view.answered(took_s, 200)
     state = view.state()
@@ -89,7 +100,7 @@ def test_its_status_in_words(replicas, took_s, status, tone):
 
 
 def test_queries_pass_and_refusals_say_when_to_come_again():
-    hosts = Hosts()
+    hosts = made()
     app = cluster_app(hosts)
     inputs = {"x": np.arange(6, dtype=np.float32).reshape(2, 3)}
     with Server(app, "127.0.0.1", 0, stopping=app.state.stop) as server:
