@@ -183,7 +183,7 @@ class Cluster:
             self.scaling = self._scaling()
             stack.callback(self._remove)
             self._place()
-            said = self._handle.describe.remote().result(timeout_s=_ANSWER_S)
+            said = self._described()
             self._stack = stack.pop_all()
         self.name, self.why = said["name"], said["why"]
         self.inputs, self.outputs = (
@@ -211,9 +211,9 @@ class Cluster:
 
     def _connect(self, stack: contextlib.ExitStack) -> None:
         logging.getLogger("ray.serve").setLevel(logging.ERROR)
+        _reachable(self.address)
         if ray.is_initialized():
             return  # whoever has connected ends it
-        _reachable(self.address)
         try:
             ray.init(
                 address=self.address, log_to_driver=False, logging_level=logging.ERROR
@@ -307,9 +307,24 @@ class Cluster:
             remedy="see ray status: nodes may be busy with other work",
         )
 
+    def _described(self) -> dict[str, Any]:
+        try:
+            found: dict[str, Any] = self._handle.describe.remote().result(
+                timeout_s=_ANSWER_S
+            )
+        except Exception as error:  # it was there a moment ago
+            raise LinkError(
+                "a replica", rule=f"it does not answer: {_reason(error)}",
+                where=self.address, remedy="see the logs of Ray Serve on its host",
+            ) from error  # fmt: skip
+        return found
+
     def _remove(self) -> None:
         """Take away what was placed; Ray Serve stays, for it may serve others, too."""
         try:
+            if self._handle is not None:
+                # Or its tasks go on, and connect to Ray once more after the end.
+                self._handle.shutdown()
             serve.delete(self._application)
         except Exception as error:  # the cluster may be gone
             _LOG.warning("replicas were not taken away: %s", _reason(error))

@@ -24,6 +24,7 @@ pytest.importorskip("ray", reason="Ray is not installed (extra cluster)")
 pytest.importorskip("fastapi")
 
 import ray
+import ray.serve
 from ray.cluster_utils import Cluster as Nodes
 
 from trimtab.errors import (
@@ -64,7 +65,10 @@ def nodes():
         initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False}
     )
     found.add_node(num_cpus=1)
+    # One connection for all tests here: who finds one uses it, and leaves it.
+    ray.init(address=found.address, log_to_driver=False)
     yield found
+    ray.serve.shutdown()
     ray.shutdown()
     found.shutdown()
 
@@ -229,7 +233,8 @@ def test_it_grows_on_a_loss_of_headroom_keeps_and_shrinks_when_idle(nodes, clust
 # As one would type it
 
 
-def test_the_command_places_answers_and_ends_in_order(nodes):
+def test_the_command_places_answers_and_ends_in_order(cluster):
+    assert cluster.replicas == 2  # on two of the four nodes, by now
     root = Path(__file__).parents[4]
     process = subprocess.Popen(
         [sys.executable, "-m", "trimtab", "serve", "tests.unit.serve.live.nets:tables",
@@ -275,21 +280,8 @@ def test_the_command_places_answers_and_ends_in_order(nodes):
         status == 200 and right(query(200, seed=seed), outputs(answer))
         for seed, (status, answer, _) in accepted
     )
-    until(lambda: free(nodes) == len(nodes.list_all_nodes()))
-
-
-def free(nodes):
-    """Return the processors of a cluster that nothing holds."""
-    with contextlib.closing(Connected(nodes.address)):
-        return ray.available_resources().get("CPU", 0)
-
-
-class Connected:
-    def __init__(self, address):
-        ray.init(address=address, log_to_driver=False, ignore_reinit_error=True)
-
-    def close(self):
-        ray.shutdown()
+    # All that it had is free again: two of four nodes are those of the fixture.
+    until(lambda: ray.available_resources().get("CPU", 0) == 2)
 
 
 @pytest.mark.parametrize(
