@@ -314,9 +314,12 @@ class Cluster:
             )
         except Exception as error:  # it was there a moment ago
             raise LinkError(
-                "a replica", rule=f"it does not answer: {_reason(error)}",
-                where=self.address, remedy="see the logs of Ray Serve on its host",
-            ) from error  # fmt: skip
+                "a replica",
+                rule=f"it does not answer: {_reason(error)}",
+                where=self.address,
+                remedy="see that RAY_AUTH_MODE and the token are the same here and on "
+                "all hosts; then see the logs of Ray Serve",
+            ) from error
         return found
 
     def _remove(self) -> None:

@@ -233,7 +233,7 @@ def test_it_grows_on_a_loss_of_headroom_keeps_and_shrinks_when_idle(nodes, clust
 # As one would type it
 
 
-def test_the_command_places_answers_and_ends_in_order(cluster):
+def test_the_command_places_answers_and_ends_in_order(nodes, cluster):
     assert cluster.replicas == 2  # on two of the four nodes, by now
     root = Path(__file__).parents[4]
     process = subprocess.Popen(
@@ -241,7 +241,9 @@ def test_the_command_places_answers_and_ends_in_order(cluster):
          "--cluster", "auto", "--replicas", "2", "--slo", "p95=60s", "--batch", "8",
          "--steady", "--workers", "1", "--http", ":0", "--json"],
         stdout=subprocess.PIPE, text=True, cwd=root,
-        env={**os.environ, "PYTHONPATH": f"{root / 'src'}:{root}"},
+        # Others may have a cluster on this machine, too: `auto` is this one.
+        env={**os.environ, "PYTHONPATH": f"{root / 'src'}:{root}",
+             "RAY_ADDRESS": nodes.address},
     )  # fmt: skip
     assert process.stdout is not None
     try:
