@@ -62,9 +62,9 @@ WANTED = Wanted(
 @pytest.fixture(scope="module")
 def nodes():
     found = Nodes(
-        initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False}
+        initialize_head=True, head_node_args={"num_cpus": 2, "include_dashboard": False}
     )
-    found.add_node(num_cpus=1)
+    found.add_node(num_cpus=2)  # room for two replicas, of different networks
     # One connection for all tests here: who finds one uses it, and leaves it.
     ray.init(address=found.address, log_to_driver=False)
     yield found
@@ -193,9 +193,7 @@ def test_a_replica_that_is_killed_under_load_loses_no_query(cluster):
 
 
 def test_it_grows_on_a_loss_of_headroom_keeps_and_shrinks_when_idle(nodes, cluster):
-    del cluster  # ends after this one
-    nodes.add_node(num_cpus=1)
-    nodes.add_node(num_cpus=1)
+    assert cluster.replicas == 2  # beside them
     # Any answer takes longer than a microsecond.
     wanted = Wanted(
         settings=settings(workers=1, pin=False), target=Target(latency_s=1e-6),
@@ -234,7 +232,7 @@ def test_it_grows_on_a_loss_of_headroom_keeps_and_shrinks_when_idle(nodes, clust
 
 
 def test_the_command_places_answers_and_ends_in_order(nodes, cluster):
-    assert cluster.replicas == 2  # on two of the four nodes, by now
+    assert cluster.replicas == 2  # beside them
     root = Path(__file__).parents[4]
     process = subprocess.Popen(
         [sys.executable, "-m", "trimtab", "serve", "tests.unit.serve.live.nets:tables",
@@ -282,7 +280,7 @@ def test_the_command_places_answers_and_ends_in_order(nodes, cluster):
         status == 200 and right(query(200, seed=seed), outputs(answer))
         for seed, (status, answer, _) in accepted
     )
-    # All that it had is free again: two of four nodes are those of the fixture.
+    # All that it had is free again: two of four processors are the fixture's.
     until(lambda: ray.available_resources().get("CPU", 0) == 2)
 
 
