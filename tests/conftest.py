@@ -9,6 +9,11 @@ os.environ.setdefault("OMP_NUM_THREADS", "2")
 # Threads that wait for each other spin, and take a core from what runs beside.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
+# Whoever reaches a Ray cluster can run code: those of tests ask for a token. Set before
+# Ray is imported: it reads this once, and the same on all sides, or nothing arrives.
+os.environ["RAY_AUTH_MODE"] = "token"
+os.environ["RAY_AUTH_TOKEN"] = os.urandom(32).hex()
+
 import gc
 import logging
 import sys

@@ -11,7 +11,7 @@ import typer
 from trimtab.cli.main import app
 
 ROOT = Path(__file__).parents[2]
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md"]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(ROOT.glob("docs/*.md"))]
 
 
 def _typed(program: str) -> list[str]:
@@ -62,5 +62,5 @@ def test_a_script_exists(line):
 def test_linked_files_exist():
     for page in PAGES:
         links = re.findall(r"\]\(([^)#:]+)\)", page.read_text(encoding="utf-8"))
-        missing = [link for link in links if not (ROOT / link).exists()]
+        missing = [link for link in links if not (page.parent / link).exists()]
         assert not missing, f"{page.name} links to what is not there"

@@ -5,18 +5,17 @@ from __future__ import annotations
 import contextlib
 import gc
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from trimtab.cli.cloud import address, guard, http_server, require_http
 from trimtab.cli.output import console, plain, print_json, progress_bar, table
+from trimtab.cli.serve_cluster import check_cluster, start_cluster
 from trimtab.errors import UsageError
 
 if TYPE_CHECKING:
     from trimtab.serve.capacity import Target
-    from trimtab.serve.live.engine import Engine
-    from trimtab.serve.tuned import Tuned
 
 __all__ = ["start", "target_of"]
 
@@ -72,17 +71,25 @@ def start(
     trust: Annotated[
         bool, typer.Option("--trust", help="Run machine code of a bundle as it is.")
     ] = False,
+    cluster: Annotated[
+        str | None,
+        typer.Option(help="Of Ray, a replica a host: auto, or ray://HOST:PORT."),
+    ] = None,
+    replicas: Annotated[
+        str | None, typer.Option(help="Such as 2, or 1..4; up to one a host if not.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Answer queries by the Open Inference Protocol, within a target on their tail.
 
     Without --batch or --schedule a batch size is found first: a worker is profiled, and
     queries of the expected sizes are simulated. While it runs a controller follows what
-    comes.
+    comes. With --cluster each host of a Ray cluster does so, as many as it takes.
     """
     listen = address(http)
     guard("--http", listen[0], tls=tls, plain=open_to_all)
     require_http()
+    check_cluster(cluster, replicas)
     if batch is not None and schedule is not None:
         raise UsageError(
             "--batch with --schedule",
@@ -93,44 +100,34 @@ def start(
     from trimtab.partition.live import certs
     from trimtab.partition.live.run import until_told
     from trimtab.pipeline.serving import OPENER
-    from trimtab.serve.control import Controller
-    from trimtab.serve.control import Settings as Control
-    from trimtab.serve.host import Host
-    from trimtab.serve.live.engine import Engine, Settings
+    from trimtab.serve.live.engine import Settings
     from trimtab.serve.live.http import model_of, serve_app
+    from trimtab.serve.live.opening import Wanted, opened
     from trimtab.serve.live.steering import Steering
-    from trimtab.serve.schedule import Schedule
     from trimtab.serve.sizes import parse_sizes
     from trimtab.serve.tuned import read_tuned
 
-    laws = parse_sizes(sizes)
     found = None if schedule is None else read_tuned(schedule)
     target = found.target if found and slo is None else target_of(spec, slo)
     context = certs.server(tls, name) if tls is not None and not open_to_all else None
     settings = Settings(
         spec=spec, opener=OPENER, workers=workers, trust=trust,
         weights=None if weights is None else str(weights),
-        most_items=max(1024, laws.largest),
+        most_items=max(1024, parse_sizes(sizes).largest),
     )  # fmt: skip
+    wanted = Wanted(
+        settings=settings, target=target, sizes=sizes, batch=batch, found=found,
+        steady=steady,
+    )  # fmt: skip
+    if cluster is not None:
+        start_cluster(
+            wanted, cluster, replicas, lambda app: http_server(app, *listen, context),
+            dashboard=dashboard, as_json=as_json,
+        )  # fmt: skip
+        return
     with progress_bar(quiet=as_json) as progress:
-        progress("serve", 0.0, f"opening {spec}")
-        engine = Engine(settings, Schedule(batch=batch or 1, coalesce=True))
-        if found is None:
-            found = first(engine, target, sizes, batch, progress)
-        engine.schedule = found.schedule
-        progress("serve", 0.9, "starting workers")
-        engine.start()
-        progress("serve", 1.0, f"{engine.state()['workers']} workers")
-    controller = None
-    if not steady:
-        import numpy as np
-
-        controller = Controller(
-            Host(curve=found.curve, workers=engine.state()["workers"]),
-            target,
-            engine.schedule,
-            sizes=laws.draw(1_000, np.random.default_rng(0)).tolist(),
-            settings=Control(shed=True),
+        engine, controller, found = opened(
+            wanted, lambda done, text: progress("serve", done, text)
         )
     gc.collect()
     gc.freeze()  # what was imported stays
@@ -160,47 +157,6 @@ def start(
     rows = [(key, _text(state[key], unit)) for key, unit in _SHOWN]
     rows += [("batch", str(state["schedule"]["batch"])), ("changes", str(len(changes)))]
     console().print(table("Served", [("", ""), ("", "")], rows))
-
-
-def first(
-    engine: Engine,
-    target: Target,
-    sizes: str,
-    batch: int | None,
-    progress: Any,
-) -> Tuned:
-    """Return the schedule to begin with, and why it is that."""
-    from trimtab.serve.arrivals import Poisson
-    from trimtab.serve.host import Host
-    from trimtab.serve.live.tuning import profiled, proposed
-    from trimtab.serve.schedule import Schedule
-    from trimtab.serve.sizes import parse_sizes
-    from trimtab.serve.tuned import Tuned
-    from trimtab.serve.workload import Workload
-    from trimtab.units import format_duration
-
-    progress("serve", 0.1, "profiling a worker")
-    curve = profiled(engine)
-    limit = f"{target.name} of {format_duration(target.latency_s)}"
-    if batch is not None:
-        chosen, rate = Schedule(batch=batch, coalesce=True), 0.0
-        why = f"Batch {batch} as it was asked for; target {limit}."
-    else:
-        work = Workload(arrivals=Poisson(), sizes=parse_sizes(sizes))
-        host = Host(curve=curve, workers=engine.workers)
-        chosen, capacity = proposed(
-            host, work, target, best=1,
-            progress=lambda done, text: progress("serve", 0.2 + 0.7 * done, text),
-        )[0]  # fmt: skip
-        rate = capacity.rate_per_s
-        why = (
-            f"Batch {chosen.batch} sustains most within {limit} in a simulation of the "
-            f"profiled workers: {rate:.3g} queries a second of {sizes} sizes."
-        )
-    return Tuned(
-        network=engine.name, workers=engine.workers, target=target, schedule=chosen,
-        rate_per_s=rate, why=why, curve=curve,
-    )  # fmt: skip
 
 
 def target_of(spec: str, slo: str | None) -> Target:

@@ -138,6 +138,7 @@ class Engine:
         self._poll.register(self._out, select.POLLIN)
         self._latencies: deque[tuple[float, float]] = deque(maxlen=_KEPT)
         self.restarts = 0
+        self._busy_s = 0.0
         self._closing = False
         self._broken: TrimtabError | None = None
         self._thread = threading.Thread(
@@ -278,6 +279,7 @@ class Engine:
         """Keep a running mean of the time of a row, by the size of its batch."""
         for each in self._dispatcher.fresh():
             self._observed.append(each)
+            self._busy_s += each.wall_s
             size = each.rows.bit_length()
             row = each.wall_s / each.rows
             self._learned[size] = 0.8 * self._learned.get(size, row) + 0.2 * row
@@ -468,6 +470,7 @@ class Engine:
                 "open": dispatcher.open,
                 "workers": dispatcher.alive,
                 "restarts": self.restarts,
+                "busy_s": self._busy_s,
                 "backlog_s": dispatcher.backlog_s,
                 "oldest_s": dispatcher.oldest_s(),
                 "schedule": asdict(dispatcher.schedule),

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 from collections.abc import Mapping
-from typing import Final
+from typing import Final, Protocol
 
 import torch
 from fastapi import FastAPI
@@ -16,8 +14,7 @@ from trimtab.runtime.dashboard.app import create
 from trimtab.runtime.inference_routes import Limits, Service, add_routes
 from trimtab.runtime.signature import Model, Port
 from trimtab.serve.live.arena import Field
-from trimtab.serve.live.dispatcher import Answer
-from trimtab.serve.live.engine import Engine
+from trimtab.serve.live.engine import Settings
 from trimtab.serve.live.steering import Steering
 from trimtab.serve.live.view import View
 
@@ -26,7 +23,20 @@ __all__ = ["model_of", "serve_app"]
 _REQUESTS: Final = 900  # at once: the server takes a thousand connections
 
 
-def model_of(engine: Engine) -> Model:
+class Serves(Protocol):
+    """An engine, or several hosts that are asked as one."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def inputs(self) -> tuple[Field, ...]: ...
+    @property
+    def outputs(self) -> tuple[Field, ...]: ...
+    @property
+    def settings(self) -> Settings: ...
+
+
+def model_of(engine: Serves) -> Model:
     """Return what an engine takes and gives: any number of items up to its limit."""
     return Model(
         name=engine.name,
@@ -52,19 +62,9 @@ def serve_app(side: Steering, why: str, *, shown: bool = False) -> FastAPI:
     engine, view = side.engine, View(side, why)
 
     async def answer(values: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-        loop = asyncio.get_running_loop()
-        coming: asyncio.Future[Answer] = loop.create_future()
-
-        def settle(found: Answer) -> None:
-            if not coming.done():  # whoever asked may have gone
-                coming.set_result(found)
-
-        def done(found: Answer) -> None:
-            with contextlib.suppress(RuntimeError):  # the loop has ended
-                loop.call_soon_threadsafe(settle, found)
-
-        side.ask({name: each.numpy() for name, each in values.items()}, done)
-        found = await coming
+        found = await side.answered(
+            {name: each.numpy() for name, each in values.items()}
+        )
         if found.error is not None:
             raise found.error
         assert found.outputs is not None

@@ -11,6 +11,8 @@ what would be late while the queue is old, is decided here.
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import logging
 import multiprocessing
 import os
@@ -114,6 +116,27 @@ class Steering:
             if items and self.steered:
                 with self._lock:
                     self._arrived.append((at_s, items))
+
+    async def answered(self, inputs: Mapping[str, NDArray[Any]]) -> Answer:
+        """Have a query answered, and wait for it in the running loop.
+
+        Raises:
+            ExecutionError: inputs that the network does not take.
+            OverloadedError: there is no room, or it would not be ready in time.
+        """
+        loop = asyncio.get_running_loop()
+        coming: asyncio.Future[Answer] = loop.create_future()
+
+        def settle(found: Answer) -> None:
+            if not coming.done():  # whoever asked may have gone
+                coming.set_result(found)
+
+        def done(found: Answer) -> None:
+            with contextlib.suppress(RuntimeError):  # the loop has ended
+                loop.call_soon_threadsafe(settle, found)
+
+        self.ask(inputs, done)
+        return await coming
 
     def window(self, period_s: float) -> Window:
         """Return what was seen since the last one, and begin the next."""
