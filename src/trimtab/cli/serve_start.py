@@ -91,8 +91,8 @@ def start(
             remedy="leave out one of them",
         )
     from trimtab.partition.live import certs
-    from trimtab.partition.live.run import until_told
     from trimtab.pipeline.serving import OPENER
+    from trimtab.runtime.signals import until_told
     from trimtab.serve.control import Controller
     from trimtab.serve.control import Settings as Control
     from trimtab.serve.host import Host

@@ -66,7 +66,7 @@ class EdgeView:
                 self._candidates(shown, known),
                 self._now(known),
                 *self._answers(known),
-                watch.strip("Cut in force"),
+                watch.forces("Cut in force"),
                 watch.log(),
                 self._table(),
                 *self._link(),
@@ -140,8 +140,8 @@ class EdgeView:
         name, run = name_of(choice.name, choice.codec), self._digest.runs[-1]
         lasted = "Since just now"
         if run.name == name:
-            lasted = f"For {format_duration(max(0.0, self.watch.at_s - run.begin_s))} and "
-            lasted += f"{run.requests} requests"
+            passed_s = max(0.0, self.watch.at_s - run.begin_s)
+            lasted = f"For {format_duration(passed_s)} and {run.requests} requests"
         reasons.append(f"{lasted}; {controller.switches} changes of the cut so far.")
         return name, tuple(reasons)
 

@@ -28,7 +28,7 @@ __all__ = [
 
 Tone = Literal["plain", "good", "warn", "bad"]
 COLOURS: Final = 6
-"""How many the page has: those of `live.css`, told apart by colour-blind people, too."""
+"""How many `live.css` has; colour-blind people tell them apart, too."""
 _DIGITS: Final = 5  # of a number that is sent
 
 

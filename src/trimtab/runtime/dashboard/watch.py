@@ -237,7 +237,7 @@ class Watch:
             title, unit, names, at_s=self.at_s, stacked=stacked, log=log, target=target
         )
 
-    def strip(self, title: str) -> Strip:
+    def forces(self, title: str) -> Strip:
         """Return what was in force over the last minutes."""
         oldest = self.at_s - _KEPT_S
         ends = [*(since for since, _ in self._forces), self.at_s][1:]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any, Final, final
 
 from trimtab.runtime.dashboard.state import Group, State, Target, Tile, Tone, Trend
@@ -19,12 +20,19 @@ _COUNTED: Final = {
     "joined": "of several queries", "again": "a worker was lost",
 }  # fmt: skip
 _EVENTS: Final[Mapping[str, tuple[str, str, Tone]]] = {
-    "refused": ("refused", "There was no room, it would have been late, or its deadline "
-                "passed while it waited: 429.", "warn"),
+    "refused": (
+        "refused",
+        "There was no room, it would have been late, or its deadline passed while it "
+        "waited: 429.",
+        "warn",
+    ),
     "failed": ("failed", "The network could not answer: see the log.", "bad"),
-    "restarts": ("worker lost", "Its queries went to another; it was started anew.",
-                 "bad"),
-}  # fmt: skip
+    "restarts": (
+        "worker lost",
+        "Its queries went to another; it was started anew.",
+        "bad",
+    ),
+}
 
 
 def schedule_name(schedule: Mapping[str, Any]) -> str:
@@ -81,7 +89,7 @@ class View:
             blocks=(
                 self._now(known),
                 *self._trends(),
-                watch.strip("Batch size in force"),
+                watch.forces("Batch size in force"),
                 watch.log(),
                 self._counts(known),
             ),
@@ -94,8 +102,7 @@ class View:
             if each.at_s > decided_s:
                 self._decided_s = each.at_s
                 if each.action != "keep":
-                    name = schedule_name({"batch": each.schedule.batch,
-                                          "threshold": each.schedule.threshold})  # fmt: skip
+                    name = schedule_name(asdict(each.schedule))
                     watch.force(name, self._why(each), at_s=each.at_s)
         # What a decision says holds a moment later; whoever else sets it has no reason.
         if not self.side.steered:
