@@ -19,8 +19,6 @@ from benchmarks.jobs import cache_folder
 
 __all__ = ["TASKS", "Split", "Task"]
 
-"""Where results are stored."""
-
 _HELD: Final = 5_000  # examples of the large tasks that configurations are chosen by
 _NOISE: Final = 0.2
 _APART: Final = 12_345
