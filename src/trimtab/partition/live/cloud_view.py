@@ -91,9 +91,11 @@ class CloudView:
         for name, (what, why, tone) in _EVENTS.items():
             if self.watch.grown[name]:
                 self.watch.note(what, why, times=self.watch.grown[name], tone=tone)
-        if edges != self._edges:
-            how = "An edge has come." if edges > self._edges else "An edge has gone."
-            self.watch.note(_connections(edges), how)
+        come = self.watch.grown["connections"]
+        if come:
+            self.watch.note(_connections(edges), "An edge has come.", times=come)
+        elif edges < self._edges:
+            self.watch.note(_connections(edges), "An edge has gone.")
         self._edges = edges
 
     def _now(self, now: Mapping[str, Any], *, full: bool) -> Group:

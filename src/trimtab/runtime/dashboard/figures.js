@@ -130,15 +130,15 @@ const trend = (card, figure) => {
     ? totals(figure)
     : figure.lines.flatMap(([, each]) => each.filter((value) => value !== null));
   const seen = values.concat(target ? [target.value] : []).filter((each) => each > 0);
-  const most = Math.max(...seen, 1e-9) * (figure.log ? 1.6 : 1.08);
+  const most = seen.length ? Math.max(...seen) * (figure.log ? 1.6 : 1.08) : 1;
   const low = figure.log ? Math.min(...seen, most / 10) / 1.6 : 0;
   const room = HEIGHT - EDGE.top - EDGE.bottom;
   const share = figure.log
     ? (value) => Math.log(value / low) / Math.log(most / low)
     : (value) => value / most;
   const y = (value) => EDGE.top + room * (1 - share(value));
-  let levels = ticks(most, unit);
-  if (figure.log) {
+  let levels = seen.length ? ticks(most, unit) : figure.log ? [] : [0];
+  if (figure.log && seen.length) {
     const tens = Math.ceil(Math.log10(low));
     const every = Math.ceil(Math.log10(most / low) / 4);
     const fine = most / low < 200 ? [1, 2, 5] : [1];

@@ -60,7 +60,7 @@ def entries(state):
 
 
 def test_changes_are_told_with_when_and_why():
-    log = []
+    log: list[Decision] = []
     view = View(side(old=True, log=log), "First.")
     assert [(each.what, each.why) for each in entries(view.state())] == [
         ("batch 64", "First.")
