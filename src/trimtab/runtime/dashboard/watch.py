@@ -57,6 +57,7 @@ class Watch:
         rates: how fast each counter grows then, a second.
         grown: by how much each has since the look before.
         latency_s: percentiles of requests of late, by name; None without any.
+        because: why what is in force is.
 
     Example:
         >>> times = iter([0.0, 5.0, 6.0])
@@ -90,6 +91,7 @@ class Watch:
         self._colours: dict[str, int] = {}
         self._events: deque[tuple[float, Entry]] = deque(maxlen=_REMEMBERED)
         self.at_s = clock()
+        self.because = ""
         self.rates: Mapping[str, float] = {}
         self.grown: Mapping[str, int] = {}
         self.latency_s: Mapping[str, float | None] = dict.fromkeys(self._shares)
@@ -143,6 +145,7 @@ class Watch:
             since_s, said = max(since_s, last_s), f"{last} → {what}"
         self.note(said, why, at_s=since_s)
         self._forces.append((since_s, what))
+        self.because = why
         if what not in self._colours:
             self._colours[what] = self._colour(colour)
         if len(self._colours) > 2 * _REMEMBERED:

@@ -61,14 +61,13 @@ class View:
     """
 
     def __init__(self, side: Steering, why: str) -> None:
-        self.side, self.why = side, why
+        self.side = side
         target = side.target
         self.watch = Watch(tail=(target.name, target.share), limit_s=target.latency_s)
         self.answered = self.watch.answered
         self._decided_s = self.watch.at_s
-        self._first = schedule_name(side.engine.state()["schedule"])
-        self.watch.force(self._first, why)
-        self._steered, self._old = side.steered, False
+        self.watch.force(schedule_name(side.engine.state()["schedule"]), why)
+        self._steered = side.steered
 
     def state(self) -> State:
         """Return what there is to see now; called at a steady pace."""
@@ -138,12 +137,10 @@ class View:
         return f"{tail} {format_duration(value)}, misses {limit}", "bad"
 
     def _reasons(self, known: Mapping[str, Any]) -> tuple[str, ...]:
-        found = []
-        if self._first == schedule_name(known["schedule"]):
-            found.append(self.why)
+        found = [self.watch.because]
         if not self.side.steered:
             found.append("It stays, whatever comes.")
-        elif self.side.log:
+        elif self.side.log and self.side.log[-1].action == "keep":
             found.append(f"Last look: {self._why(self.side.log[-1])}")
         if self.side.old or known["schedule"]["shed"]:
             found.append("The queue is old: what would be late is refused.")

@@ -75,7 +75,8 @@ def test_changes_are_told_with_when_and_why():
         "of 276 items; batch 128 would have 20.0 ms."
     )
     assert -5.0 < newest.when_s <= 0.0
-    assert any("Last look: Towards" in each for each in state.reasons)
+    assert state.reasons[0] == newest.why
+    assert state.reasons[1].startswith("Last look: Towards")
     assert "would be late is refused" in state.reasons[-1]
     strip = next(block for block in state.blocks if block.kind == "strip")
     assert [span.name for span in strip.spans] == ["batch 64", "batch 96"]
@@ -89,7 +90,7 @@ def test_a_schedule_that_somebody_else_sets_is_told_as_that():
     given.engine.state()["schedule"]["batch"] = 32
     state = view.state()
     assert entries(state)[0].what == "batch 64 → batch 32"
-    assert state.reasons == ("It stays, whatever comes.",)
+    assert state.reasons == ("It was set from outside.", "It stays, whatever comes.")
 
 
 def test_what_happens_to_queries_and_workers_is_told():
