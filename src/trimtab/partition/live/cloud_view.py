@@ -92,8 +92,9 @@ class CloudView:
             if self.watch.grown[name]:
                 self.watch.note(what, why, times=self.watch.grown[name], tone=tone)
         come = self.watch.grown["connections"]
-        if come:
-            self.watch.note(_connections(edges), "An edge has come.", times=come)
+        if come or edges > self._edges:  # or was there before the first look
+            times = max(1, come)
+            self.watch.note(_connections(edges), "An edge has come.", times=times)
         elif edges < self._edges:
             self.watch.note(_connections(edges), "An edge has gone.")
         self._edges = edges
