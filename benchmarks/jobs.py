@@ -14,27 +14,37 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, final
+from typing import Annotated, Any, final
 
+import typer
 from platformdirs import user_cache_path
 
-from benchmarks.results import _commit
+from benchmarks.results import Row, _commit, claims, fill, write
 from trimtab.hardware.load import machine
 
 __all__ = [
     "NOT_MEASURED",
+    "Again",
     "Job",
+    "Quick",
     "Store",
     "cache_folder",
     "environment",
+    "of_part",
     "origins",
     "run",
+    "store_of",
+    "tell",
 ]
 
 _ROOT = Path(__file__).parents[1]
 
 NOT_MEASURED = "not measured"
 """The note of a row whose job has no result yet."""
+
+
+Quick = Annotated[bool, typer.Option(help="The short form.")]
+Again = Annotated[bool, typer.Option(help="Do what is stored anew.")]
 
 
 def cache_folder(benchmark: str) -> Path:
@@ -113,6 +123,39 @@ class Store:
             if str(result["key"]).startswith(prefix):
                 found[str(result["key"])] = result
         return found
+
+
+def store_of(folder: Path, *, quick: bool) -> Store:
+    """Return the results of a benchmark: samples in its folder, or the short form's."""
+    short = cache_folder(folder.name) / "quick"
+    return Store(short if quick else folder / "samples")
+
+
+def of_part(jobs: Sequence[Job], part: str) -> list[Job]:
+    """Return the jobs whose key begins with a part; all of them for ``all``."""
+    return [each for each in jobs if part in ("all", each.key.split("/")[0])]
+
+
+def tell(
+    folder: Path, store: Store, rows: Sequence[Row], *, quick: bool, more: str = ""
+) -> None:
+    """Write the results of a benchmark, and its tables into its README.
+
+    The short form writes what it has measured, and no tables.
+
+    Args:
+        folder: of the benchmark.
+        store: of its samples.
+        rows: of its results.
+        quick: whether it was the short form.
+        more: text below the tables.
+    """
+    if quick:
+        rows = [row for row in rows if row.note != NOT_MEASURED]
+    write(folder, list(rows), quick=quick)
+    if not quick:
+        body = f"{origins(store)}\n\n{claims(list(rows))}"
+        fill(folder / "README.md", body + (f"\n\n{more}" if more else ""))
 
 
 def origins(store: Store) -> str:

@@ -19,7 +19,16 @@ import typer
 
 from benchmarks.design import fields, headline, report, tables
 from benchmarks.design.bases import BASES
-from benchmarks.jobs import NOT_MEASURED, Job, Store, cache_folder, origins, run
+from benchmarks.jobs import (
+    NOT_MEASURED,
+    Again,
+    Job,
+    Quick,
+    of_part,
+    origins,
+    run,
+    store_of,
+)
 from benchmarks.results import write
 
 HERE = Path(__file__).parent
@@ -38,13 +47,13 @@ class Part(enum.StrEnum):
 
 
 def main(
-    quick: Annotated[bool, typer.Option(help="The short form.")] = False,
+    quick: Quick = False,
     job: Annotated[Part, typer.Option(help="What to do.")] = Part.ALL,
     bases: Annotated[str, typer.Option(help="Names, by comma.")] = ",".join(BASES),
-    again: Annotated[bool, typer.Option(help="Do what is stored anew.")] = False,
+    again: Again = False,
 ) -> None:
     """Do what is not stored yet, then write results and tables."""
-    store = Store(cache_folder("design") / "quick" if quick else HERE / "samples")
+    store = store_of(HERE, quick=quick)
     every: list[Job] = [*fields.jobs(), *tables.jobs(), *headline.jobs()]
     if quick:
         chosen = [*fields.jobs(), tables.quick_job()]
@@ -53,10 +62,7 @@ def main(
         if unknown:
             raise typer.BadParameter(f"{unknown[0]}: use {', '.join(BASES)}")
         chosen = [
-            each
-            for each in every
-            if job in (Part.ALL, each.key.split("/")[0])
-            and _is_of(each, bases.split(","))
+            each for each in of_part(every, job) if _is_of(each, bases.split(","))
         ]
     run(chosen, store, again=again or quick)
     rows = report.all_rows(store)

@@ -17,9 +17,8 @@ from typing import Annotated
 
 import typer
 
-from benchmarks.jobs import Store, cache_folder, origins, run
+from benchmarks.jobs import Again, Quick, of_part, run, store_of, tell
 from benchmarks.partition import report
-from benchmarks.results import claims, fill, write
 
 HERE = Path(__file__).parent
 
@@ -39,17 +38,16 @@ class Part(enum.StrEnum):
 
 
 def main(
-    quick: Annotated[bool, typer.Option(help="The short form.")] = False,
+    quick: Quick = False,
     job: Annotated[Part, typer.Option(help="What to do.")] = Part.ALL,
-    again: Annotated[bool, typer.Option(help="Do what is stored anew.")] = False,
+    again: Again = False,
     at_once: Annotated[
         int, typer.Option(min=1, help="Policies beside each other; the rest is timed.")
     ] = 1,
 ) -> None:
     """Do what is not stored yet, then write results and tables."""
-    store = Store(cache_folder("partition") / "quick" if quick else HERE / "samples")
-    every = report.quick_jobs() if quick else report.jobs()
-    chosen = [each for each in every if job in (Part.ALL, each.key.split("/")[0])]
+    store = store_of(HERE, quick=quick)
+    chosen = of_part(report.quick_jobs() if quick else report.jobs(), job)
     # Policies are simulated; all others are timed, one after the other.
     simulated = [each for each in chosen if each.key.startswith("policies/")]
     for some, count in (
@@ -57,12 +55,7 @@ def main(
         (simulated, at_once),
     ):
         run(some, store, again=again or quick, at_once=count)
-    rows = report.all_rows(store)
-    if quick:
-        rows = [row for row in rows if row.value is not None]
-    write(HERE, rows, quick=quick)
-    if not quick:
-        fill(HERE / "README.md", f"{origins(store)}\n\n{claims(rows)}")
+    tell(HERE, store, report.all_rows(store), quick=quick)
 
 
 if __name__ == "__main__":

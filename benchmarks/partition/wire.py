@@ -74,8 +74,8 @@ async def _measured(cloud: CloudProcess, folder: Path) -> dict[str, Any]:
         if number == _WARM:
             theirs = cloud.cpu_s
         begun, used = time.perf_counter(), time.thread_time()
-        parts, payloads = halves.encode(halves.head(values, 0), 0, 0)
-        reply = await link.ask(0, 0, parts, payloads, within_s=30.0)
+        asked = halves.encode(halves.head(values, 0), 0, 0)
+        reply = await link.ask(asked, within_s=30.0)
         if number >= _WARM:
             wall.append(time.perf_counter() - begun)
             own.append(time.thread_time() - used)

@@ -18,12 +18,10 @@ from typing import Annotated
 
 import typer
 
-from benchmarks.jobs import NOT_MEASURED, Store, cache_folder, origins, run
+from benchmarks.jobs import Again, Quick, of_part, run, store_of, tell
 from benchmarks.relax import report
 from benchmarks.relax.compare import committed
-from benchmarks.relax.tasks import SAMPLES
 from benchmarks.relax.theory import draw
-from benchmarks.results import claims, fill, write
 
 HERE = Path(__file__).parent
 _QUICK = ("theory/all", "untuned/0", "untuned/1")
@@ -44,20 +42,20 @@ class Part(enum.StrEnum):
 
 
 def main(
-    quick: Annotated[bool, typer.Option(help="The short form.")] = False,
+    quick: Quick = False,
     job: Annotated[Part, typer.Option(help="What to do.")] = Part.ALL,
-    again: Annotated[bool, typer.Option(help="Do what is stored anew.")] = False,
+    again: Again = False,
     at_once: Annotated[
         int, typer.Option(min=1, help="Jobs beside each other, of one thread each.")
     ] = 1,
 ) -> None:
     """Do what is not stored yet, then write results and tables."""
-    store = Store(cache_folder("relax") / "quick" if quick else SAMPLES)
+    store = store_of(HERE, quick=quick)
     every = report.jobs()
     if quick:
         chosen = [each for each in every if each.key in _QUICK]
     else:
-        chosen = [each for each in every if job in (Part.ALL, each.key.split("/")[0])]
+        chosen = of_part(every, job)
 
     def do(*kinds: str, at_once: int = at_once) -> bool:
         some = [each for each in chosen if each.key.split("/")[0] in kinds]
@@ -78,14 +76,9 @@ def main(
             for key in report.stale(store):
                 store.path(key).unlink()
             do(*_OPEN)
-    rows = report.all_rows(store)
-    if quick:
-        rows = [row for row in rows if row.note != NOT_MEASURED]
-    write(HERE, rows, quick=quick)
-    if not quick:
-        if found := store.get("theory/all"):
-            typer.echo(draw(found), err=True)
-        fill(HERE / "README.md", f"{origins(store)}\n\n{claims(rows)}")
+    tell(HERE, store, report.all_rows(store), quick=quick)
+    if not quick and (found := store.get("theory/all")):
+        typer.echo(draw(found), err=True)
 
 
 if __name__ == "__main__":

@@ -17,10 +17,7 @@ from torch import Tensor, nn
 
 from benchmarks.jobs import cache_folder
 
-__all__ = ["SAMPLES", "TASKS", "Split", "Task"]
-
-SAMPLES: Final = Path(__file__).parent / "samples"
-"""Where results are stored."""
+__all__ = ["TASKS", "Split", "Task"]
 
 _HELD: Final = 5_000  # examples of the large tasks that configurations are chosen by
 _NOISE: Final = 0.2

@@ -17,12 +17,10 @@ from typing import Annotated
 
 import typer
 
-from benchmarks.jobs import NOT_MEASURED, Store, cache_folder, origins, run
-from benchmarks.results import claims, fill, write
+from benchmarks.jobs import Again, Quick, of_part, run, store_of, tell
 from benchmarks.serve import report
 
 HERE = Path(__file__).parent
-SAMPLES = HERE / "samples"
 _QUICK = ("paper/40/medium/plain", "follow/wnd")
 
 
@@ -39,28 +37,23 @@ class Part(enum.StrEnum):
 
 
 def main(
-    quick: Annotated[bool, typer.Option(help="The short form.")] = False,
+    quick: Quick = False,
     job: Annotated[Part, typer.Option(help="What to do.")] = Part.ALL,
-    again: Annotated[bool, typer.Option(help="Do what is stored anew.")] = False,
+    again: Again = False,
     at_once: Annotated[
         int, typer.Option(min=1, help="Simulations beside each other.")
     ] = 1,
 ) -> None:
     """Do what is not stored yet, then write results and tables."""
-    store = Store(cache_folder("serve") / "quick" if quick else SAMPLES)
+    store = store_of(HERE, quick=quick)
     every = report.jobs()
     if quick:
         chosen = [each for each in every if each.key in _QUICK]
     else:
-        chosen = [each for each in every if job in (Part.ALL, each.key.split("/")[0])]
+        chosen = of_part(every, job)
     run(chosen, store, again=again or quick, at_once=at_once)
-    rows = report.all_rows(store)
-    if quick:
-        rows = [row for row in rows if row.note != NOT_MEASURED]
-    write(HERE, rows, quick=quick)
-    if not quick:
-        body = f"{origins(store)}\n\n{claims(rows)}\n\n### Every network\n\n"
-        fill(HERE / "README.md", body + report.networks(store))
+    more = "" if quick else f"### Every network\n\n{report.networks(store)}"
+    tell(HERE, store, report.all_rows(store), quick=quick, more=more)
 
 
 if __name__ == "__main__":

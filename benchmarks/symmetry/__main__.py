@@ -17,10 +17,8 @@ from typing import Annotated
 
 import typer
 
-from benchmarks.jobs import NOT_MEASURED, Job, Store, cache_folder, origins, run
-from benchmarks.results import claims, fill, write
+from benchmarks.jobs import Again, Job, Quick, of_part, run, store_of, tell
 from benchmarks.symmetry import report
-from benchmarks.symmetry.tasks import SAMPLES
 
 HERE = Path(__file__).parent
 
@@ -38,15 +36,15 @@ class Part(enum.StrEnum):
 
 
 def main(
-    quick: Annotated[bool, typer.Option(help="The short form.")] = False,
+    quick: Quick = False,
     job: Annotated[Part, typer.Option(help="What to do.")] = Part.ALL,
-    again: Annotated[bool, typer.Option(help="Do what is stored anew.")] = False,
+    again: Again = False,
     at_once: Annotated[
         int, typer.Option(min=1, help="Jobs beside each other, of one thread each.")
     ] = 1,
 ) -> None:
     """Do what is not stored yet, then write results and tables."""
-    store = Store(cache_folder("symmetry") / "quick" if quick else SAMPLES)
+    store = store_of(HERE, quick=quick)
     if quick:
         chosen = [
             Job(
@@ -56,20 +54,13 @@ def main(
             )
         ]
     else:
-        chosen = [
-            each for each in report.jobs() if job in (Part.ALL, each.key.split("/")[0])
-        ]
+        chosen = of_part(report.jobs(), job)
     # What is timed runs alone.
     alone = [each for each in chosen if each.threads > 1]
     run(alone, store, again=again or quick)
     chosen = [each for each in chosen if each.threads == 1]
     run(chosen, store, again=again or quick, at_once=at_once)
-    rows = report.all_rows(store)
-    if quick:
-        rows = [row for row in rows if row.note != NOT_MEASURED]
-    write(HERE, rows, quick=quick)
-    if not quick:
-        fill(HERE / "README.md", f"{origins(store)}\n\n{claims(rows)}")
+    tell(HERE, store, report.all_rows(store), quick=quick)
 
 
 if __name__ == "__main__":

@@ -19,7 +19,14 @@ if TYPE_CHECKING:
 
     from trimtab.runtime.web import Server
 
-__all__ = ["address", "cloud", "guard", "http_server", "require_http"]
+__all__ = [
+    "address",
+    "cloud",
+    "guard",
+    "http_server",
+    "require_address",
+    "require_http",
+]
 
 
 def address(text: str, *, host: str = "127.0.0.1") -> tuple[str, int]:
@@ -105,6 +112,21 @@ def require_http() -> None:
     del fastapi, prometheus_client, uvicorn
 
 
+def require_address(http: str | None, *, dashboard: bool) -> None:
+    """Refuse ``--dashboard`` without ``--http``.
+
+    Raises:
+        UsageError: it is so.
+    """
+    if dashboard and http is None:
+        raise UsageError(
+            "--dashboard",
+            rule="a live page needs an address",
+            where="command line",
+            remedy="give --http :8080 as well",
+        )
+
+
 def cloud(
     bundle: Annotated[Path, typer.Argument(help="A bundle with cuts.")],
     listen: Annotated[str, typer.Option(help="HOST:PORT.")] = ":7400",
@@ -131,8 +153,11 @@ def cloud(
         str | None, typer.Option(help="For weights, such as 200MB; with --lazy.")
     ] = None,
     http: Annotated[
-        str | None, typer.Option(help="HOST:PORT of a live page of what it does.")
+        str | None, typer.Option(help="HOST:PORT of its health and metrics.")
     ] = None,
+    dashboard: Annotated[
+        bool, typer.Option("--dashboard", help="With --http: a live page, too.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Answer the second half of requests until it is stopped."""
@@ -151,6 +176,7 @@ def cloud(
             remedy="give --lazy, too",
         )
     guard("--listen", host, tls=tls, plain=plain)
+    require_address(http, dashboard=dashboard)
     page = None
     if http is not None:
         page = address(http)
@@ -168,13 +194,16 @@ def cloud(
     gc.freeze()  # what was imported stays
     gc.enable()  # each connection leaves cycles
     with contextlib.ExitStack() as stack:
-        shown = None
+        told = None
         if page is not None:
             from trimtab.partition.live.http import cloud_app
 
-            served = stack.enter_context(http_server(cloud_app(side), *page, context))
-            shown = served.url
-        serve(side, host, port, lambda found: _say(what, host, found, shown, as_json))
+            app = cloud_app(side, shown=dashboard)
+            told = stack.enter_context(http_server(app, *page, context)).url
+        serve(
+            side, host, port,
+            lambda found: _say(what, host, found, told, dashboard, as_json),
+        )  # fmt: skip
     if as_json:
         print_json(side.state())
     else:
@@ -184,11 +213,13 @@ def cloud(
         )
 
 
-def _say(what: str, host: str, port: int, page: str | None, as_json: bool) -> None:
+def _say(
+    what: str, host: str, port: int, http: str | None, dashboard: bool, as_json: bool
+) -> None:
     if as_json:
         told = {"listening": {"host": host, "port": port}}
-        print_json(told if page is None else {**told, "http": page})
+        print_json(told if http is None else {**told, "http": http})
         return
     console().print(f"{what}, on {host}:{port}; stop it with Ctrl-C")
-    if page is not None:
-        console().print(f"live page: {page}/")
+    if http is not None:
+        console().print(f"live page: {http}/" if dashboard else f"{http}/metrics")

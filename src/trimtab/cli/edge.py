@@ -10,7 +10,13 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from trimtab.cli.cloud import address, guard, http_server, require_http
+from trimtab.cli.cloud import (
+    address,
+    guard,
+    http_server,
+    require_address,
+    require_http,
+)
 from trimtab.cli.output import console, print_json, progress_bar, table
 from trimtab.cli.partition import rate
 from trimtab.errors import UsageError
@@ -112,13 +118,7 @@ def edge(
                 where="command line",
                 remedy="leave out the one or the others",
             )
-    elif dashboard:
-        raise UsageError(
-            "--dashboard",
-            rule="a live page needs an address",
-            where="command line",
-            remedy="give --http :8080 as well",
-        )
+    require_address(http, dashboard=dashboard)
     where = None
     if cloud is not None:
         host, port = address(cloud)
@@ -187,7 +187,7 @@ def _answer(
 ) -> None:
     """Answer others until the process is told to end."""
     from trimtab.partition.live.http import edge_app
-    from trimtab.partition.live.run import until_told
+    from trimtab.runtime.signals import until_told
     from trimtab.runtime.signature import model_of
 
     with http_server(edge_app(side, shown=dashboard), *listen, context) as served:

@@ -84,7 +84,7 @@ def start_cluster(
         dashboard: whether there is a live page, too.
         as_json: what is printed.
     """
-    from trimtab.partition.live.run import until_told
+    from trimtab.runtime.signals import until_told
     from trimtab.serve.cluster import parse_replicas
     from trimtab.serve.live.cluster import Cluster
     from trimtab.serve.live.cluster_http import cluster_app

@@ -98,8 +98,8 @@ def start(
             remedy="leave out one of them",
         )
     from trimtab.partition.live import certs
-    from trimtab.partition.live.run import until_told
     from trimtab.pipeline.serving import OPENER
+    from trimtab.runtime.signals import until_told
     from trimtab.serve.live.engine import Settings
     from trimtab.serve.live.http import model_of, serve_app
     from trimtab.serve.live.opening import Wanted, opened

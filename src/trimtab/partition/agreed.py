@@ -6,15 +6,17 @@ version of PyTorch may capture another graph.
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Final, final
 
 import torch
-from pydantic import ConfigDict, TypeAdapter, ValidationError, with_config
+from pydantic import ConfigDict, TypeAdapter, with_config
 from torch import Tensor
 
+from trimtab import files
 from trimtab.errors import BundleError, ExecutionError
 from trimtab.graph.execute import Executor
 from trimtab.graph.store import digest
@@ -108,12 +110,7 @@ def loads(content: bytes, graph: Graph, where: str) -> Agreed:
     Raises:
         BundleError: it is none, or of another graph.
     """
-    try:
-        found = _ADAPTER.validate_json(content)
-    except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(map(str, first["loc"]))
-        raise _wrong(where, f"{place}: {first['msg'].lower()}") from error
+    found = files.parse(_ADAPTER, content, functools.partial(_wrong, where))
     if found.format != FORMAT:
         raise _wrong(where, f"its format is {found.format}, this reads {FORMAT}")
     if found.graph != digest(graph):

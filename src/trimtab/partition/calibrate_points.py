@@ -14,6 +14,7 @@ less (Huber 1964), to the points that say ``fit``; the error is that of the othe
 
 from __future__ import annotations
 
+import functools
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,9 +23,10 @@ from typing import Annotated, Final, Literal, final
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, with_config
+from pydantic import ConfigDict, Field, TypeAdapter, with_config
 from scipy.optimize import nnls
 
+from trimtab import files
 from trimtab.errors import DataError
 from trimtab.partition.conditions import Conditions
 from trimtab.partition.space import Space
@@ -132,16 +134,8 @@ def read(path: Path) -> tuple[Point, ...]:
         DataError: it is absent or has something else; the first problem is named with
             its place.
     """
-    try:
-        if path.stat().st_size > _MOST_BYTES:
-            raise _wrong(str(path), f"it is larger than {_MOST_BYTES} bytes")
-        found = _ADAPTER.validate_json(path.read_bytes())
-    except OSError as error:
-        raise _wrong(str(path), error.strerror or str(error)) from error
-    except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(map(str, first["loc"])) or "the file"
-        raise _wrong(str(path), f"{place}: {first['msg'].lower()}") from error
+    wrong = functools.partial(_wrong, str(path))
+    found = files.read(_ADAPTER, path, wrong, most_bytes=_MOST_BYTES)
     return tuple(found)
 
 

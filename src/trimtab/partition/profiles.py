@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import functools
 import math
 import statistics
 from collections.abc import Callable, Mapping, Sequence
@@ -13,11 +13,12 @@ from typing import Final, final
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import ConfigDict, TypeAdapter, ValidationError, with_config
+from pydantic import ConfigDict, TypeAdapter, with_config
 from torch import Tensor
 
+from trimtab import files
 from trimtab.cost.latency import LatencyModel, efficiency_class
-from trimtab.errors import DataError, MissingExtraError, UsageError
+from trimtab.errors import DataError, MissingExtraError
 from trimtab.graph.execute import Executor
 from trimtab.graph.store import digest
 from trimtab.graph.types import Graph, Ref, TensorType
@@ -330,16 +331,7 @@ def write(profile: Profile, path: Path) -> None:
     Raises:
         UsageError: the folder does not exist.
     """
-    if not path.parent.is_dir():
-        raise UsageError(
-            f"profile {str(path)!r}",
-            rule="its folder does not exist",
-            where="-o",
-            remedy="make the folder, or give another place",
-        )
-    draft = path.with_name(f".{path.name}.making")
-    draft.write_text(json.dumps(asdict(profile)) + "\n", "utf-8")
-    draft.replace(path)
+    files.write(asdict(profile), path, "profile")
 
 
 def read(path: Path) -> Profile:
@@ -348,16 +340,8 @@ def read(path: Path) -> Profile:
     Raises:
         DataError: it is absent or no profile; each problem is named.
     """
-    try:
-        if path.stat().st_size > _MOST_BYTES:
-            raise _no_profile(path, f"it is larger than {_MOST_BYTES} bytes")
-        found = _ADAPTER.validate_json(path.read_bytes())
-    except OSError as error:
-        raise _no_profile(path, error.strerror or str(error)) from error
-    except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(map(str, first["loc"]))
-        raise _no_profile(path, f"{place}: {first['msg'].lower()}") from error
+    wrong = functools.partial(_no_profile, path)
+    found = files.read(_ADAPTER, path, wrong, most_bytes=_MOST_BYTES)
     count = len(found.nodes)
     times = (
         *found.p50_s,
@@ -366,11 +350,11 @@ def read(path: Path) -> Profile:
         *found.decode_s.values(),
     )
     if found.format != FORMAT:
-        raise _no_profile(path, f"its format is {found.format}, this reads {FORMAT}")
+        raise wrong(f"its format is {found.format}, this reads {FORMAT}")
     if not len(found.p50_s) == len(found.p90_s) == count:
-        raise _no_profile(path, "there is not one time for each node")
+        raise wrong("there is not one time for each node")
     if not all(math.isfinite(each) and each >= 0 for each in times):
-        raise _no_profile(path, "a time is negative or not finite")
+        raise wrong("a time is negative or not finite")
     return found
 
 

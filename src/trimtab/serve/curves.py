@@ -10,7 +10,6 @@ from __future__ import annotations
 import functools
 import importlib.resources
 import itertools
-import json
 import math
 import tomllib
 from collections.abc import Mapping, Sequence
@@ -19,8 +18,9 @@ from pathlib import Path
 from typing import Any, Final, final
 
 import numpy as np
-from pydantic import ConfigDict, TypeAdapter, ValidationError, with_config
+from pydantic import ConfigDict, TypeAdapter, with_config
 
+from trimtab import files
 from trimtab.cost.latency import LatencyModel
 from trimtab.errors import DataError, UsageError
 from trimtab.graph.types import Graph
@@ -320,16 +320,7 @@ def write(curve: ServiceCurve, path: Path) -> None:
     Raises:
         UsageError: the folder does not exist.
     """
-    if not path.parent.is_dir():
-        raise UsageError(
-            f"service curve {str(path)!r}",
-            rule="its folder does not exist",
-            where="-o",
-            remedy="make the folder, or give another place",
-        )
-    draft = path.with_name(f".{path.name}.making")
-    draft.write_text(json.dumps(asdict(curve)) + "\n", "utf-8")
-    draft.replace(path)
+    files.write(asdict(curve), path, "service curve")
 
 
 def read(path: Path) -> ServiceCurve:
@@ -338,18 +329,11 @@ def read(path: Path) -> ServiceCurve:
     Raises:
         DataError: it is absent or no curve; each problem is named.
     """
+    wrong = functools.partial(_no_curve, path)
     try:
-        if path.stat().st_size > _MOST_BYTES:
-            raise _no_curve(path, f"it is larger than {_MOST_BYTES} bytes")
-        return _ADAPTER.validate_json(path.read_bytes())
-    except OSError as error:
-        raise _no_curve(path, error.strerror or str(error)) from error
-    except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(map(str, first["loc"]))
-        raise _no_curve(path, f"{place}: {first['msg'].lower()}") from error
-    except DataError as error:
-        raise _no_curve(path, error.rule) from error
+        return files.read(_ADAPTER, path, wrong, most_bytes=_MOST_BYTES)
+    except DataError as error:  # numbers that no curve has do not name the file
+        raise wrong(error.rule) from error
 
 
 def _wrong(curve: ServiceCurve) -> str:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import json
+import functools
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final, Literal, final
 
-from pydantic import ConfigDict, TypeAdapter, ValidationError, with_config
+from pydantic import ConfigDict, TypeAdapter, with_config
 
-from trimtab.errors import DataError, TrimtabError, UsageError
+from trimtab import files
+from trimtab.errors import DataError, TrimtabError
 from trimtab.serve.capacity import Target
 from trimtab.serve.curves import ServiceCurve
 from trimtab.serve.schedule import Schedule
@@ -55,13 +56,7 @@ def check_place(path: Path) -> None:
     Raises:
         UsageError: it does not.
     """
-    if not path.absolute().parent.is_dir():
-        raise UsageError(
-            f"schedule {str(path)!r}",
-            rule="its folder does not exist",
-            where="-o",
-            remedy="make the folder, or give another place",
-        )
+    files.check_place(path, "schedule")
 
 
 def write_tuned(tuned: Tuned, path: Path) -> None:
@@ -70,10 +65,7 @@ def write_tuned(tuned: Tuned, path: Path) -> None:
     Raises:
         UsageError: the folder does not exist.
     """
-    check_place(path)
-    draft = path.with_name(f".{path.name}.making")
-    draft.write_text(json.dumps(asdict(tuned), indent=1) + "\n", "utf-8")
-    draft.replace(path)
+    files.write(asdict(tuned), path, "schedule", indent=1)
 
 
 def read_tuned(path: Path) -> Tuned:
@@ -82,20 +74,13 @@ def read_tuned(path: Path) -> Tuned:
     Raises:
         DataError: it is absent or none; the first problem is named.
     """
+    wrong = functools.partial(_none, path)
     try:
-        if path.stat().st_size > _MOST_BYTES:
-            raise _none(path, f"it is larger than {_MOST_BYTES} bytes")
-        return _ADAPTER.validate_json(path.read_bytes())
-    except OSError as error:
-        raise _none(path, error.strerror or "it cannot be read") from None
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        place = ".".join(map(str, first["loc"])) or "the file"
-        raise _none(path, f"{place}: {first['msg']}"[:300]) from None
+        return files.read(_ADAPTER, path, wrong, most_bytes=_MOST_BYTES)
+    except DataError:
+        raise
     except TrimtabError as error:  # numbers that no schedule has
-        if isinstance(error, DataError):
-            raise
-        raise _none(path, str(error)[:300]) from None
+        raise wrong(str(error)[:300]) from None
 
 
 def _none(path: Path, rule: str) -> DataError:

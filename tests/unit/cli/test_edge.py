@@ -93,7 +93,8 @@ def test_both_sides_with_little_memory(trimtab, plan, bundle):  # noqa: F811
 @pytest.mark.timeout(180)
 def test_others_ask_over_http_until_it_is_told_to_end(plan, bundle):  # noqa: F811
     pytest.importorskip("fastapi")
-    cloud = Process(plan, str(bundle), "--listen", ":0", "--http", ":0")
+    cloud = Process(plan, str(bundle), "--listen", ":0", "--http", ":0",
+                    "--dashboard")  # fmt: skip
     try:
         edge = Process(
             plan, str(bundle), "--cloud", f"127.0.0.1:{cloud.port}", "--http", ":0",

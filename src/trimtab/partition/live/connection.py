@@ -11,7 +11,7 @@ import contextlib
 import logging
 import ssl
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import final
 
@@ -21,9 +21,8 @@ from trimtab.errors import DataError, LinkError, OverloadedError
 from trimtab.graph.execute import Executor
 from trimtab.graph.types import Ref
 from trimtab.partition.controller import Controller
-from trimtab.partition.live.halves import Halves
+from trimtab.partition.live.halves import Halves, Outgoing
 from trimtab.partition.live.link import Link, Reply
-from trimtab.partition.live.wire import Part
 from trimtab.zoo.inputs import example_values
 
 __all__ = ["Address", "Connection", "Patience"]
@@ -122,22 +121,11 @@ class Connection:
         """What requests go over, or None."""
         return None if self._link is None or self._link.closed else self._link
 
-    async def ask(
-        self,
-        cut: int,
-        codec: int,
-        parts: Sequence[Part],
-        payloads: Sequence[bytes],
-        *,
-        within_s: float,
-    ) -> Reply:
+    async def ask(self, asked: Outgoing, *, within_s: float) -> Reply:
         """Ask the cloud; once more on a new connection if the first one ends.
 
         Args:
-            cut: number of the cut.
-            codec: number of the codec.
-            parts: of each value.
-            payloads: of each value.
+            asked: what crosses.
             within_s: that it may take, both together.
 
         Raises:
@@ -149,9 +137,7 @@ class Connection:
         for attempt in range(2):
             link = await self._connected(at_once=attempt > 0)
             try:
-                reply = await link.ask(
-                    cut, codec, parts, payloads, within_s=until - time.monotonic()
-                )
+                reply = await link.ask(asked, within_s=until - time.monotonic())
             except OverloadedError:
                 self._counts["overloaded"] += 1
                 raise
@@ -258,8 +244,8 @@ class Connection:
             run = await load(self._halves.end)
             crossing = await asyncio.to_thread(self._halves.head, values, cut, run)
             mine = await asyncio.to_thread(self._halves.tail, crossing, cut, run)
-            parts, payloads = self._halves.encode(crossing, cut, raw)
-            reply = await link.ask(cut, raw, parts, payloads, within_s=30.0)
+            asked = self._halves.encode(crossing, cut, raw)
+            reply = await link.ask(asked, within_s=30.0)
             for ref, each in reply.values.items():
                 if not torch.allclose(
                     each.double(), mine[ref].double(), rtol=_CLOSE, atol=_CLOSE

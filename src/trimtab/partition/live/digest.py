@@ -34,11 +34,13 @@ class Run:
     """Decisions in a row for the same cut and codec.
 
     Attributes:
+        first: of them.
         last: of them.
         begin_s: time of the first.
         requests: how many.
     """
 
+    first: Decision
     last: Decision
     begin_s: float
     requests: int = 0
@@ -93,24 +95,27 @@ class Digest:
         self._errors = Recent(JUDGED_S, most=2_000)
         self._ended: deque[tuple[float, float, float]] = deque(maxlen=20_000)
 
-    def take(self, decisions: Sequence[Decision], *, at_s: float) -> None:
-        """Take decisions from number `since` on.
+    def take(self, decisions: Sequence[Decision], *, at_s: float) -> list[Run]:
+        """Take decisions from number `since` on; return the runs that begin with them.
 
         One that is not settled makes later ones wait for some seconds, so that runs
         stay in order.
         """
+        begun = []
         for each in decisions:
             if each.actual_s is None and each.at_s > at_s - _SETTLED_S:
                 break
             self.since = each.number + 1
             name = name_of(each.name, each.codec)
             if not self.runs or self.runs[-1].name != name:
-                self.runs.append(Run(last=each, begin_s=each.at_s))
+                self.runs.append(Run(first=each, last=each, begin_s=each.at_s))
+                begun.append(self.runs[-1])
             self.runs[-1].add(each)
             if each.actual_s is not None:
                 wrong = abs(each.predicted_s / max(each.actual_s, 1e-9) - 1)
                 self._errors.see(wrong, at=each.at_s)
                 self._ended.append((each.at_s, each.regret_s or 0.0, each.actual_s))
+        return begun
 
     def error_frac(self, at_s: float) -> float | None:
         """Return the median error of predictions of late; None without any."""

@@ -273,17 +273,16 @@ class Edge:
         crossing, head_s = await self._in_thread(
             _timed, self.halves.head, values, cut, run
         )
-        (parts, payloads), coded_s = await self._in_thread(
+        outgoing, coded_s = await self._in_thread(
             _timed, self.halves.encode, crossing, cut, codec
         )
         _, link, cloud = space.parts(decision.conditions)
         rest = float(link[decision.index] + cloud[decision.index])
         remote = asyncio.create_task(
             self.connection.ask(
-                cut, codec, parts, payloads,
-                within_s=max(self.patience.reply_s, 10 * rest),
+                outgoing, within_s=max(self.patience.reply_s, 10 * rest)
             )
-        )  # fmt: skip
+        )
         wait = max(self.patience.hedge_s, self.patience.hedge * rest)
         hedge = self.whole and run.part.stop == self.halves.end
         here: asyncio.Task[Any] | None = None
@@ -300,7 +299,7 @@ class Edge:
             remote.cancel()
             if here is not None:
                 here.cancel()
-        sent = sum(map(len, payloads))
+        sent = sum(map(len, outgoing.payloads))
         return found, Seen(
             edge_s=head_s + coded_s,
             sent_bytes=sent,

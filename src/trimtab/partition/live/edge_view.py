@@ -2,36 +2,23 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Final, final
 
 import numpy as np
 
 from trimtab.bundle.section import Bars, Table
 from trimtab.partition.conditions import Conditions
+from trimtab.partition.controller import Decision
 from trimtab.partition.live.digest import JUDGED_S, Digest, name_of
 from trimtab.partition.live.edge import Edge
-from trimtab.runtime.dashboard.history import History, Rates
-from trimtab.runtime.dashboard.state import (
-    Group,
-    Span,
-    State,
-    Strip,
-    Target,
-    Tile,
-    Tone,
-    Trend,
-)
-from trimtab.runtime.estimators import Recent
-from trimtab.units import format_duration, format_percent
+from trimtab.runtime.dashboard.state import Group, State, Target, Tile, Tone, Trend
+from trimtab.runtime.dashboard.watch import Watch
+from trimtab.units import format_duration, format_percent, format_rate
 
 __all__ = ["EdgeView"]
 
-_WINDOW_S: Final = 10.0  # of percentiles and rates
-_KEPT_S: Final = 180.0  # that figures show
 _ROWS: Final = 12
-_PERCENTILES: Final = (("p50", 0.5), ("p95", 0.95), ("p99", 0.99))
 _ENDS: Final = {  # in the order of edge, link, cloud, so that colours mean the same
     "local": "the edge alone, by decision",
     "hedge_won": "the edge, as it was first",
@@ -54,40 +41,21 @@ class EdgeView:
 
     def __init__(self, edge: Edge) -> None:
         self.edge = edge
-        self._latency = Recent(_WINDOW_S, most=5_000)
-        self._statuses: dict[str, int] = {"2": 0, "4": 0, "5": 0}
-        self._history = History(_KEPT_S)
-        self._rates = Rates()
+        self.watch = Watch()
+        self.answered = self.watch.answered
         self._digest = Digest()
-        self._colours: dict[str, int] = {}
-
-    def answered(self, took_s: float, status: int) -> None:
-        """Take how long a request took, and how it ended."""
-        self._statuses[str(status)[0]] += 1
-        if status == 200:
-            self._latency.see(took_s, at=time.monotonic())
+        self._reached = ""
 
     def state(self) -> State:
         """Return what there is to see now; called at a steady pace."""
-        at_s = time.monotonic()
+        watch = self.watch
         known, decisions = self.edge.decided(self._digest.since)
-        self._digest.take(decisions, at_s=at_s)
-        latency = {
-            name: self._latency.quantile(share, at=at_s) for name, share in _PERCENTILES
-        }
-        rates = self._rates.see(self.edge.counts, at_s=at_s)
-        self._history.see(
-            {
-                **latency,
-                **{f"{name}/s": rates[name] for name in _ENDS},
-                "uplink": known.uplink_bytes_per_s,
-                "rtt": known.rtt_s,
-            },
-            at_s=at_s,
-        )
+        watch.look(self.edge.counts)
+        watch.see({"uplink": known.uplink_bytes_per_s, "rtt": known.rtt_s})
         status, tone = self._status()
+        self._happened(decisions, status, tone)
         shown = self._compared(known)
-        headline, reasons = self._in_force(shown, known, at_s)
+        headline, reasons = self._in_force(shown, known)
         return State(
             status=status,
             tone=tone,
@@ -96,15 +64,29 @@ class EdgeView:
             reasons=reasons,
             blocks=(
                 self._candidates(shown, known),
-                self._now(latency, rates, known, at_s),
-                *self._answers(known, at_s),
-                self._strip(at_s),
+                self._now(known),
+                *self._answers(known),
+                watch.forces("Cut in force"),
+                watch.log(),
+                self._table(),
+                *self._link(),
                 self._ends(),
-                *self._link(at_s),
                 self._assumed(known),
-                self._table(at_s),
             ),
         )
+
+    def _happened(self, decisions: Sequence[Decision], status: str, tone: Tone) -> None:
+        """Take what changed since the last look."""
+        watch = self.watch
+        if status != self._reached:
+            watch.note(status, tone=tone)
+            self._reached = status
+        for run in self._digest.take(decisions, at_s=watch.at_s):
+            watch.force(run.name, _why(run.first), at_s=run.begin_s,
+                        colour=_colour(run.name))  # fmt: skip
+        if watch.grown["failed"]:
+            watch.note("failed", "Neither the cloud nor the edge could answer.",
+                       times=watch.grown["failed"], tone="bad")  # fmt: skip
 
     # In words
 
@@ -122,7 +104,7 @@ class EdgeView:
         return f"{where} is away: nobody can answer", "bad"
 
     def _in_force(
-        self, shown: Sequence[int], known: Conditions, at_s: float
+        self, shown: Sequence[int], known: Conditions
     ) -> tuple[str, tuple[str, ...]]:
         controller, space = self.edge.controller, self.edge.controller.space
         why = self.edge.connection.refused
@@ -158,31 +140,21 @@ class EdgeView:
         name, run = name_of(choice.name, choice.codec), self._digest.runs[-1]
         lasted = "Since just now"
         if run.name == name:
-            lasted = f"For {format_duration(max(0.0, at_s - run.begin_s))} and "
-            lasted += f"{run.requests} requests"
+            passed_s = max(0.0, self.watch.at_s - run.begin_s)
+            lasted = f"For {format_duration(passed_s)} and {run.requests} requests"
         reasons.append(f"{lasted}; {controller.switches} changes of the cut so far.")
         return name, tuple(reasons)
 
     # Numbers
 
-    def _now(
-        self,
-        latency: Mapping[str, float | None],
-        rates: Mapping[str, float],
-        known: Conditions,
-        at_s: float,
-    ) -> Group:
-        latencies = [
-            Tile(name=f"{name} latency", value=value, unit="s",
-                 metric=f"latency_{name}", note=f"HTTP, last {_WINDOW_S:.0f} s")
-            for name, value in latency.items()
-        ]  # fmt: skip
+    def _now(self, known: Conditions) -> Group:
+        at_s = self.watch.at_s
         return Group(
             title="Now",
             tiles=(
-                *latencies,
-                Tile(name="throughput", value=rates["answers"], unit="req/s",
-                     note="last 2 s"),
+                *self.watch.latency_tiles(),
+                Tile(name="throughput", value=self.watch.rates["answers"],
+                     unit="req/s", note="last 2 s"),
                 Tile(name="goodput", value=known.uplink_bytes_per_s, unit="bytes/s",
                      metric="goodput", note="to the cloud"),
                 Tile(name="round trip", value=known.rtt_s, unit="s", metric="rtt",
@@ -216,7 +188,6 @@ class EdgeView:
 
     def _assumed(self, known: Conditions) -> Group:
         controller = self.edge.controller
-        refused, failed = self._statuses["4"], self._statuses["5"]
         return Group(
             title="Link and machines, and how it went",
             tiles=(
@@ -234,11 +205,7 @@ class EdgeView:
                      metric="connections", counter=True, note="made so far"),
                 Tile(name="connected", value=float(controller.connected),
                      metric="connected", note="now"),
-                Tile(name="HTTP 4xx", value=refused, metric="http_refused",
-                     counter=True, note="bad, or too many",
-                     tone="warn" if refused else "plain"),
-                Tile(name="HTTP 5xx", value=failed, metric="http_failed", counter=True,
-                     note="nobody could answer", tone="bad" if failed else "plain"),
+                *self.watch.status_tiles(),
             ),
         )  # fmt: skip
 
@@ -276,78 +243,56 @@ class EdgeView:
             ),
         )
 
-    def _answers(self, known: Conditions, at_s: float) -> tuple[Trend, Trend]:
+    def _answers(self, known: Conditions) -> tuple[Trend, Trend]:
         space = self.edge.controller.space
         alone = None
         if bool(space.local.any()):
             costs = np.where(space.local, space.costs(known, "latency"), np.inf)
             alone = Target(name="edge alone, predicted", value=float(costs.min()))
+        names = {f"{name}/s": name.replace("_", " ") for name in _ENDS}
         return (
-            self._history.trend(
-                "Latency", "s", {name: name for name, _ in _PERCENTILES},
-                at_s=at_s, log=True, target=alone,
-            ),
-            self._history.trend(
-                "Answers by who gave them", "req/s",
-                {f"{name}/s": name.replace("_", " ") for name in _ENDS},
-                at_s=at_s, stacked=True,
-            ),
-        )  # fmt: skip
+            self.watch.latencies(alone),
+            self.watch.trend("Answers by who gave them", "req/s", names, stacked=True),
+        )
 
-    def _link(self, at_s: float) -> tuple[Trend, Trend]:
+    def _link(self) -> tuple[Trend, Trend]:
+        trend = self.watch.trend
+        uplink, rtt = {"uplink": "goodput"}, {"rtt": "round trip"}
         return (
-            self._history.trend(
-                "Goodput to the cloud, estimated", "bytes/s", {"uplink": "goodput"},
-                at_s=at_s, log=True,
-            ),
-            self._history.trend(
-                "Round trip, estimated", "s", {"rtt": "round trip"}, at_s=at_s
-            ),
-        )  # fmt: skip
+            trend("Goodput to the cloud, estimated", "bytes/s", uplink, log=True),
+            trend("Round trip, estimated", "s", rtt),
+        )
 
-    def _strip(self, at_s: float) -> Strip:
-        runs = self._digest.runs
-        ends = [*(run.begin_s for run in runs), at_s][1:]
-        oldest = at_s - _KEPT_S
-        return Strip(
-            title="Cut in force",
-            spans=tuple(
-                Span(name=run.name, begin_s=max(run.begin_s, oldest) - at_s,
-                     end_s=end - at_s, colour=self._colour(run.name))
-                for run, end in zip(runs, ends, strict=True)
-                if end > oldest
-            ),
-        )  # fmt: skip
-
-    def _colour(self, name: str) -> int:
-        """Return that of the edge or the cloud in other figures, or one of its own."""
-        if name not in self._colours:
-            taken = set(self._colours.values())
-            first = 0 if name == "edge only" else 2 if name[:5] == "cloud" else 1
-            free = [each for each in (first, 1, 3, 4, 5, 6, 7) if each not in taken]
-            self._colours[name] = free[0] if free else len(self._colours)
-        return self._colours[name]
-
-    def _table(self, at_s: float) -> Table:
+    def _table(self) -> Table:
+        at_s = self.watch.at_s
         rows = [
             (
-                f"{format_duration(max(0.0, at_s - run.begin_s))} ago",
-                run.name,
-                run.requests,
-                run.predicted_s,
-                run.actual_s,
-                run.regret_s,
-                run.last.runner_up or None,
-                run.last.runner_up_s if run.last.runner_up else None,
-                run.last.conditions.uplink_bytes_per_s,
-                run.last.conditions.rtt_s,
+                f"{format_duration(max(0.0, at_s - run.begin_s))} ago", run.name,
+                run.requests, run.predicted_s, run.actual_s, run.regret_s,
             )
             for run in list(self._digest.runs)[: -_ROWS - 1 : -1]
-        ]
+        ]  # fmt: skip
         return Table(
-            title="Last decisions, equal ones in one row",
-            columns=("since", "cut", "requests", "predicted", "actual", "regret",
-                     "runner-up", "it would take", "goodput", "round trip"),
-            units=("", "", "count", "s", "s", "s", "", "s", "bytes/s", "s"),
+            title="How decisions turned out, equal ones in one row",
+            columns=("since", "cut", "requests", "predicted", "actual", "regret"),
+            units=("", "", "count", "s", "s", "s"),
             rows=tuple(rows),
-        )  # fmt: skip
+        )
+
+
+def _colour(name: str) -> int:
+    """Return that of the edge, the link or the cloud in other figures."""
+    return 0 if name == "edge only" else 2 if name.startswith("cloud only") else 1
+
+
+def _why(first: Decision) -> str:
+    """Return why a cut was taken, from the first decision for it."""
+    known = first.conditions
+    said = f"Predicted {format_duration(first.predicted_s)}"
+    if not first.runner_up:
+        return f"{said}; there was no other choice."
+    return (
+        f"{said}, runner-up {first.runner_up} {format_duration(first.runner_up_s)}, "
+        f"at a goodput of {format_rate(known.uplink_bytes_per_s)} and a round trip of "
+        f"{format_duration(known.rtt_s)}."
+    )

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, final
 
 import torch
@@ -25,11 +26,29 @@ from trimtab.partition.cuts import Candidate, cut_at
 from trimtab.partition.live.keeping import Keeping, Load
 from trimtab.partition.live.wire import Head, Incoming, Part
 
-__all__ = ["Halves"]
+__all__ = ["Halves", "Outgoing"]
 
 _RAW = codec("raw")
 _SLACK = 1.02  # of a compressed value that does not compress
 _FRAME = 64
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outgoing:
+    """What crosses at a cut, as it is sent.
+
+    Attributes:
+        cut: its number.
+        codec: number of the codec.
+        parts: of each value.
+        payloads: of each value.
+    """
+
+    cut: int
+    codec: int
+    parts: Sequence[Part]
+    payloads: Sequence[bytes]
 
 
 @final
@@ -142,9 +161,7 @@ class Halves:
         """Return the results from what crossed at a cut."""
         return (run or self.run).run(values, self.cuts[cut].position)
 
-    def encode(
-        self, values: Mapping[Ref, Any], cut: int, number: int
-    ) -> tuple[list[Part], list[bytes]]:
+    def encode(self, values: Mapping[Ref, Any], cut: int, number: int) -> Outgoing:
         """Return what crosses at a cut as bytes.
 
         Args:
@@ -152,9 +169,10 @@ class Halves:
             cut: its number.
             number: of the codec.
         """
-        return _encoded(
+        parts, payloads = _encoded(
             [values[ref] for ref in self.cuts[cut].values], self.codecs[number]
         )
+        return Outgoing(cut=cut, codec=number, parts=parts, payloads=payloads)
 
     def expect(self, head: Head) -> Incoming:
         """Return what takes the values of a request.

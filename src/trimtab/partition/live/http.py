@@ -19,14 +19,16 @@ from trimtab.runtime.signature import bound, model_of, named
 __all__ = ["cloud_app", "edge_app"]
 
 
-def cloud_app(cloud: Cloud) -> FastAPI:
-    """Return the page of a cloud; it answers no inference.
+def cloud_app(cloud: Cloud, *, shown: bool = False) -> FastAPI:
+    """Return what a cloud says of itself; it answers no inference.
 
     Args:
         cloud: that was started.
+        shown: whether there is a live page, beside health and metrics.
     """
     title = f"trimtab cloud: {cloud.halves.graph.name}"
-    return create(title, CloudView(cloud).state, prefix="trimtab_cloud")
+    view = CloudView(cloud)
+    return create(title, view.state, prefix="trimtab_cloud", shown=shown)
 
 
 def edge_app(edge: Edge, *, shown: bool = False) -> FastAPI:

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import ssl
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, final
 
@@ -14,11 +14,10 @@ from torch import Tensor
 
 from trimtab.errors import DataError, LinkError, OverloadedError
 from trimtab.graph.types import Ref
-from trimtab.partition.live.halves import Halves
+from trimtab.partition.live.halves import Halves, Outgoing
 from trimtab.partition.live.wire import (
     Incoming,
     Kind,
-    Part,
     Reader,
     chunks,
     frame,
@@ -216,22 +215,11 @@ class Link:
         # An answer that nobody waits for any more is not one.
         _settle(future, incoming)
 
-    async def ask(
-        self,
-        cut: int,
-        codec: int,
-        parts: Sequence[Part],
-        payloads: Sequence[bytes],
-        *,
-        within_s: float,
-    ) -> Reply:
+    async def ask(self, asked: Outgoing, *, within_s: float) -> Reply:
         """Return the results of a request.
 
         Args:
-            cut: number of the cut.
-            codec: number of the codec.
-            parts: of each value.
-            payloads: of each value.
+            asked: what crosses.
             within_s: that it may take; the cloud does not begin what is later.
 
         Raises:
@@ -249,12 +237,12 @@ class Link:
             async with asyncio.timeout(within_s):
                 await self._send(
                     head(
-                        Kind.REQUEST, number, cut=cut, codec=codec,
+                        Kind.REQUEST, number, cut=asked.cut, codec=asked.codec,
                         milliseconds=min(2**32 - 1, max(1, round(1000 * within_s))),
-                        seconds=0.0, parts=parts,
+                        seconds=0.0, parts=asked.parts,
                     )
                 )  # fmt: skip
-                for each in chunks(number, payloads):
+                for each in chunks(number, asked.payloads):
                     if future.done():  # it is refused: no need for the rest
                         break
                     await self._send(each)

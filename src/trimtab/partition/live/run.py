@@ -17,7 +17,7 @@ from trimtab.errors import UsageError
 from trimtab.partition.live.cloud import Cloud
 from trimtab.partition.live.edge import Edge
 
-__all__ = ["ask", "logged", "serve", "until_told"]
+__all__ = ["ask", "logged", "serve"]
 
 _LOG = logging.getLogger(__name__)
 _WRITE_S: Final = 1.0
@@ -37,7 +37,7 @@ def serve(cloud: Cloud, host: str, port: int, ready: Callable[[int], None]) -> N
         UsageError: the address cannot be had.
     """
 
-    async def until_told() -> None:
+    async def answer() -> None:
         stopped = asyncio.Event()
         loop = asyncio.get_running_loop()
         for each in (signal.SIGINT, signal.SIGTERM):
@@ -47,7 +47,7 @@ def serve(cloud: Cloud, host: str, port: int, ready: Callable[[int], None]) -> N
         await stopped.wait()
         await cloud.stop()
 
-    asyncio.run(until_told())
+    asyncio.run(answer())
 
 
 def ask(
@@ -126,17 +126,3 @@ def _log(edge: Edge, file: IO[bytes], ended: threading.Event) -> None:
             file.write("".join(lines).encode())
         except OSError as error:  # a full disk: requests go on
             _LOG.warning("the log of decisions: %s", error)
-
-
-def until_told() -> None:
-    """Wait until the process is told to end (SIGINT or SIGTERM)."""
-    told = threading.Event()
-    before = {
-        each: signal.signal(each, lambda *_: told.set())
-        for each in (signal.SIGINT, signal.SIGTERM)
-    }
-    try:
-        told.wait()
-    finally:
-        for each, handler in before.items():
-            signal.signal(each, handler)

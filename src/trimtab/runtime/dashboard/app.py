@@ -15,7 +15,7 @@ from fastapi import FastAPI, HTTPException, Response
 from trimtab._version import __version__
 from trimtab.runtime.dashboard.events import Broadcast, EventStream
 from trimtab.runtime.dashboard.metrics import CONTENT_TYPE, text
-from trimtab.runtime.dashboard.page import page
+from trimtab.runtime.dashboard.page import ASSETS, POLICY, asset, page
 from trimtab.runtime.dashboard.state import State
 
 __all__ = ["create"]
@@ -66,12 +66,22 @@ def create(
 
     if not shown:
         return app
-    content, policy = page(title)
+    content = page(title)
 
     @app.get("/", include_in_schema=False)
     async def root() -> Response:
-        headers = {"Content-Security-Policy": policy}
+        headers = {"Content-Security-Policy": POLICY}
         return Response(content, media_type="text/html", headers=headers)
+
+    def serve(name: str, kind: str) -> None:
+        text = asset(name)
+
+        @app.get(f"/{name}", include_in_schema=False)
+        async def part() -> Response:
+            return Response(text, media_type=kind)
+
+    for name, kind in ASSETS.items():
+        serve(name, kind)
 
     @app.get("/state", summary="What the page shows")
     async def state() -> dict[str, Any]:

@@ -7,13 +7,16 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, fields, is_dataclass
-from typing import Any, Literal, final
+from typing import Any, Final, Literal, final
 
 from trimtab.bundle.section import Bars, Table
 
 __all__ = [
+    "COLOURS",
     "Block",
+    "Entry",
     "Group",
+    "Log",
     "Span",
     "State",
     "Strip",
@@ -24,7 +27,9 @@ __all__ = [
 ]
 
 Tone = Literal["plain", "good", "warn", "bad"]
-_DIGITS = 5  # of a number that is sent
+COLOURS: Final = 6
+"""How many `live.css` has; colour-blind people tell them apart, too."""
+_DIGITS: Final = 5  # of a number that is sent
 
 
 @final
@@ -106,7 +111,8 @@ class Span:
         name: of it.
         begin_s: seconds before now, not above 0.
         end_s: likewise, not below `begin_s`.
-        colour: index in the colours of the page, the same for the same name.
+        colour: index in the colours of the page, see `COLOURS`, the same for the same
+            name.
     """
 
     name: str
@@ -130,7 +136,42 @@ class Strip:
     kind: Literal["strip"] = "strip"
 
 
-Block = Group | Trend | Strip | Bars | Table
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """Something that changed or happened.
+
+    Attributes:
+        when_s: seconds before now, not above 0.
+        what: in a few words.
+        why: a sentence or two.
+        times: how often, in a row.
+        tone: of it.
+    """
+
+    when_s: float
+    what: str
+    why: str = ""
+    times: int = 1
+    tone: Tone = "plain"
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Log:
+    """What changed, when, and why.
+
+    Attributes:
+        title: stands above.
+        entries: the newest first.
+    """
+
+    title: str
+    entries: tuple[Entry, ...]
+    kind: Literal["log"] = "log"
+
+
+Block = Group | Trend | Strip | Bars | Table | Log
 
 
 @final

@@ -2,40 +2,53 @@
 
 from __future__ import annotations
 
-import time
-from collections import deque
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any, Final, final
 
-from trimtab.bundle.section import Table
-from trimtab.runtime.dashboard.history import History, Rates
-from trimtab.runtime.dashboard.state import (
-    Group,
-    Span,
-    State,
-    Strip,
-    Target,
-    Tile,
-    Tone,
-    Trend,
-)
-from trimtab.runtime.estimators import Recent
+from trimtab.runtime.dashboard.state import Group, State, Target, Tile, Tone, Trend
+from trimtab.runtime.dashboard.watch import Watch
+from trimtab.serve.control import Decision
 from trimtab.serve.live.steering import Steering
 from trimtab.units import format_duration
 
-__all__ = ["View"]
+__all__ = ["View", "schedule_name"]
 
-_WINDOW_S: Final = 10.0  # of percentiles and rates
-_KEPT_S: Final = 180.0  # that figures show
-_ROWS: Final = 12
-_PERCENTILES: Final = {"p50": 0.5, "p95": 0.95, "p99": 0.99}
-_COUNTED: Final = ("queries", "answers", "shed", "late", "failed", "batches", "joined",
-                   "again")  # fmt: skip
-_NOTES: Final = {
+_COUNTED: Final = {
     "queries": "taken", "answers": "given", "shed": "refused: 429",
     "late": "deadline had passed", "failed": "by the network", "batches": "to workers",
     "joined": "of several queries", "again": "a worker was lost",
 }  # fmt: skip
+_EVENTS: Final[Mapping[str, tuple[str, str, Tone]]] = {
+    "refused": (
+        "refused",
+        "There was no room, it would have been late, or its deadline passed while it "
+        "waited: 429.",
+        "warn",
+    ),
+    "failed": ("failed", "The network could not answer: see the log.", "bad"),
+    "restarts": (
+        "worker lost",
+        "Its queries went to another; it was started anew.",
+        "bad",
+    ),
+}
+
+
+def schedule_name(schedule: Mapping[str, Any]) -> str:
+    """Return what a schedule is called.
+
+    Args:
+        schedule: as JSON has it.
+
+    Example:
+        >>> schedule_name({"batch": 64}), schedule_name({"batch": 64, "threshold": 9})
+        ('batch 64', 'batch 64, from 9 items on the accelerator')
+    """
+    said = f"batch {schedule['batch']}"
+    if schedule.get("threshold") is not None:
+        said += f", from {schedule['threshold']} items on the accelerator"
+    return said
 
 
 @final
@@ -48,177 +61,129 @@ class View:
     """
 
     def __init__(self, side: Steering, why: str) -> None:
-        self.side, self.why = side, why
-        self._percentiles = dict(_PERCENTILES)
-        self._percentiles[side.target.name] = side.target.share
-        self._latency = Recent(_WINDOW_S, most=20_000)
-        self._statuses: dict[str, int] = {"2": 0, "4": 0, "5": 0}
-        self._history = History(_KEPT_S)
-        self._rates = Rates()
-        self._runs: deque[tuple[float, int]] = deque(maxlen=200)  # since, batch
-
-    def answered(self, took_s: float, status: int) -> None:
-        """Take how long a request took, and how it ended."""
-        self._statuses[str(status)[0]] += 1
-        if status == 200:
-            self._latency.see(took_s, at=time.monotonic())
+        self.side = side
+        target = side.target
+        self.watch = Watch(tail=(target.name, target.share), limit_s=target.latency_s)
+        self.answered = self.watch.answered
+        self._decided_s = self.watch.at_s
+        self.watch.force(schedule_name(side.engine.state()["schedule"]), why)
+        self._steered = side.steered
 
     def state(self) -> State:
         """Return what there is to see now; called at a steady pace."""
-        at_s = time.monotonic()
-        known = self.side.engine.state()
-        latency = {
-            name: self._latency.quantile(share, at=at_s)
-            for name, share in self._percentiles.items()
-        }
-        rates = self._rates.see({each: known[each] for each in _COUNTED}, at_s=at_s)
-        batch = int(known["schedule"]["batch"])
-        if not self._runs or self._runs[-1][1] != batch:
-            self._runs.append((at_s, batch))
-        self._history.see(
-            {**latency, "answers": rates["answers"], "shed": rates["shed"],
-             "oldest": known["oldest_s"], "batch": float(batch)},
-            at_s=at_s,
-        )  # fmt: skip
-        status, tone = self._status(latency, known)
+        watch, known = self.watch, self.side.engine.state()
+        watch.look({
+            **{each: known[each] for each in (*_COUNTED, "restarts")},
+            "refused": known["shed"] + known["late"],
+        })  # fmt: skip
+        watch.see({"oldest": known["oldest_s"], "open": float(known["open"])})
+        self._happened(known)
+        status, tone = self._status(known)
         return State(
             status=status,
             tone=tone,
             heading="In force",
-            headline=f"Batch {batch}",
+            headline=schedule_name(known["schedule"]).capitalize(),
             reasons=self._reasons(known),
             blocks=(
-                self._now(latency, rates, known),
-                *self._trends(at_s),
-                self._strip(at_s),
+                self._now(known),
+                *self._trends(),
+                watch.forces("Batch size in force"),
+                watch.log(),
                 self._counts(known),
-                *self._decisions(at_s),
             ),
         )
 
-    def _status(
-        self, latency: Mapping[str, float | None], known: Mapping[str, Any]
-    ) -> tuple[str, Tone]:
+    def _happened(self, known: Mapping[str, Any]) -> None:
+        """Take what changed since the last look."""
+        watch, decided_s = self.watch, self._decided_s
+        for each in tuple(self.side.log):
+            if each.at_s > decided_s:
+                self._decided_s = each.at_s
+                if each.action != "keep":
+                    name = schedule_name(asdict(each.schedule))
+                    watch.force(name, self._why(each), at_s=each.at_s)
+        # What a decision says holds a moment later; whoever else sets it has no reason.
+        if not self.side.steered:
+            watch.force(schedule_name(known["schedule"]), "It was set from outside.")
+        for name, (what, why, tone) in _EVENTS.items():
+            if watch.grown[name]:
+                watch.note(what, why, times=watch.grown[name], tone=tone)
+        if self._steered and not self.side.steered:
+            watch.note("no more changes", "The controller failed: see the log.",
+                       tone="bad")  # fmt: skip
+        self._steered = self.side.steered
+
+    def _why(self, each: Decision) -> str:
+        name = self.side.target.name
+        said = each.why[:1].upper() + each.why[1:]
+        seen = "" if each.seen_s is None else f"{format_duration(each.seen_s)} seen, "
+        return (
+            f"{said}. {name} {seen}{format_duration(each.predicted_s)} predicted at "
+            f"{each.rate_per_s:.3g} queries a second of {each.mean_items:.0f} items; "
+            f"batch {each.best_batch} would have {format_duration(each.best_s)}."
+        )
+
+    def _status(self, known: Mapping[str, Any]) -> tuple[str, Tone]:
         if not known["workers"]:
             return "no worker is ready", "bad"
         target = self.side.target
-        value = latency[target.name]
+        value = self.watch.latency_s[target.name]
         if value is None:
-            return "ready", "good"
-        limit = format_duration(target.latency_s)
-        said = f"{target.name} {format_duration(value)}, target {limit}"
+            return "ready, nobody asks", "plain"
+        limit, tail = format_duration(target.latency_s), target.name
         if value <= target.latency_s:
-            return said, "good"
-        return said, "bad"
+            return f"{tail} {format_duration(value)}, within {limit}", "good"
+        return f"{tail} {format_duration(value)}, misses {limit}", "bad"
 
     def _reasons(self, known: Mapping[str, Any]) -> tuple[str, ...]:
-        found = [self.why]
+        found = [self.watch.because]
         if not self.side.steered:
             found.append("It stays, whatever comes.")
-        elif self.side.log:
-            last = self.side.log[-1]
-            found.append(
-                f"Last looked at: {last.why}; predicted "
-                f"{self.side.target.name} {format_duration(last.predicted_s)} at "
-                f"{last.rate_per_s:.3g} queries a second, {last.mean_items:.0f} items."
-            )
+        elif self.side.log and self.side.log[-1].action == "keep":
+            found.append(f"Last look: {self._why(self.side.log[-1])}")
         if self.side.old or known["schedule"]["shed"]:
             found.append("The queue is old: what would be late is refused.")
         return tuple(found)
 
-    def _now(
-        self,
-        latency: Mapping[str, float | None],
-        rates: Mapping[str, float],
-        known: Mapping[str, Any],
-    ) -> Group:
+    def _now(self, known: Mapping[str, Any]) -> Group:
         target = self.side.target
-        tiles = [
-            Tile(name=f"{name} latency", value=value, unit="s",
-                 metric=f"latency_{name.replace('.', '_')}",
-                 note=f"HTTP, last {_WINDOW_S:.0f} s")
-            for name, value in latency.items()
-        ]  # fmt: skip
-        tiles += [
-            Tile(name="target", value=target.latency_s, unit="s", metric="target",
-                 note=f"of {target.name}"),
-            Tile(name="throughput", value=rates["answers"], unit="req/s",
-                 note="last 2 s"),
-            Tile(name="open", value=known["open"], metric="open", note="queries"),
-            Tile(name="backlog", value=known["backlog_s"], unit="s", metric="backlog",
-                 note="of work, all workers"),
-            Tile(name="oldest", value=known["oldest_s"], unit="s", metric="oldest",
-                 note="in the queue"),
-            Tile(name="batch", value=known["schedule"]["batch"], metric="batch",
-                 note="items at most"),
-            Tile(name="workers", value=known["workers"], metric="workers",
-                 note=f"{known['restarts']} restarts",
-                 tone="plain" if known["workers"] else "bad"),
-        ]  # fmt: skip
-        return Group(title="Now", tiles=tuple(tiles))
+        return Group(
+            title="Now",
+            tiles=(
+                *self.watch.latency_tiles(),
+                Tile(name="target", value=target.latency_s, unit="s", metric="target",
+                     note=f"of {target.name}"),
+                Tile(name="throughput", value=self.watch.rates["answers"],
+                     unit="req/s", note="last 2 s"),
+                Tile(name="open", value=known["open"], metric="open", note="queries"),
+                Tile(name="backlog", value=known["backlog_s"], unit="s",
+                     metric="backlog", note="of work, all workers"),
+                Tile(name="oldest", value=known["oldest_s"], unit="s", metric="oldest",
+                     note="in the queue", tone="warn" if self.side.old else "plain"),
+                Tile(name="batch", value=known["schedule"]["batch"], metric="batch",
+                     note="items at most"),
+                Tile(name="workers", value=known["workers"], metric="workers",
+                     note=f"{known['restarts']} restarts",
+                     tone="plain" if known["workers"] else "bad"),
+            ),
+        )  # fmt: skip
 
     def _counts(self, known: Mapping[str, Any]) -> Group:
         tiles = [
-            Tile(name=name, value=known[name], metric=name, counter=True,
-                 note=_NOTES[name],
+            Tile(name=name, value=known[name], metric=name, counter=True, note=note,
                  tone="bad" if name == "failed" and known[name] else "plain")
-            for name in _COUNTED
+            for name, note in _COUNTED.items()
         ]  # fmt: skip
-        for digit, note, tone in (("4", "bad, or too many", "warn"),
-                                  ("5", "nobody could answer", "bad")):  # fmt: skip
-            count = self._statuses[digit]
-            tiles.append(
-                Tile(name=f"HTTP {digit}xx", value=count, metric=f"http_{digit}xx",
-                     counter=True, note=note,
-                     tone="plain" if not count else "warn" if tone == "warn" else "bad")
-            )  # fmt: skip
-        return Group(title="So far", tiles=tuple(tiles))
+        return Group(title="So far", tiles=(*tiles, *self.watch.status_tiles()))
 
-    def _trends(self, at_s: float) -> tuple[Trend, ...]:
-        target = self.side.target
+    def _trends(self) -> tuple[Trend, ...]:
+        target, trend = self.side.target, self.watch.trend
         line = Target(name=f"target of {target.name}", value=target.latency_s)
-        trend = self._history.trend
+        ends = {"answers/s": "answers", "shed/s": "refused", "late/s": "late"}
         return (
-            trend("Latency", "s", {name: name for name in self._percentiles},
-                  at_s=at_s, log=True, target=line),
-            trend("Answers and refusals", "req/s",
-                  {"answers": "answers", "shed": "refused"}, at_s=at_s, stacked=True),
-            trend("Oldest in the queue", "s", {"oldest": "oldest"}, at_s=at_s),
-        )  # fmt: skip
-
-    def _strip(self, at_s: float) -> Strip:
-        ends = [*(since for since, _ in self._runs), at_s][1:]
-        sizes = sorted({batch for _, batch in self._runs})
-        oldest = at_s - _KEPT_S
-        return Strip(
-            title="Batch size in force",
-            spans=tuple(
-                Span(name=str(batch), begin_s=max(since, oldest) - at_s,
-                     end_s=end - at_s, colour=sizes.index(batch))
-                for (since, batch), end in zip(self._runs, ends, strict=True)
-                if end > oldest
-            ),
-        )  # fmt: skip
-
-    def _decisions(self, at_s: float) -> tuple[Table, ...]:
-        log = list(self.side.log)
-        if not log:
-            return ()
-        changes = [each for each in log[:-1] if each.action != "keep"]
-        rows = [
-            (
-                f"{format_duration(max(0.0, at_s - each.at_s))} ago", each.action,
-                each.schedule.batch, each.rate_per_s, each.mean_items, each.seen_s,
-                each.predicted_s, each.best_batch, each.best_s, each.why,
-            )
-            for each in [*changes, *log[-1:]][: -_ROWS - 1 : -1]
-        ]  # fmt: skip
-        return (
-            Table(
-                title="The last look, and changes before",
-                columns=("when", "action", "batch", "rate", "items", "seen",
-                         "predicted", "best batch", "it would have", "why"),
-                units=("", "", "count", "req/s", "count", "s", "s", "count", "s", ""),
-                rows=tuple(rows),
-            ),
-        )  # fmt: skip
+            self.watch.latencies(line),
+            trend("Queries by their end", "req/s", ends, stacked=True),
+            trend("Queries that are open", "count", {"open": "open"}),
+            trend("Oldest in the queue", "s", {"oldest": "oldest"}),
+        )

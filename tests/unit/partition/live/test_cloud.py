@@ -61,11 +61,11 @@ class Client:
 
     def ask(self, halves, x, cut=2, number=1):
         crossing = halves.head(halves.run.bind(x), cut)
-        parts, payloads = halves.encode(crossing, cut, 0)
+        asked = halves.encode(crossing, cut, 0)
         self.send(
             head(Kind.REQUEST, number, cut=cut, codec=0, milliseconds=0, seconds=0.0,
-                 parts=parts),
-            *chunks(number, payloads),
+                 parts=asked.parts),
+            *chunks(number, asked.payloads),
         )  # fmt: skip
 
     def reply(self, halves):

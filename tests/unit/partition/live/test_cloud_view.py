@@ -18,6 +18,8 @@ def test_counts_connections_and_limits():
             for x in images(5):
                 edge(x)
             during = view.state()
+        cloud.cloud.counts["broken"] += 2
+        after = view.state()
     assert before.status == "0 connections"
     assert before.tone == "plain"
     assert during.status == "1 connection"
@@ -32,6 +34,10 @@ def test_counts_connections_and_limits():
         "Requests by their end", "Requests that wait", "Service time of a tail",
         "Connections",
     ]  # fmt: skip
+    (log,) = (block for block in after.blocks if block.kind == "log")
+    told = {each.what: each for each in log.entries}
+    assert told["1 connection"].why == "An edge has come."
+    assert (told["connection ended"].times, told["connection ended"].tone) == (2, "bad")
 
 
 def test_a_full_queue_is_shown_with_its_limit():

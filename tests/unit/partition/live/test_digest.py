@@ -22,7 +22,8 @@ def decision(number, name, *, at_s=None, actual_s=0.2, best_s=0.1):
 def test_equal_decisions_in_a_row_are_one_run():
     digest = Digest()
     names = ["a", "a", "b", "a"]
-    digest.take([decision(*each) for each in enumerate(names)], at_s=4.0)
+    begun = digest.take([decision(*each) for each in enumerate(names)], at_s=4.0)
+    assert begun == list(digest.runs)
     assert [(run.name, run.requests, run.begin_s) for run in digest.runs] == [
         ("a, raw", 2, 0.0), ("b, raw", 1, 2.0), ("a, raw", 1, 3.0),
     ]  # fmt: skip
@@ -30,6 +31,8 @@ def test_equal_decisions_in_a_row_are_one_run():
     assert (first.predicted_s, first.actual_s) == (0.1, 0.2)
     assert first.regret_s == pytest.approx(0.2 - 0.1)
     assert digest.since == 4
+    assert (first.first.number, first.last.number) == (0, 1)
+    assert digest.take([decision(4, "a")], at_s=5.0) == []
 
 
 def test_one_that_is_not_settled_makes_later_ones_wait_for_a_while():

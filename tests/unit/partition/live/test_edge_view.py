@@ -1,5 +1,6 @@
 """What is shown of an edge."""
 
+import asyncio
 import time
 
 import pytest
@@ -62,7 +63,7 @@ def test_with_a_cloud_the_cut_is_told_with_its_reasons(halves):
     blocks = titled(state)
     span = blocks["Cut in force"].spans[-1]
     assert (span.name, span.end_s) == (state.headline, 0.0)
-    rows = titled(again)["Last decisions, equal ones in one row"].rows
+    rows = titled(again)["How decisions turned out, equal ones in one row"].rows
     assert sum(row[2] for row in rows) == 12
     assert len(titled(again)["Latency"].times_s) == 3
 
@@ -118,11 +119,42 @@ def test_a_cloud_of_another_network_is_told_with_the_reason(halves):
     assert any("same bundle" in reason for reason in state.reasons)
 
 
-def test_edge_and_cloud_have_their_colours_and_each_cut_its_own(halves):
-    names = ["after a", "edge only", "cloud only, raw", "cloud only, int8", "after b"]
-    with Edge(halves, controller(halves)) as edge:
+def test_edge_and_cloud_have_their_colours_in_all_figures(halves):
+    _, state, _, _ = seen_with_a_cloud(halves)
+    bars = titled(state)["Predicted under what is assumed now"]
+    order = [name for name, _ in bars.parts]
+    wanted = {"edge only": order.index("edge"), "cloud only, raw": order.index("cloud"),
+              "cloud only, int8": order.index("cloud")}  # fmt: skip
+    for span in titled(state)["Cut in force"].spans:
+        assert span.colour == wanted.get(span.name, order.index("link"))
+
+
+def test_changes_of_the_cut_are_told_with_when_and_why(halves):
+    with (
+        served(halves) as cloud,
+        Edge(
+            halves, controller(halves), patience=QUICK,
+            cloud=Address(host="127.0.0.1", port=cloud.port),
+        ) as edge,
+    ):  # fmt: skip
         view = EdgeView(edge)
-    colours = [view._colour(name) for name in names]
-    assert colours[1:3] == [0, 2]
-    assert len(set(colours)) == 5
-    assert [view._colour(name) for name in names] == colours
+        edge(images(1)[0])
+        before = titled(view.state())["What changed, and why"].entries
+        first = view.state().headline
+        stopping = cloud.cloud.stop()
+        asyncio.run_coroutine_threadsafe(stopping, cloud.loop).result(5)
+        until = time.monotonic() + 20
+        while time.monotonic() < until:
+            edge(images(1)[0])
+            after = titled(view.state())["What changed, and why"].entries
+            if any("edge only" in each.what for each in after):
+                break
+            time.sleep(0.05)
+    told = {each.what: each for each in before}
+    assert "goodput" in told[first].why
+    assert any(each.startswith("connected to") for each in told)
+    newest = {each.what: each for each in after}
+    change = newest[f"{first} → edge only"]
+    assert change.why.startswith("Predicted")
+    away = next(each for each in after if "the edge answers alone" in each.what)
+    assert away.tone == "warn"

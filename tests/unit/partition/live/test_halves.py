@@ -16,9 +16,9 @@ def test_every_cut_gives_the_same_bits():
     values = halves.run.bind(x)
     for cut in range(len(halves.cuts)):
         crossing = halves.head(values, cut)
-        parts, payloads = halves.encode(crossing, cut, 0)
-        incoming = halves.expect(Head(cut, 0, 0, 0.0, tuple(parts)))
-        for payload in payloads:
+        asked = halves.encode(crossing, cut, 0)
+        incoming = halves.expect(Head(asked.cut, 0, 0, 0.0, tuple(asked.parts)))
+        for payload in asked.payloads:
             incoming.add(payload)
         results = halves.tail(halves.decode(incoming), cut)
         parts, payloads = halves.encode_results(results)
@@ -34,9 +34,9 @@ def test_narrow_numbers_are_close():
     x = torch.randn(1, 3, 16, 16)
     cut = 3
     crossing = halves.head(halves.run.bind(x), cut)
-    parts, payloads = halves.encode(crossing, cut, CODECS.index("int8"))
-    incoming = halves.expect(Head(cut, 1, 0, 0.0, tuple(parts)))
-    for payload in payloads:
+    asked = halves.encode(crossing, cut, CODECS.index("int8"))
+    incoming = halves.expect(Head(cut, asked.codec, 0, 0.0, tuple(asked.parts)))
+    for payload in asked.payloads:
         incoming.add(payload)
     found = halves.tail(halves.decode(incoming), cut)
     assert torch.allclose(halves.run.results(found), net(x), atol=0.05)

@@ -80,7 +80,7 @@ def test_an_edge_that_needs_its_cloud_says_503_without_it():
 def test_a_cloud_shows_a_page_and_answers_no_inference():
     _, halves = made()
     with served(halves) as cloud:
-        app = cloud_app(cloud.cloud)
+        app = cloud_app(cloud.cloud, shown=True)
         with Server(app, "127.0.0.1", 0, stopping=app.state.stop) as server:
             assert b"trimtab cloud: net" in get(server.url)
             assert b"trimtab_cloud_answers_total" in get(f"{server.url}/metrics")

@@ -66,8 +66,8 @@ def test_requests_share_a_connection(both):
 
         async def ask(x, cut):
             crossing = halves.head(halves.run.bind(x), cut)
-            parts, payloads = halves.encode(crossing, cut, 0)
-            return await link.ask(cut, 0, parts, payloads, within_s=10)
+            asked = halves.encode(crossing, cut, 0)
+            return await link.ask(asked, within_s=10)
 
         found = await asyncio.gather(*(ask(x, at % 4) for at, x in enumerate(xs)))
         await link.close()
@@ -127,9 +127,9 @@ def test_answers_that_are_none_are_an_error_of_the_request(both, answer, error, 
         async with scripted(welcome, answer) as port:
             link = await Link.open(halves, "127.0.0.1", port)
             crossing = halves.head(halves.run.bind(torch.zeros(1, 3, 16, 16)), 0)
-            parts, payloads = halves.encode(crossing, 0, 0)
+            asked = halves.encode(crossing, 0, 0)
             try:
-                await link.ask(0, 0, parts, payloads, within_s=0.5)
+                await link.ask(asked, within_s=0.5)
             finally:
                 await link.close()
 
@@ -145,9 +145,9 @@ def test_no_more_is_asked_at_once_than_the_cloud_takes(both):
         async with scripted(welcome) as port:
             link = await Link.open(halves, "127.0.0.1", port)
             crossing = halves.head(halves.run.bind(torch.zeros(1, 3, 16, 16)), 0)
-            parts, payloads = halves.encode(crossing, 0, 0)
+            asked = halves.encode(crossing, 0, 0)
             found = await asyncio.gather(
-                *(link.ask(0, 0, parts, payloads, within_s=0.3) for _ in range(3)),
+                *(link.ask(asked, within_s=0.3) for _ in range(3)),
                 return_exceptions=True,
             )
             await link.close()
@@ -166,7 +166,7 @@ def test_what_is_given_up_in_the_middle_is_withdrawn(both, monkeypatch):
     async def go(cloud):
         link = await Link.open(halves, "127.0.0.1", cloud.port)
         crossing = halves.head(halves.run.bind(x), 1)
-        parts, payloads = halves.encode(crossing, 1, 0)
+        asked = halves.encode(crossing, 1, 0)
         send = link._send
 
         async def only_the_head(data):
@@ -176,13 +176,13 @@ def test_what_is_given_up_in_the_middle_is_withdrawn(both, monkeypatch):
 
         monkeypatch.setattr(link, "_send", only_the_head)
         with pytest.raises(LinkError, match="no answer"):
-            await link.ask(1, 0, parts, payloads, within_s=0.2)
+            await link.ask(asked, within_s=0.2)
         monkeypatch.undo()
         async with asyncio.timeout(10):
             while cloud.cloud.state()["cancelled"] != 1:
                 await asyncio.sleep(0.01)
         assert cloud.cloud.state()["held_bytes"] == 0
-        reply = await link.ask(1, 0, parts, payloads, within_s=5)
+        reply = await link.ask(asked, within_s=5)
         await link.close()
         return reply
 

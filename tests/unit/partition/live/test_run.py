@@ -2,9 +2,6 @@
 
 import itertools
 import json
-import os
-import signal
-import threading
 import time
 
 import pytest
@@ -14,7 +11,7 @@ from tests.unit.partition.live.nets import controller, made
 from trimtab.errors import UsageError
 from trimtab.partition.live import run
 from trimtab.partition.live.edge import Edge
-from trimtab.partition.live.run import ask, until_told
+from trimtab.partition.live.run import ask
 
 
 def test_requests_keep_their_distance():
@@ -48,13 +45,3 @@ def test_decisions_are_written_while_it_works(tmp_path, monkeypatch):
     assert [each["number"] for each in found] == [0, 1]
     assert found[0] == first
     assert first["actual_s"] > 0
-
-
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_it_waits_until_it_is_told_and_puts_handlers_back(number):
-    before = signal.getsignal(number)
-    teller = threading.Timer(0.05, os.kill, (os.getpid(), number))
-    teller.start()
-    until_told()
-    teller.join()
-    assert signal.getsignal(number) is before

@@ -10,6 +10,7 @@ from tests.unit.runtime.asgi import ask
 pytest.importorskip("fastapi")
 
 from trimtab.runtime.dashboard.app import create
+from trimtab.runtime.dashboard.page import ASSETS, POLICY, asset
 from trimtab.runtime.dashboard.state import Group, State, Tile
 from trimtab.runtime.web import Server
 
@@ -30,9 +31,17 @@ def test_the_page_has_a_policy_and_no_cookies():
     found = ask(made(), "GET", "/")
     assert found.status == 200
     assert found.headers["content-type"].startswith("text/html")
-    assert "script-src 'sha256-" in found.headers["content-security-policy"]
+    assert found.headers["content-security-policy"] == POLICY
     assert "set-cookie" not in found.headers
     assert HOSTILE not in found.body.decode()
+
+
+@pytest.mark.parametrize(("name", "kind"), ASSETS.items())
+def test_what_the_page_is_made_of_is_served(name, kind):
+    found = ask(made(), "GET", f"/{name}")
+    assert found.status == 200
+    assert found.headers["content-type"].startswith(kind)
+    assert found.body.decode() == asset(name)
 
 
 def test_state_metrics_and_health():
@@ -44,7 +53,7 @@ def test_state_metrics_and_health():
     assert ask(app, "GET", "/healthz").json == {"status": "ok"}
 
 
-@pytest.mark.parametrize("path", ["/", "/state", "/events"])
+@pytest.mark.parametrize("path", ["/", "/state", "/events", "/live.js"])
 def test_without_a_page_there_are_metrics_only(path):
     app = made(shown=False)
     assert ask(app, "GET", path).status == 404

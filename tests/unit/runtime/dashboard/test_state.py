@@ -4,7 +4,16 @@ import json
 import math
 
 from trimtab.bundle.section import Bars, Table
-from trimtab.runtime.dashboard.state import Group, Span, State, Strip, Tile, Trend
+from trimtab.runtime.dashboard.state import (
+    Entry,
+    Group,
+    Log,
+    Span,
+    State,
+    Strip,
+    Tile,
+    Trend,
+)
 
 
 def test_all_blocks_become_json_without_numbers_that_are_not_finite():
@@ -16,17 +25,22 @@ def test_all_blocks_become_json_without_numbers_that_are_not_finite():
             Strip(title="s", spans=(Span(name="x", begin_s=-2, end_s=0, colour=1),)),
             Bars(title="b", value_title="", labels=("l",), parts=(("p", (1 / 3,)),)),
             Table(title="t", columns=("c",), units=("s",), rows=((None,), (2**60,))),
+            Log(title="l", entries=(Entry(when_s=-1 / 3, what="a → b", why="So."),)),
         ),
     )
     found = json.loads(json.dumps(state.record(), allow_nan=False))
-    group, trend, strip, bars, table = found["blocks"]
+    group, trend, strip, bars, table, log = found["blocks"]
     assert [each["kind"] for each in found["blocks"]] == [
-        "group", "trend", "strip", "bars", "table",
+        "group", "trend", "strip", "bars", "table", "log",
     ]  # fmt: skip
     assert group["tiles"][0]["value"] is None
     assert trend["lines"] == [["a", [None]]]
     assert strip["spans"][0]["colour"] == 1
     assert bars["parts"] == [["p", [0.33333]]]
+    (entry,) = log["entries"]
+    assert entry == {
+        "when_s": -0.33333, "what": "a → b", "why": "So.", "times": 1, "tone": "plain",
+    }  # fmt: skip
     assert table["rows"] == [[None], [2**60]]  # counts are exact
 
 
