@@ -73,13 +73,13 @@ class Imported:
         module: in evaluation mode.
         example_inputs: where the file says all sizes, but for a first axis that it
             leaves open and that is one here; None where it does not.
-        open_sizes: the inputs whose sizes it leaves open, as text.
+        declared: the inputs as ``--input`` has them, ? for sizes that are open.
         name: for people.
     """
 
     module: nn.Module
     example_inputs: tuple[Tensor, ...] | None
-    open_sizes: str
+    declared: tuple[str, ...]
     name: str
 
 
@@ -99,9 +99,7 @@ def load(path: Path) -> Imported:
     return Imported(
         module=module.eval(),
         example_inputs=builder.examples(),
-        open_sizes=", ".join(
-            each.text() for each in builder.entries if each.open_axes
-        ),
+        declared=tuple(each.text() for each in builder.entries),
         name=path.stem,
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import importlib.util
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -13,7 +14,7 @@ from trimtab.errors import MissingExtraError, NetworkNotFoundError, OnnxError
 if TYPE_CHECKING:
     from onnx import GraphProto, ModelProto, NodeProto
 
-__all__ = ["is_onnx", "opset_of", "read"]
+__all__ = ["is_onnx", "opset_of", "read", "require_package"]
 
 _MAX_FILE_BYTES: Final = (1 << 31) - 1  # what protobuf itself can read
 _MAX_DATA_BYTES: Final = 1 << 35  # of external data, as large as a machine's memory
@@ -42,7 +43,6 @@ def read(path: Path, known: Mapping[str, object]) -> ModelProto:
 
     Raises:
         NetworkNotFoundError: there is no such file.
-        MissingExtraError: the package ``onnx`` is not installed.
         OnnxError: it is too large, damaged, takes data from outside its folder, has
             operators that are not read (all are named), or its flow depends on data.
     """
@@ -53,15 +53,9 @@ def read(path: Path, known: Mapping[str, object]) -> ModelProto:
             where=str(path),
             remedy="check the path",
         )
-    try:
-        import onnx
-        from onnx import checker, external_data_helper
-    except ImportError as error:
-        raise MissingExtraError(
-            f"network {str(path)!r}",
-            rule="reading it takes the package onnx",
-            remedy="install trimtab[onnx]",
-        ) from error
+    import onnx
+    from onnx import checker, external_data_helper
+
     size = path.stat().st_size
     if size > _MAX_FILE_BYTES:
         raise _wrong(path, f"it has {size} bytes, at most {_MAX_FILE_BYTES} are read")
@@ -84,6 +78,24 @@ def read(path: Path, known: Mapping[str, object]) -> ModelProto:
     except Exception as error:
         raise _wrong(path, _line(error)) from error
     return model
+
+
+def require_package(asked: str, name: str = "onnx") -> None:
+    """Refuse what takes a package that is not here.
+
+    Args:
+        asked: for the message.
+        name: of the package.
+
+    Raises:
+        MissingExtraError: it is not installed.
+    """
+    if importlib.util.find_spec(name) is None:
+        raise MissingExtraError(
+            asked,
+            rule=f"it takes the package {name}",
+            remedy="install trimtab[onnx]",
+        )
 
 
 def opset_of(model: ModelProto) -> int:

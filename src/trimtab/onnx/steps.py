@@ -40,11 +40,6 @@ class Entry(nn.Module):
         self.dtype = dtype
         self.shape = shape
 
-    @property
-    def open_axes(self) -> bool:
-        """Whether a size is left open, other than that of the first axis."""
-        return self.shape is None or None in self.shape[1:]
-
     def text(self) -> str:
         """Return name, type and sizes as ``--input`` has them, ? for open ones."""
         dtype = str(self.dtype).removeprefix("torch.")
