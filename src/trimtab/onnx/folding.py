@@ -66,9 +66,7 @@ class Folding:
         if _elements(self._node.op_type, there) > MOST_ELEMENTS:
             return None
         if self._runner is None:
-            self._runner = ReferenceEvaluator(
-                self._node, opsets={"": self._opset}, optimized=False
-            )
+            self._runner = ReferenceEvaluator(self._node, opsets={"": self._opset})
         names = list(self._node.input)
         feeds = {
             name: value

@@ -399,7 +399,7 @@ def _part(text: str) -> str:
     return f"{name}_" if hasattr(nn.Module, name) or name in _RESERVED else name
 
 
-_RESERVED: Final = frozenset(vars(nn.Module())) | {"forward"}
+_RESERVED: Final = frozenset((*vars(nn.Module()), *keyword.kwlist, "forward"))
 
 
 def _identifier(text: str, taken: set[str]) -> str:

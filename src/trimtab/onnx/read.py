@@ -19,7 +19,7 @@ __all__ = ["is_onnx", "opset_of", "read", "require_package"]
 _MAX_FILE_BYTES: Final = (1 << 31) - 1  # what protobuf itself can read
 _MAX_DATA_BYTES: Final = 1 << 35  # of external data, as large as a machine's memory
 _MAX_NODES: Final = 100_000
-_OLDEST: Final = 7
+_OPSETS: Final = range(7, 29)
 _OWN_DOMAINS: Final = ("", "ai.onnx")
 _CONTROL: Final = frozenset(("If", "Loop", "Scan", "SequenceMap"))
 
@@ -66,8 +66,12 @@ def read(path: Path, known: Mapping[str, object]) -> ModelProto:
     if not model.HasField("graph") or not model.graph.node:
         raise _wrong(path, "it holds no network")
     opset = opset_of(model)
-    if opset < _OLDEST:
-        raise _wrong(path, f"its operators are of version {opset}, before {_OLDEST}")
+    if opset not in _OPSETS:
+        raise _wrong(
+            path,
+            f"its operators are of version {opset}, {_OPSETS.start} to "
+            f"{_OPSETS.stop - 1} are read",
+        )
     _require_own_data(model, path)
     model = _inlined(model, path)
     _require_known(model, path, known)

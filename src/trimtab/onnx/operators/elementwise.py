@@ -19,7 +19,7 @@ from trimtab.onnx.operators.table import (
     refused,
     translates,
 )
-from trimtab.onnx.values import Value, operand, tensor
+from trimtab.onnx.values import Value, number, operand, tensor
 
 __all__ = ["torch_type"]
 
@@ -183,7 +183,12 @@ def _cast_like(_: Operation, x: Value, like: Value) -> Tensor:
 
 
 @translates("Dropout")
-def _dropout(operation: Operation, x: Value, *_: Value) -> Any:
+def _dropout(
+    operation: Operation, x: Value, ratio: Value = None, training: Value = None
+) -> Any:
+    del ratio
+    if training is not None and number(training, "training_mode of Dropout"):
+        raise refused(operation, "it is in training mode")
     read = tensor(x)
     if operation.outputs == 1:
         return read

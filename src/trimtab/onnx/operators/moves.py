@@ -166,6 +166,8 @@ def _depth_to_space(operation: Operation, x: Value) -> Tensor:
 @translates("SpaceToDepth")
 def _space_to_depth(operation: Operation, x: Value) -> Tensor:
     read, block = tensor(x), operation.get("blocksize")
+    if operation.get("mode", b"DCR") in (b"CRD", "CRD"):
+        return F.pixel_unshuffle(read, block)
     n, c, h, w = read.shape
     parts = read.reshape(n, c, h // block, block, w // block, block)
     moved = parts.permute(0, 3, 5, 1, 2, 4)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 import torch
 import torch.nn.functional as F
@@ -45,6 +45,12 @@ def _einsum(operation: Operation, *values: Value) -> Tensor:
     return torch.einsum(text, *map(tensor, values))
 
 
+_ATTENTION: Final = frozenset(
+    "is_causal kv_num_heads q_num_heads scale softcap softmax_precision "
+    "qk_matmul_output_mode".split()
+)
+
+
 @translates("Attention")
 def _attention(
     operation: Operation,
@@ -57,6 +63,9 @@ def _attention(
     """Scaled dot-product attention, heads apart (4-D) or joined (3-D)."""
     if operation.outputs > 1 or any(each is not None for each in past):
         raise refused(operation, "it keeps or shows more than its result")
+    unknown = sorted(set(operation.attributes) - _ATTENTION)
+    if unknown:
+        raise refused(operation, f"it has {', '.join(unknown)}")
     if operation.get("softcap", 0.0):
         raise refused(operation, "it caps the scores")
     q, k, v = tensor(query), tensor(key), tensor(value)

@@ -75,13 +75,10 @@ def _arg(operation: Operation, x: Value) -> Tensor:
 @translates("TopK")
 def _top_k(operation: Operation, x: Value, k: Value = None) -> Any:
     count = operation.get("k") if k is None else integers(k, "k of TopK")[0]
-    return torch.topk(
-        tensor(x),
-        count,
-        operation.get("axis", -1),
-        bool(operation.get("largest", 1)),
-        bool(operation.get("sorted", 1)),
-    )
+    axis, descending = operation.get("axis", -1), bool(operation.get("largest", 1))
+    # Of equal values the first comes first, which torch.topk does not promise.
+    found = torch.sort(tensor(x), stable=True, dim=axis, descending=descending)
+    return tuple(each.narrow(axis, 0, count) for each in found)
 
 
 @translates("CumSum")

@@ -46,7 +46,7 @@ def _resize(operation: Operation, x: Value, *values: Value) -> Tensor:
         half = coordinates == "half_pixel" or (
             coordinates == "pytorch_half_pixel" and all(s > 1 for s in sizes[2:])
         )
-        if (exact and half) or coordinates == "align_corners":
+        if exact and (half or coordinates == "align_corners"):
             return F.interpolate(
                 read,
                 sizes[2:],
@@ -129,7 +129,8 @@ def _places(
     if coordinates == "pytorch_half_pixel":
         return (index + 0.5) / scale - 0.5 if wanted > 1 else index * 0.0
     if coordinates == "align_corners":
-        return index * (size - 1) / (wanted - 1) if wanted > 1 else index * 0.0
+        last = scale * size - 1  # as a fraction: the size of the result is rounded
+        return index * (size - 1) / last if last > 0 else index * 0.0
     raise refused(operation, f"its coordinates are {coordinates!r}")
 
 
@@ -172,7 +173,7 @@ def _cubic(
         x.dim() != 4
         or sizes[:2] != list(x.shape[:2])
         or operation.get("cubic_coeff_a", -0.75) != -0.75
-        or not (corners or (exact and coordinates == "half_pixel"))
+        or not (exact and (corners or coordinates == "half_pixel"))
     ):
         raise refused(operation, "its cubic form is not PyTorch's")
     return F.interpolate(x, sizes[2:], mode="bicubic", align_corners=corners)
