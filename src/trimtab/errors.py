@@ -120,7 +120,7 @@ class CaptureError(TrimtabError, RuntimeError):
 
 
 class OnnxError(TrimtabError, ValueError):
-    """An ONNX file that is damaged or uses what is not read; a network it cannot say."""
+    """An ONNX file that is wrong or beyond what is read; a network it cannot say."""
 
 
 class GraphError(TrimtabError, ValueError):

@@ -21,7 +21,9 @@ NEEDED = {
 def _examples():
     for page in PAGES:
         text = page.read_text(encoding="utf-8")
-        fences = re.findall(r"^```python\n(.*?)^```", text, flags=re.MULTILINE | re.DOTALL)
+        fences = re.findall(
+            r"^```python\n(.*?)^```", text, flags=re.MULTILINE | re.DOTALL
+        )
         for index, code in enumerate(fences, 1):
             yield pytest.param(code, id=f"{page.stem}-{index}")
 

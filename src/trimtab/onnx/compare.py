@@ -101,7 +101,9 @@ def _tensors(values: Any) -> list[Tensor]:
     return [each for each in pytree.tree_leaves(values) if isinstance(each, Tensor)]
 
 
-def _difference(expected: Sequence[Tensor], found: Sequence[Any]) -> tuple[float, float]:
+def _difference(
+    expected: Sequence[Tensor], found: Sequence[Any]
+) -> tuple[float, float]:
     if len(expected) != len(found):
         raise _other(f"it has {len(found)} results instead of {len(expected)}")
     largest, relative = 0.0, 0.0
@@ -111,7 +113,8 @@ def _difference(expected: Sequence[Tensor], found: Sequence[Any]) -> tuple[float
             raise _other(f"result {index} is of shape {shapes}")
         a, b = ours.double().numpy(), np.asarray(theirs, np.float64)
         same = (a == b) | (np.isnan(a) & np.isnan(b))  # infinities too
-        gaps = np.where(same, 0.0, np.abs(a - b))
+        with np.errstate(invalid="ignore"):
+            gaps = np.where(same, 0.0, np.abs(a - b))
         gap = float(gaps.max(initial=0.0))
         finite = np.abs(a[np.isfinite(a)])
         scale = float(finite.max(initial=0.0)) or 1.0

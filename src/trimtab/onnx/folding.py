@@ -23,12 +23,58 @@ MOST_ELEMENTS: Final = 1 << 16
 """Of an array of known numbers; anything larger is data."""
 
 _ELEMENTWISE: Final = frozenset(
-    "Abs Add And Cast Ceil Div Equal Floor Greater GreaterOrEqual Identity Less "
-    "LessOrEqual Max Min Mod Mul Neg Not Or Pow Round Sign Sqrt Sub Where Xor".split()
+    [
+        "Abs",
+        "Add",
+        "And",
+        "Cast",
+        "Ceil",
+        "Div",
+        "Equal",
+        "Floor",
+        "Greater",
+        "GreaterOrEqual",
+        "Identity",
+        "Less",
+        "LessOrEqual",
+        "Max",
+        "Min",
+        "Mod",
+        "Mul",
+        "Neg",
+        "Not",
+        "Or",
+        "Pow",
+        "Round",
+        "Sign",
+        "Sqrt",
+        "Sub",
+        "Where",
+        "Xor",
+    ]
 )
 _OTHERS: Final = frozenset(
-    "Concat ConstantOfShape Expand Flatten Gather Range ReduceMax ReduceMin ReduceProd "
-    "ReduceSum Reshape Shape Size Slice Split Squeeze Tile Transpose Unsqueeze".split()
+    [
+        "Concat",
+        "ConstantOfShape",
+        "Expand",
+        "Flatten",
+        "Gather",
+        "Range",
+        "ReduceMax",
+        "ReduceMin",
+        "ReduceProd",
+        "ReduceSum",
+        "Reshape",
+        "Shape",
+        "Size",
+        "Slice",
+        "Split",
+        "Squeeze",
+        "Tile",
+        "Transpose",
+        "Unsqueeze",
+    ]
 )
 
 

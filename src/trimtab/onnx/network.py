@@ -273,7 +273,8 @@ class _Builder:
         }
         outputs = len(proto.output)
         while outputs > 1 and (
-            not proto.output[outputs - 1] or not self._is_read(proto.output[outputs - 1])
+            not proto.output[outputs - 1]
+            or not self._is_read(proto.output[outputs - 1])
         ):
             outputs -= 1
         operation = Operation(
@@ -414,7 +415,7 @@ def _identifier(text: str, taken: set[str]) -> str:
 
 
 def _class(stem: str) -> str:
-    name = re.sub(r"\W", "_", stem, flags=re.ASCII)[:60]
+    name: str = re.sub(r"\W", "_", stem, flags=re.ASCII)[:60]
     return name if name.isidentifier() and not keyword.iskeyword(name) else "Network"
 
 

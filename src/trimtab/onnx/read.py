@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import collections
 import importlib.util
-import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -128,25 +127,34 @@ def _require_own_data(model: ModelProto, path: Path) -> None:
     """Refuse data that lie outside the folder of the file, or are too many."""
     from onnx import external_data_helper as helper
 
-    folder = os.path.realpath(path.parent)
+    folder = path.parent.resolve()
     total = 0
     for tensor in helper._get_all_tensors(model):
         if not helper.uses_external_data(tensor):
             continue
         entries = {each.key: each.value for each in tensor.external_data}
         location = entries.get("location", "")
-        place = os.path.realpath(os.path.join(folder, location))
-        inside = os.path.commonpath((folder, place)) == folder
-        if not location or os.path.isabs(location) or not inside:
+        place = _resolved(folder, location)
+        if place is None:
             raise _wrong(
                 path, f"data of {tensor.name!r} lie outside its folder: {location!r}"
             )
-        if not os.path.isfile(place):
+        if not place.is_file():
             raise _wrong(path, f"its data {location!r} are not there")
-        length = entries.get("length", str(os.path.getsize(place)))
+        length = entries.get("length", str(place.stat().st_size))
         total += int(length) if length.isdigit() else _MAX_DATA_BYTES + 1
         if total > _MAX_DATA_BYTES:
             raise _wrong(path, f"its data have over {_MAX_DATA_BYTES} bytes")
+
+
+def _resolved(folder: Path, location: str) -> Path | None:
+    """Return where data lie, links followed; None where that is not in the folder."""
+    try:
+        place = (folder / location).resolve()
+    except (OSError, ValueError, RuntimeError):  # a NUL in it, links in a circle
+        return None
+    inside = place != folder and place.is_relative_to(folder)
+    return None if Path(location).is_absolute() or not inside else place
 
 
 def _inlined(model: ModelProto, path: Path) -> ModelProto:
@@ -193,9 +201,7 @@ def _nodes_inlined(model: ModelProto, path: Path) -> int:
     return total(model.graph.node)
 
 
-def _require_known(
-    model: ModelProto, path: Path, known: Mapping[str, object]
-) -> None:
+def _require_known(model: ModelProto, path: Path, known: Mapping[str, object]) -> None:
     """Name all operators that are not read, with how often each stands there."""
     graph: GraphProto = model.graph
     control = [node for node in graph.node if node.op_type in _CONTROL]
@@ -208,9 +214,7 @@ def _require_known(
             remedy="export the network with its loops unrolled, for inputs of one size",
         )
     unknown = [
-        node.op_type
-        if node.domain in _OWN_DOMAINS
-        else f"{node.domain}.{node.op_type}"
+        node.op_type if node.domain in _OWN_DOMAINS else f"{node.domain}.{node.op_type}"
         for node in graph.node
         if node.domain not in _OWN_DOMAINS or node.op_type not in known
     ]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any, final
 
-import numpy as np
 import torch
 from onnx import NodeProto
 from torch import Tensor, nn
@@ -17,8 +16,16 @@ from trimtab.onnx.values import Known, Value
 
 __all__ = ["Entry", "KnownNumbers", "Step"]
 
-_REFUSALS = (RuntimeError, TypeError, ValueError, IndexError, KeyError, AttributeError)
-_REFUSALS += (NotImplementedError, OverflowError, ZeroDivisionError)
+_REFUSALS = (
+    RuntimeError,
+    TypeError,
+    ValueError,
+    IndexError,
+    KeyError,
+    AttributeError,
+    OverflowError,
+    ZeroDivisionError,
+)
 # What PyTorch and Python raise for arguments that do not fit.
 
 
@@ -137,7 +144,9 @@ class Step(nn.Module):
         if self._folding is not None and not any(
             isinstance(each, Tensor) for each in values
         ):
-            known = self._folding([each for each in values if _is_known(each)])
+            known = self._folding(
+                [None if isinstance(each, Tensor) else each for each in values]
+            )
             if known is not None:
                 return known if self.operation.outputs > 1 else known[0]
         found = self._translation(self.operation, *values)
@@ -148,7 +157,3 @@ class Step(nn.Module):
     def extra_repr(self) -> str:
         """Return what people see of it."""
         return self.operation.kind
-
-
-def _is_known(value: Value) -> bool:
-    return value is None or isinstance(value, np.ndarray)

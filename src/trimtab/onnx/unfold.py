@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import torch
 from torch import Tensor, fx, nn
@@ -75,7 +75,7 @@ def unfold(graph: Graph, weights: Mapping[str, Tensor]) -> fx.GraphModule:
     results = (
         values[each] if isinstance(each, Ref) else each for each in graph.outputs
     )
-    made.output(unflatten(results, graph.output_tree))
+    made.output(cast(Any, unflatten(results, graph.output_tree)))
     made.eliminate_dead_code(lambda node: node.op in ("placeholder", "output"))
     return fx.GraphModule(root, made).eval()
 
@@ -106,7 +106,7 @@ def _place(root: nn.Module, target: str, tensor: Tensor, *, learned: bool) -> st
 def _is_list(node: Node) -> bool:
     """Whether an operator gives a list, be it of one tensor."""
     function, _, _ = bind_node(node, torch.device("cpu"))
-    returns = function._schema.returns
+    returns = cast(Any, function)._schema.returns
     return len(returns) != 1 or "List" in str(returns[0].type)
 
 
@@ -137,7 +137,7 @@ def _bag(
 
     The offsets are then a range, whose step is that length.
     """
-    given = node.arguments
+    given: Mapping[str, Any] = node.arguments
     if node.op not in _BAGS:
         return None
     offsets, weights = given.get("offsets"), given.get("per_sample_weights")

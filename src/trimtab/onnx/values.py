@@ -60,8 +60,6 @@ def number(value: Value, what: str) -> float:
     return found
 
 
-
-
 def tensor(value: Value) -> Tensor:
     """Return a value as a tensor.
 

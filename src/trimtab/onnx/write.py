@@ -1,4 +1,4 @@
-"""A network as an ONNX file: checked, compared with what it came from, then in place."""
+"""A network as an ONNX file: checked, compared with its source, then in place."""
 
 from __future__ import annotations
 
@@ -254,7 +254,9 @@ def _named(network: nn.Module, shapes: tuple[Any, Any]) -> Any:
 
 def _refused(error: BaseException, rows: int) -> OnnxError:
     cause: BaseException = error
-    while cause.__cause__ is not None and type(cause).__module__.startswith("torch.onnx"):
+    while cause.__cause__ is not None and type(cause).__module__.startswith(
+        "torch.onnx"
+    ):
         cause = cause.__cause__
     lines = [each for each in str(cause).splitlines() if each.strip()]
     rule = (lines or [type(cause).__name__])[0].strip()[:300].rstrip(".")
@@ -293,7 +295,12 @@ class _RowsOfBags(TorchFunctionMode):
         return function(*args, **(kwargs or {}))
 
 
-_BAG_ARGUMENTS: Final = ("input", "weight", "offsets", "max_norm", "norm_type") + (
+_BAG_ARGUMENTS: Final = (
+    "input",
+    "weight",
+    "offsets",
+    "max_norm",
+    "norm_type",
     "scale_grad_by_freq",
     "mode",
     "sparse",

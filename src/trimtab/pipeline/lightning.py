@@ -28,7 +28,7 @@ __all__ = ["WithinBudget"]
 
 
 @final
-class WithinBudget(Callback):  # type: ignore[misc]
+class WithinBudget(Callback):
     """Ends `fit` before its first step if the network breaks a limit.
 
     The network is captured and its cost is told by analysis; nothing of it is run. What
@@ -58,7 +58,9 @@ class WithinBudget(Callback):  # type: ignore[misc]
     ) -> None:
         super().__init__()
         self._budget = budget
-        self._machine = machine if isinstance(machine, Machine) else find_machine(machine)
+        self._machine = (
+            machine if isinstance(machine, Machine) else find_machine(machine)
+        )
         self._threads = threads
         self._network = network
         self._inputs = inputs
@@ -96,7 +98,7 @@ class WithinBudget(Callback):  # type: ignore[misc]
                 f"training {type(module).__name__} on {self._machine.title}",
                 rule=str(worst),
                 where="WithinBudget",
-                remedy="make the network smaller, or let `trimtab design optimize` do it",
+                remedy="make it smaller, or let `trimtab design optimize` do it",
                 best=self.verdicts,
                 binding=worst.name,
             )
@@ -113,7 +115,9 @@ class WithinBudget(Callback):  # type: ignore[misc]
             ) from error
         return found
 
-    def _example(self, pl_module: LightningModule, module: nn.Module) -> tuple[Any, ...]:
+    def _example(
+        self, pl_module: LightningModule, module: nn.Module
+    ) -> tuple[Any, ...]:
         given = self._inputs
         if given is None:
             array: Any = pl_module.example_input_array

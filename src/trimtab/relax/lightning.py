@@ -28,7 +28,7 @@ _PREFIX: Final = "relax/"
 
 
 @final
-class AtIterate(Callback):  # type: ignore[misc]
+class AtIterate(Callback):
     """Validation, tests and the end of a training see the iterate of a relaxation.
 
     At the end of a round it logs ``relax/rounds``, ``relax/gamma`` and, where it is

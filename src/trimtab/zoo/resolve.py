@@ -64,8 +64,8 @@ class Resolved:
         name: for people and file names.
         device: where the weights are. ``cpu`` although ``meta`` was asked for means
             that the factory cannot build on meta.
-        declared: the inputs as text, of a network that says their types and sizes, ? for
-            a size that it leaves open.
+        declared: the inputs as text, of a network that says their types and sizes, ?
+            for a size that it leaves open.
     """
 
     module: nn.Module

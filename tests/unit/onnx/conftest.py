@@ -119,7 +119,10 @@ def saved(
             helper.make_tensor_value_info(k, onnx.TensorProto.FLOAT, v)
             for k, v in (outputs or {"y": ["any"]}).items()
         ],
-        [numpy_helper.from_array(np.asarray(v), k) for k, v in (constants or {}).items()],
+        [
+            numpy_helper.from_array(np.asarray(v), k)
+            for k, v in (constants or {}).items()
+        ],
     )
     model = helper.make_model(
         graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=10, **more

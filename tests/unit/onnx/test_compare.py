@@ -1,12 +1,14 @@
+import importlib.util
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
 from onnx import helper
+from tests.unit.onnx.conftest import saved
 from torch import nn
 
-from tests.unit.onnx.conftest import saved
 from trimtab.errors import OnnxError
-from trimtab.onnx import compare as module
 from trimtab.onnx.compare import compare
 
 pytest.importorskip("onnxruntime", reason="the other side of the comparison")
@@ -23,12 +25,15 @@ class _Scaled(nn.Module):
 
 def _doubling(folder):
     node = helper.make_node("Mul", ["x", "two"], ["y"])
-    numbers = {"two": np.float32([2])}
+    numbers = {"two": np.array([2], np.float32)}
     return saved(folder, [node], {"x": ["n"]}, {"y": ["n"]}, numbers)
 
 
 def test_differences_are_told(tmp_path):
-    calls = [((torch.tensor([1.0, 4.0]),), {}), ((torch.tensor([-8.0]),), {})]
+    calls: list[Any] = [
+        ((torch.tensor([1.0, 4.0]),), {}),
+        ((torch.tensor([-8.0]),), {}),
+    ]
     found = compare(_doubling(tmp_path), _Scaled(2.001), calls)
     assert found is not None
     assert found.largest_difference == pytest.approx(8 * 0.001, rel=1e-3)
@@ -38,7 +43,7 @@ def test_differences_are_told(tmp_path):
 
 @pytest.mark.parametrize("by", [2.01, -2.0, float("nan"), torch.ones(2, 1)])
 def test_something_else_is_refused(by, tmp_path):
-    calls = [((torch.tensor([1.0, 4.0]),), {})]
+    calls: list[Any] = [((torch.tensor([1.0, 4.0]),), {})]
     with pytest.raises(OnnxError, match="computes something else"):
         compare(_doubling(tmp_path), _Scaled(by), calls)
 
@@ -51,5 +56,5 @@ def test_infinities_and_no_numbers_are_equal(tmp_path):
 
 
 def test_without_onnxruntime_nothing_is_compared(tmp_path, monkeypatch):
-    monkeypatch.setattr(module.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     assert compare(_doubling(tmp_path), _Scaled(3.0), []) is None

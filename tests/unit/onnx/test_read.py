@@ -10,10 +10,14 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 from onnx.external_data_helper import convert_model_to_external_data
-
 from tests.unit.onnx.conftest import saved
-from trimtab.errors import MissingExtraError, NetworkNotFoundError, OnnxError
-from trimtab.errors import TrimtabError
+
+from trimtab.errors import (
+    MissingExtraError,
+    NetworkNotFoundError,
+    OnnxError,
+    TrimtabError,
+)
 from trimtab.onnx import read as module
 from trimtab.onnx.network import load
 from trimtab.onnx.operators import TRANSLATIONS
@@ -83,7 +87,7 @@ def test_loops_and_branches_are_refused_as_capture_refuses_them(tmp_path):
     )  # fmt: skip
     node = helper.make_node("If", ["c"], ["y"], then_branch=body, else_branch=body)
     path = saved(tmp_path, [node], {"x": [1]}, constants={"c": np.array(True)})
-    with pytest.raises(OnnxError, match="flow depends on data.*1x If"):
+    with pytest.raises(OnnxError, match=r"flow depends on data.*1x If"):
         load(path)
 
 

@@ -22,7 +22,7 @@ def test_known_numbers_as_tensors(dtype):
 
 
 def test_one_number_only_where_the_rank_stays():
-    assert operand(np.float32(2).reshape(()), torch.ones(3)) == 2.0
+    assert operand(np.array(2, np.float32), torch.ones(3)) == 2.0
     assert isinstance(operand(np.ones((1, 1)), torch.ones(3)), torch.Tensor)
     assert isinstance(operand(np.ones(2), torch.ones(2)), torch.Tensor)
     with pytest.raises(OnnxError, match="without one of its inputs"):

@@ -86,7 +86,9 @@ def test_a_graph_is_written_with_its_shapes_and_names(tmp_path):
     assert not written.any_batch
     assert written.inputs == ("input=float32[1,1,32,32]",)
     _agrees(tmp_path / "net.onnx", found.module, *(found.example_inputs or ()))
-    names = {each.name for each in onnx.load(str(tmp_path / "net.onnx")).graph.initializer}
+    names = {
+        each.name for each in onnx.load(str(tmp_path / "net.onnx")).graph.initializer
+    }
     assert {"features.0.weight", "classifier.4.bias"} <= names
 
 
@@ -119,7 +121,10 @@ def test_other_kinds_of_networks(make, shape, tmp_path):
 @pytest.mark.parametrize("opset", [18, 21])
 def test_versions(opset, tmp_path):
     written = write(
-        nn.Linear(3, 2).eval(), (torch.ones(1, 3),), path=tmp_path / "a.onnx", opset=opset
+        nn.Linear(3, 2).eval(),
+        (torch.ones(1, 3),),
+        path=tmp_path / "a.onnx",
+        opset=opset,
     )
     assert written.opset == opset
     [version] = [
@@ -145,7 +150,10 @@ def test_inputs_by_name_and_weights_beside_the_file(tmp_path, monkeypatch):
     path = tmp_path / "net.onnx"
     written = write(network, (a,), {"b": b}, path=path)
     assert [each.split("=")[0] for each in written.inputs] == ["a", "b"]
-    assert sorted(each.name for each in tmp_path.iterdir()) == ["net.onnx", "net.onnx.data"]
+    assert sorted(each.name for each in tmp_path.iterdir()) == [
+        "net.onnx",
+        "net.onnx.data",
+    ]
     assert written.bytes >= 40 * 41 * 4
     found = load(path).module(a, b)
     torch.testing.assert_close(found, network(a, b=b))

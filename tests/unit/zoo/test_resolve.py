@@ -340,8 +340,8 @@ def test_other_forms_are_refused(spec: str) -> None:
         resolve(spec)
     assert str(caught.value) == (
         f"network {spec!r}: it has none of the five forms. Give zoo:NAME, "
-        "package.module:factory, path/to/net.py:factory, path/to/net.onnx or the folder "
-        "of a bundle."
+        "package.module:factory, path/to/net.py:factory, path/to/net.onnx or the "
+        "folder of a bundle."
     )
 
 

@@ -1,4 +1,4 @@
-"""What PyTorch does for each operator of ONNX: one table, filled by the modules here."""
+"""What PyTorch does for each operator of ONNX: a table that the modules here fill."""
 
 from trimtab.onnx.operators import (
     elementwise,

@@ -99,7 +99,17 @@ def torch_type(kind: int) -> torch.dtype | None:
 
 
 _TYPES: Final = frozenset(
-    "bool uint8 int8 int16 int32 int64 float16 float32 float64".split()
+    [
+        "bool",
+        "uint8",
+        "int8",
+        "int16",
+        "int32",
+        "int64",
+        "float16",
+        "float32",
+        "float64",
+    ]
 )
 
 
@@ -117,14 +127,20 @@ def _binary(
 
 
 _LOGICAL: Final = frozenset(
-    (torch.logical_and, torch.logical_or, torch.logical_xor)
-    + (torch.bitwise_and, torch.bitwise_or, torch.bitwise_xor)
+    (
+        torch.logical_and,
+        torch.logical_or,
+        torch.logical_xor,
+        torch.bitwise_and,
+        torch.bitwise_or,
+        torch.bitwise_xor,
+    )
 )
 
-for _name, _function in _UNARY.items():
-    TRANSLATIONS[_name] = functools.partial(_unary, _function)
-for _name, _function in _BINARY.items():
-    TRANSLATIONS[_name] = functools.partial(_binary, _function)
+for _name in _UNARY:
+    TRANSLATIONS[_name] = functools.partial(_unary, _UNARY[_name])
+for _name in _BINARY:
+    TRANSLATIONS[_name] = functools.partial(_binary, _BINARY[_name])
 
 
 @translates("Max", "Min", "Sum")
@@ -279,8 +295,12 @@ def _swish(operation: Operation, x: Value) -> Tensor:
 
 
 @translates("Shrink")
-def _shrink(operation: Operation, x: Value) -> Tensor:
-    edge, bias, read = operation.get("lambd", 0.5), operation.get("bias", 0.0), tensor(x)
+def _shrink(operation: Operation, x: Value) -> Any:
+    edge, bias, read = (
+        operation.get("lambd", 0.5),
+        operation.get("bias", 0.0),
+        tensor(x),
+    )
     zero = torch.zeros_like(read)
     above = torch.where(read > edge, read - bias, zero)
     return torch.where(read < -edge, read + bias, above)
@@ -289,7 +309,10 @@ def _shrink(operation: Operation, x: Value) -> Tensor:
 @translates("IsInf")
 def _is_inf(operation: Operation, x: Value) -> Tensor:
     read = tensor(x)
-    above, below = operation.get("detect_positive", 1), operation.get("detect_negative", 1)
+    above, below = (
+        operation.get("detect_positive", 1),
+        operation.get("detect_negative", 1),
+    )
     if above and below:
         return torch.isinf(read)
     if above:

@@ -86,7 +86,7 @@ def _unsqueeze(operation: Operation, x: Value, axes: Value = None) -> Tensor:
 @translates("Expand")
 def _expand(_: Operation, x: Value, shape: Value) -> Tensor:
     read, wanted = tensor(x), integers(shape, "shape of Expand")
-    return read.expand(torch.broadcast_shapes(read.shape, wanted))
+    return read.expand(np.broadcast_shapes(tuple(read.shape), tuple(wanted)))
 
 
 @translates("Tile")
@@ -146,7 +146,9 @@ def _pad(
     if not any(flat):
         return read
     if mode == "constant":
-        filled = operation.get("value", 0.0) if value is None else number(value, "value")
+        filled = (
+            operation.get("value", 0.0) if value is None else number(value, "value")
+        )
         return F.pad(read, flat, value=filled)
     return F.pad(read, flat, mode=_PADS[mode])
 
@@ -175,7 +177,7 @@ def _space_to_depth(operation: Operation, x: Value) -> Tensor:
 
 
 @translates("Trilu")
-def _trilu(operation: Operation, x: Value, k: Value = None) -> Tensor:
+def _trilu(operation: Operation, x: Value, k: Value = None) -> Any:
     offset = 0 if k is None else integers(k, "diagonal of Trilu")[0]
     function = torch.triu if operation.get("upper", 1) else torch.tril
     return function(tensor(x), offset)

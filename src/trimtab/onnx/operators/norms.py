@@ -81,7 +81,7 @@ def _group_norm(operation: Operation, x: Value, scale: Value, bias: Value) -> Te
 
 
 @translates("LRN")
-def _lrn(operation: Operation, x: Value) -> Tensor:
+def _lrn(operation: Operation, x: Value) -> Any:
     read, size = tensor(x), operation.get("size")
     before = (size - 1) // 2
     squares = F.pad(
@@ -112,7 +112,7 @@ def _mean_variance(operation: Operation, x: Value) -> Tensor:
 
 
 @translates("Softmax", "LogSoftmax")
-def _softmax(operation: Operation, x: Value) -> Tensor:
+def _softmax(operation: Operation, x: Value) -> Any:
     function: Any = F.softmax if operation.kind == "Softmax" else F.log_softmax
     read = tensor(x)
     if operation.opset >= 13:

@@ -132,7 +132,7 @@ def _scatter_nd(
     reduction = operation.get("reduction", b"none")
     if reduction not in (b"none", "none", b"add", "add"):
         raise refused(operation, f"it combines by {reduction!r}")
-    places = list(tensor(indices).unbind(-1))
+    places = tuple(tensor(indices).unbind(-1))
     return torch.index_put(
         tensor(x), places, tensor(updates), accumulate=reduction in (b"add", "add")
     )

@@ -46,8 +46,15 @@ def _einsum(operation: Operation, *values: Value) -> Tensor:
 
 
 _ATTENTION: Final = frozenset(
-    "is_causal kv_num_heads q_num_heads scale softcap softmax_precision "
-    "qk_matmul_output_mode".split()
+    [
+        "is_causal",
+        "kv_num_heads",
+        "q_num_heads",
+        "scale",
+        "softcap",
+        "softmax_precision",
+        "qk_matmul_output_mode",
+    ]
 )
 
 
@@ -68,6 +75,9 @@ def _attention(
         raise refused(operation, f"it has {', '.join(unknown)}")
     if operation.get("softcap", 0.0):
         raise refused(operation, "it caps the scores")
+    q: Any
+    k: Any
+    v: Any
     q, k, v = tensor(query), tensor(key), tensor(value)
     joined = q.dim() == 3
     if joined:

@@ -51,6 +51,7 @@ def _recurrent(
     ]
     if direction == "reverse":
         read = torch.flip(read, [0])
+    found: tuple[Tensor, ...]
     if operation.kind == "GRU" and not operation.get("linear_before_reset", 0):
         found = _gru_reset_first(read, states[0], weights)
     else:

@@ -23,7 +23,9 @@ _FOLDS: Final[dict[str, _Fold]] = {
     "ReduceMean": lambda x, axes, keep: torch.mean(x, axes, keep),
     "ReduceMin": lambda x, axes, keep: torch.amin(x, axes, keep),
     "ReduceSum": lambda x, axes, keep: torch.sum(x, axes, keep, dtype=x.dtype),
-    "ReduceSumSquare": lambda x, axes, keep: torch.sum(x * x, axes, keep, dtype=x.dtype),
+    "ReduceSumSquare": lambda x, axes, keep: torch.sum(
+        x * x, axes, keep, dtype=x.dtype
+    ),
 }
 
 
@@ -63,7 +65,7 @@ def _prod(operation: Operation, x: Value, axes: Value = None) -> Tensor:
 
 
 @translates("ArgMax", "ArgMin")
-def _arg(operation: Operation, x: Value) -> Tensor:
+def _arg(operation: Operation, x: Value) -> Any:
     function = torch.argmax if operation.kind == "ArgMax" else torch.argmin
     axis, keep = operation.get("axis", 0), bool(operation.get("keepdims", 1))
     read = tensor(x)

@@ -135,13 +135,13 @@ def _places(
 
 
 def _nearest(x: Tensor, axis: int, places: Any, mode: str) -> Tensor:
-    rounded = {
+    rules: dict[str, Any] = {
         "round_prefer_floor": lambda p: np.ceil(p - 0.5),
         "round_prefer_ceil": lambda p: np.floor(p + 0.5),
         "floor": np.floor,
         "ceil": np.ceil,
-    }[mode](places)
-    found = np.clip(rounded, 0, x.shape[axis] - 1).astype(np.int64)
+    }
+    found = np.clip(rules[mode](places), 0, x.shape[axis] - 1).astype(np.int64)
     return x.index_select(axis, torch.tensor(found.tolist()))
 
 

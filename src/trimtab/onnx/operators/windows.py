@@ -84,7 +84,7 @@ def _padded(x: Tensor, pads: Sequence[tuple[int, int]], value: float) -> Tensor:
 
 
 @translates("Conv")
-def _conv(operation: Operation, x: Value, weight: Value, bias: Value = None) -> Tensor:
+def _conv(operation: Operation, x: Value, weight: Value, bias: Value = None) -> Any:
     read, kernel = tensor(x), tensor(weight)
     rank = _rank(operation, read, _CONVOLUTIONS)
     pads = paddings(operation, read.shape[2:], kernel.shape[2:])
@@ -103,7 +103,7 @@ def _conv(operation: Operation, x: Value, weight: Value, bias: Value = None) -> 
 @translates("ConvTranspose")
 def _conv_transpose(
     operation: Operation, x: Value, weight: Value, bias: Value = None
-) -> Tensor:
+) -> Any:
     read, kernel = tensor(x), tensor(weight)
     rank = _rank(operation, read, _TRANSPOSED)
     strides = operation.get("strides", [1] * rank)
@@ -172,7 +172,7 @@ def _max_pool(operation: Operation, x: Value) -> Any:
 
 
 @translates("AveragePool")
-def _average_pool(operation: Operation, x: Value) -> Tensor:
+def _average_pool(operation: Operation, x: Value) -> Any:
     read = tensor(x)
     rank = _rank(operation, read, _MEAN_POOLS)
     kernel = operation.get("kernel_shape")

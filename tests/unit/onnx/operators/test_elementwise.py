@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 import torch
 from onnx import helper
-
 from tests.unit.onnx.conftest import cases, refused, run, saved
+
 from trimtab.graph.capture import capture
 from trimtab.onnx.network import load
 
@@ -41,7 +41,9 @@ def test_bounds_of_six_are_one_known_operator(tmp_path):
 
 def test_one_number_stays_out_of_the_constants(tmp_path):
     node = helper.make_node("Mul", ["x", "half"], ["y"])
-    path = saved(tmp_path, [node], {"x": [2]}, constants={"half": np.float32([0.5])})
+    path = saved(
+        tmp_path, [node], {"x": [2]}, constants={"half": np.array([0.5], np.float32)}
+    )
     graph = capture(load(path).module, (torch.ones(2),))
     assert not graph.constants
 

@@ -1,5 +1,4 @@
 import pytest
-
 from tests.unit.onnx.conftest import cases, refused, run
 
 CASES = cases(

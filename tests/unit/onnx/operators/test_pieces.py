@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 import torch
 from onnx import helper
-
 from tests.unit.onnx.conftest import cases, refused, run, saved
+
 from trimtab.graph.capture import capture
 from trimtab.onnx.network import load
 

@@ -1,5 +1,4 @@
 import pytest
-
 from tests.unit.onnx.conftest import cases, run
 
 CASES = cases("argmax", "argmin", "cumsum", "hardmax", "reduce", "top_k")

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 import torch
 from onnx import helper
-
 from tests.unit.onnx.conftest import cases, refused, run, saved
+
 from trimtab.graph.capture import capture
 from trimtab.onnx.network import load
 
@@ -15,7 +15,9 @@ CUBIC = ("downsample_scales_cubic", "scales_cubic_asymmetric", "scales_cubic_ali
 def _refusal(name):
     if any(word in name for word in REFUSED):
         return "smooths|coordinates"
-    not_torch = any(word in name for word in CUBIC) and "upsample_scales_cubic_al" not in name
+    not_torch = (
+        any(word in name for word in CUBIC) and "upsample_scales_cubic_al" not in name
+    )
     return "cubic form" if not_torch else ""
 
 
@@ -29,7 +31,10 @@ def test_as_onnx_says(case, tmp_path):
 
 @pytest.mark.parametrize(
     ("mode", "op"),
-    [("nearest", "aten.upsample_nearest2d.vec"), ("linear", "aten.upsample_bilinear2d.vec")],
+    [
+        ("nearest", "aten.upsample_nearest2d.vec"),
+        ("linear", "aten.upsample_bilinear2d.vec"),
+    ],
 )
 def test_usual_forms_are_one_operator(mode, op, tmp_path):
     node = helper.make_node(

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 import torch
-
 from tests.unit.onnx.conftest import cases, refused, run
+
 from trimtab.onnx.operators.table import Operation
 from trimtab.onnx.operators.windows import paddings
 
