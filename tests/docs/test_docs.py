@@ -30,7 +30,7 @@ def _examples():
 
 @pytest.mark.integration
 @pytest.mark.filterwarnings("ignore")  # of Lightning, onnxscript and TVM at themselves
-@pytest.mark.parametrize("code", _examples())
+@pytest.mark.parametrize("code", list(_examples()))
 def test_an_example_runs(code, tmp_path, monkeypatch):
     for said, package in NEEDED.items():
         if said in code:

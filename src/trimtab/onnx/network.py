@@ -7,10 +7,8 @@ divided, trained or rewritten like any other network.
 
 from __future__ import annotations
 
-import keyword
 import operator
 import re
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +21,7 @@ from torch import Tensor, fx, nn
 
 from trimtab.errors import OnnxError
 from trimtab.onnx.layers import layer_of
+from trimtab.onnx.names import attribute, class_name, identifier
 from trimtab.onnx.operators import TRANSLATIONS
 from trimtab.onnx.operators.elementwise import torch_type
 from trimtab.onnx.operators.table import Operation
@@ -60,7 +59,7 @@ _NUMBERS: Final = {
 _OWNED: Final = ("weight", "bias", "running_mean", "running_var")
 # What a layer makes of its inputs after the first.
 
-_STATISTICS: Final = (("BatchNormalization", 3), ("BatchNormalization", 4))
+_STATISTICS: Final = {("BatchNormalization", 3), ("BatchNormalization", 4)}
 # Inputs that are no parameters: nothing is learned in them.
 
 
@@ -116,12 +115,10 @@ class _Builder:
         self.fx = fx.Graph()
         self.values: dict[str, fx.Node] = {}
         self.constants: dict[str, Known] = {}
-        self.uses = Counter(
-            (each, node.op_type, place)
-            for node in self.graph.node
-            for place, each in enumerate(node.input)
-        )
-        self.used = Counter(each for node in self.graph.node for each in node.input)
+        self.uses: dict[str, set[tuple[str, int]]] = {}
+        for node in self.graph.node:
+            for place, each in enumerate(node.input):
+                self.uses.setdefault(each, set()).add((node.op_type, place))
         self.entries: list[Entry] = []
         self.ranks = _ranks(model)
         self.taken: set[str] = set()
@@ -138,7 +135,7 @@ class _Builder:
         entries = []
         for each in self.graph.input:
             if each.name not in owned:
-                name = _identifier(each.name, names)
+                name = identifier(each.name, names)
                 entry = self._entry(each, name)
                 self.entries.append(entry)
                 entries.append((each.name, self.fx.placeholder(name), entry))
@@ -153,7 +150,7 @@ class _Builder:
         results = [self._value(each.name) for each in self.graph.output]
         self.fx.output(results[0] if len(results) == 1 else tuple(results))
         self.fx.eliminate_dead_code(lambda node: node.op in ("placeholder", "output"))
-        return fx.GraphModule(self.root, self.fx, class_name=_class(self.path.stem))
+        return fx.GraphModule(self.root, self.fx, class_name=class_name(self.path.stem))
 
     def examples(self) -> tuple[Tensor, ...] | None:
         """Return inputs for the sizes that the file says."""
@@ -227,7 +224,7 @@ class _Builder:
 
     def _made(self, name: str, array: Known) -> fx.Node:
         if self._is_number(name, array):
-            where = self._add(f"numbers.{_part(name)}", KnownNumbers(array))
+            where = self._add(f"numbers.{attribute(name)}", KnownNumbers(array))
             with self.fx.inserting_before(self._first()):
                 return self.fx.call_module(where)
         tensor = torch.from_numpy(np.array(array))  # a copy: the file's is read-only
@@ -237,7 +234,7 @@ class _Builder:
 
     def _owned(self, name: str, tensor: Tensor) -> Tensor:
         """Return a parameter, or a buffer where nothing is learned in it."""
-        statistics = any(each[1:] in _STATISTICS for each in self._places(name))
+        statistics = bool(self.uses.get(name, set()) & _STATISTICS)
         learned = tensor.is_floating_point() and not statistics
         return nn.Parameter(tensor) if learned else tensor
 
@@ -253,19 +250,10 @@ class _Builder:
             return True
         if array.dtype.kind != "f":
             return array.size <= _FEW
-        places = [
-            (kind, place) for (used, kind, place) in self._places(name) if used == name
-        ]
+        places = self.uses.get(name, set())
         return bool(places) and all(
             place in _NUMBERS.get(kind, ()) for kind, place in places
         )
-
-    def _places(self, name: str) -> list[tuple[str, str, int]]:
-        if not hasattr(self, "_by_name"):
-            self._by_name: dict[str, list[tuple[str, str, int]]] = {}
-            for each in self.uses:
-                self._by_name.setdefault(each[0], []).append(each)
-        return self._by_name.get(name, [])
 
     def _node(self, proto: NodeProto) -> None:
         attributes = {
@@ -324,15 +312,13 @@ class _Builder:
         return self.shared.setdefault(key, tensor)
 
     def _is_read(self, name: str) -> bool:
-        return bool(self.used[name]) or any(
-            each.name == name for each in self.graph.output
-        )
+        return name in self.uses or any(each.name == name for each in self.graph.output)
 
     def _path(self, proto: NodeProto) -> str:
         """Return where the module of a node stands: where its weights did."""
         for name in proto.input[1:]:
             if name in self.constants and name.endswith((".weight", ".bias")):
-                return name.rpartition(".")[0]
+                return str(name).rpartition(".")[0]
         scopes = [
             each.value
             for each in proto.metadata_props
@@ -373,7 +359,7 @@ class _Builder:
 
     def _free(self, path: str) -> str:
         """Return a path like `path` that is no other's, nor leads through a leaf."""
-        parts = [_part(each) for each in path.split(".") if each] or ["value"]
+        parts = [attribute(each) for each in path.split(".") if each] or ["value"]
         for end in range(1, len(parts)):
             if ".".join(parts[:end]) in self.taken:
                 parts[end - 1] += "_"
@@ -392,31 +378,6 @@ def _is_there(root: nn.Module, place: str) -> bool:
         if module is None:
             return False
     return True
-
-
-def _part(text: str) -> str:
-    """Return a text as a name within a module."""
-    name = re.sub(r"\W", "_", text, flags=re.ASCII)[:80] or "value"
-    return f"{name}_" if hasattr(nn.Module, name) or name in _RESERVED else name
-
-
-_RESERVED: Final = frozenset((*vars(nn.Module()), *keyword.kwlist, "forward"))
-
-
-def _identifier(text: str, taken: set[str]) -> str:
-    """Return a name of an input as one of Python that is no other's."""
-    name = re.sub(r"\W", "_", text, flags=re.ASCII)[:80]
-    if not name or name[0].isdigit() or keyword.iskeyword(name) or name == "self":
-        name = f"input_{name}"
-    while name in taken:
-        name += "_"
-    taken.add(name)
-    return name
-
-
-def _class(stem: str) -> str:
-    name: str = re.sub(r"\W", "_", stem, flags=re.ASCII)[:60]
-    return name if name.isidentifier() and not keyword.iskeyword(name) else "Network"
 
 
 def _ranks(model: ModelProto) -> Mapping[str, int]:

@@ -260,7 +260,7 @@ def _celu(operation: Operation, x: Value) -> Tensor:
 
 
 @translates("Selu")
-def _selu(operation: Operation, x: Value) -> Tensor:
+def _selu(operation: Operation, x: Value) -> Any:
     alpha = operation.get("alpha", 1.67326319217681884765625)
     gamma = operation.get("gamma", 1.05070102214813232421875)
     return gamma * F.elu(tensor(x), alpha)

@@ -184,7 +184,7 @@ def _trilu(operation: Operation, x: Value, k: Value = None) -> Any:
 
 
 @translates("EyeLike")
-def _eye_like(operation: Operation, x: Value) -> Tensor:
+def _eye_like(operation: Operation, x: Value) -> Any:
     read = tensor(x)
     kind = operation.get("dtype")
     dtype = read.dtype if kind is None else torch_type(kind)

@@ -37,10 +37,10 @@ def test_as_onnx_says(case, tmp_path):
     ],
 )
 def test_usual_forms_are_one_operator(mode, op, tmp_path):
+    places = "asymmetric" if mode == "nearest" else "half_pixel"
     node = helper.make_node(
-        "Resize", ["x", "", "scales"], ["y"], mode=mode,
-        coordinate_transformation_mode="asymmetric" if mode == "nearest" else "half_pixel",
-        nearest_mode="floor",
+        "Resize", ["x", "", "scales"], ["y"], mode=mode, nearest_mode="floor",
+        coordinate_transformation_mode=places,
     )  # fmt: skip
     numbers = {"scales": np.array([1, 1, 2, 2], np.float32)}
     path = saved(tmp_path, [node], {"x": [1, 2, 3, 4]}, constants=numbers)
