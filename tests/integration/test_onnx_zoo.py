@@ -36,7 +36,8 @@ def _vision(name):
 
 @pytest.mark.parametrize("name", VISION)
 def test_a_network_of_images(name, tmp_path):
-    _there_and_back(*_vision(name), tmp_path)
+    module, inputs = _vision(name)
+    _there_and_back(module, inputs, tmp_path)
 
 
 @pytest.mark.parametrize("name", RECOMMENDERS)

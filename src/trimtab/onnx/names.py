@@ -33,8 +33,8 @@ def identifier(text: str, taken: set[str]) -> str:
         taken: names of the others; the new one is added.
 
     Example:
-        >>> identifier("input.1", set()), identifier("x", {"x"}), identifier("class", set())
-        ('input_1', 'x_', 'input_class')
+        >>> identifier("input.1", set()), identifier("x", {"x"})
+        ('input_1', 'x_')
     """
     name = _word(text)
     if not name or name[0].isdigit() or keyword.iskeyword(name) or name == "self":

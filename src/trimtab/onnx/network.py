@@ -301,10 +301,10 @@ class _Builder:
 
     def _tie(self, layer: nn.Module, proto: NodeProto) -> None:
         """Give a layer the very tensors that others made of the same constants."""
-        for attribute, name in zip(_OWNED, proto.input[1:], strict=False):
-            tensor = getattr(layer, attribute, None)
+        for owned, name in zip(_OWNED, proto.input[1:], strict=False):
+            tensor = getattr(layer, owned, None)
             if isinstance(tensor, Tensor):
-                setattr(layer, attribute, self._one(name, tensor))
+                setattr(layer, owned, self._one(name, tensor))
 
     def _one(self, name: str, tensor: Tensor) -> Tensor:
         """Return the tensor that was made of a constant first, for the same use."""
