@@ -46,18 +46,19 @@ def number(value: Value, what: str) -> float:
     """Return one number that has to be known.
 
     Example:
-        >>> number(np.float32(0.5).reshape(()), "ratio")
+        >>> number(np.array(0.5), "ratio")
         0.5
     """
-    if not isinstance(value, np.ndarray) or value.size != 1:
-        integers(None if isinstance(value, Tensor) else value, what)
-        raise OnnxError(
-            f"{what} of several numbers",
-            rule="it is one number",
-            remedy="export the network again",
-        )
-    found: float = value.reshape(-1)[0].item()
-    return found
+    if not isinstance(value, np.ndarray):
+        integers(value, what)  # raises
+    elif value.size == 1:
+        found: float = value.reshape(-1)[0].item()
+        return found
+    raise OnnxError(
+        f"{what} of several numbers",
+        rule="it is one number",
+        remedy="export the network again",
+    )
 
 
 def tensor(value: Value) -> Tensor:
