@@ -26,11 +26,11 @@ $(USER_STAMP): $(PINS)
 	@touch $@
 
 $(DEV_STAMP): $(PINS)
-	@scripts/install demo,report,compile,edge,serve,cluster,dev
+	@scripts/install demo,report,compile,edge,serve,cluster,onnx,dev
 	@touch $(USER_STAMP) $@
 
 $(BENCH_STAMP): $(PINS)
-	@scripts/install demo,report,compile,edge,serve,cluster,bench,dev
+	@scripts/install demo,report,compile,edge,serve,cluster,onnx,bench,dev
 	@touch $(USER_STAMP) $(DEV_STAMP) $@
 
 venv: $(USER_STAMP) ## make .venv with what the demo needs

@@ -4,6 +4,7 @@
     ├── UsageError (ValueError)                 a wrong argument, option, name or shape
     ├── NetworkNotFoundError (LookupError)      no network under that specification
     ├── CaptureError (RuntimeError)             a module that cannot become a graph
+    ├── OnnxError (ValueError)                  an ONNX file that cannot be read or made
     ├── GraphError (ValueError)                 a graph that breaks its own rules
     ├── ExecutionError (RuntimeError)           a graph that could not be run
     ├── UnknownWorkError (LookupError)          an operator without a work rule
@@ -37,6 +38,7 @@ __all__ = [
     "MachineError",
     "MissingExtraError",
     "NetworkNotFoundError",
+    "OnnxError",
     "OverloadedError",
     "PlanError",
     "ReplicaError",
@@ -115,6 +117,10 @@ class NetworkNotFoundError(TrimtabError, LookupError):
 
 class CaptureError(TrimtabError, RuntimeError):
     """A module that cannot become a graph."""
+
+
+class OnnxError(TrimtabError, ValueError):
+    """An ONNX file that is wrong or beyond what is read; a network it cannot say."""
 
 
 class GraphError(TrimtabError, ValueError):

@@ -31,7 +31,7 @@ def compile_network(
     network: Annotated[
         str,
         typer.Argument(
-            help="zoo:NAME, package.module:factory, a .py file, or a bundle.",
+            help="zoo:NAME, package.module:factory, a .py or .onnx file, or a bundle.",
             metavar="NET",
         ),
     ],

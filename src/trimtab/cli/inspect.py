@@ -32,7 +32,7 @@ def inspect(
     network: Annotated[
         str,
         typer.Argument(
-            help="zoo:NAME, package.module:factory, a .py file, or a bundle.",
+            help="zoo:NAME, package.module:factory, a .py or .onnx file, or a bundle.",
             metavar="NET",
         ),
     ],

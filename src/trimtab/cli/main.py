@@ -16,6 +16,7 @@ from trimtab.cli import (
     compile,
     design,
     edge,
+    export,
     inspect,
     load,
     machine,
@@ -46,6 +47,7 @@ app = typer.Typer(
 )
 app.command("inspect")(inspect.inspect)
 app.command("compile")(compile.compile_network)
+app.command("export")(export.export)
 app.command("run")(run.run)
 app.command("train")(train.train)
 app.command("cloud")(cloud.cloud)

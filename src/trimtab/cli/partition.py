@@ -60,7 +60,7 @@ def plan_cut(
     network: Annotated[
         str,
         typer.Argument(
-            help="zoo:NAME, package.module:factory, a .py file, or a bundle.",
+            help="zoo:NAME, package.module:factory, a .py or .onnx file, or a bundle.",
             metavar="NET",
         ),
     ],

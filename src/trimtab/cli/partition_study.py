@@ -22,7 +22,7 @@ def study(
     networks: Annotated[
         list[str],
         typer.Argument(
-            help="zoo:NAME, package.module:factory, a .py file, or a bundle.",
+            help="zoo:NAME, package.module:factory, a .py or .onnx file, or a bundle.",
             metavar="NET...",
         ),
     ],

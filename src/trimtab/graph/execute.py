@@ -28,7 +28,7 @@ from trimtab.graph.types import (
     Token,
 )
 
-__all__ = ["Executor", "run_node"]
+__all__ = ["Executor", "bind_node", "decode", "run_node"]
 
 Value = Any  # a tensor, or what stands in its place: a number, text, None
 _Step = tuple[
@@ -92,7 +92,7 @@ class Executor:
         self._live = live_sets(graph)
         last = _last_uses(graph)
         self._steps: list[_Step] = [
-            (*_bind(node, self.device), node, last[index])
+            (*bind_node(node, self.device), node, last[index])
             for index, node in enumerate(graph.nodes)
         ]
         static = [step for step in self._steps if step[3].name in graph.static & read]
@@ -102,7 +102,7 @@ class Executor:
         self, constant: Constant, weights: Mapping[str, torch.Tensor]
     ) -> torch.Tensor:
         if constant.kind is ConstantKind.TENSOR:
-            return _decode(constant).to(self.device)
+            return decode(constant).to(self.device)
         tensor = weights.get(constant.shares)
         dtype = getattr(torch, constant.type.dtype)
         if (
@@ -289,7 +289,7 @@ def run_node(
     Raises:
         ExecutionError: the operator is unknown or refuses its arguments.
     """
-    step = (*_bind(node, torch.device(device)), node, ())
+    step = (*bind_node(node, torch.device(device)), node, ())
     alive = dict(values)
     _compute([step], alive, lambda node: None)
     return [alive[Ref(node.name, index)] for index in range(len(node.outputs))]
@@ -317,7 +317,8 @@ def _last_uses(graph: Graph) -> list[tuple[Ref, ...]]:
     return [tuple(each) for each in dying]
 
 
-def _decode(constant: Constant) -> torch.Tensor:
+def decode(constant: Constant) -> torch.Tensor:
+    """Return a tensor that stands in the graph itself."""
     dtype = cast(torch.dtype, getattr(torch, constant.type.dtype))
     if not constant.type.elements:
         return torch.empty(constant.type.shape, dtype=dtype)
@@ -335,10 +336,19 @@ def _function(op: str) -> Any:
     return getattr(getattr(torch.ops.aten, name), overload)
 
 
-def _bind(
+def bind_node(
     node: Node, device: torch.device
 ) -> tuple[Callable[..., Any], list[Any], dict[str, Any]]:
-    """Return the function of a node and its arguments, tokens resolved."""
+    """Return the function of a node and its arguments, tokens resolved.
+
+    Args:
+        node: of a graph; references stay in the arguments.
+        device: where tensors are made.
+
+    Raises:
+        ExecutionError: the operator is not in the vocabulary, or does not have one of
+            the arguments.
+    """
     function = _function(node.op)
     if function is None:
         raise ExecutionError(

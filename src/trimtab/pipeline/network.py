@@ -63,8 +63,8 @@ def open_network(
     """Return the module that `spec` names, with example inputs.
 
     Args:
-        spec: ``zoo:NAME``, ``package.module:factory``, a ``.py`` file, or the folder of
-            a bundle.
+        spec: ``zoo:NAME``, ``package.module:factory``, a ``.py`` or ``.onnx`` file, or
+            the folder of a bundle.
         inputs: as text (`trimtab.zoo.inputs`); the network's own where empty. A bundle
             has its own.
         weights: a ``.safetensors`` file; a bundle has its own.
@@ -85,11 +85,13 @@ def open_network(
         args, kwargs = parse_inputs(inputs, device=found.device)
         return Opened(name=found.name, module=found.module, args=args, kwargs=kwargs)
     if found.example_inputs is None:
+        declared = f" ({', '.join(found.declared)})" if found.declared else ""
         raise UsageError(
             f"network {spec!r} without inputs",
-            rule="it offers no example inputs, and a graph has fixed shapes",
+            rule=f"it offers no example inputs{declared}, and a graph has fixed shapes",
             where="--input",
-            remedy="give shapes, such as --input 1,3,224,224",
+            remedy="give shapes, such as --input 1,3,224,224"
+            + (" or --input ids=int64[1,128]" if declared else ""),
         )
     return Opened(
         name=found.name, module=found.module, args=found.example_inputs, kwargs={}

@@ -27,7 +27,8 @@ def open_model(spec: str, *, weights: str | None = None, trust: bool = False) ->
     """Return the network of a specification, ready for any number of items.
 
     Args:
-        spec: ``zoo:NAME``, ``package.module:factory``, a ``.py`` file, or a bundle.
+        spec: ``zoo:NAME``, ``package.module:factory``, a ``.py`` or ``.onnx`` file, or
+            a bundle.
         weights: a ``.safetensors`` file.
         trust: run the machine code of a bundle, whoever made it.
 

@@ -1,6 +1,6 @@
 """From a specification to a network: ``zoo:NAME``, ``package.module:factory``, a file.
 
-A fourth form, the path of a bundle, is read by the bundle room.
+One more form, the path of a bundle, is read by the bundle room.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from trimtab.errors import NetworkNotFoundError, TrimtabError, UsageError
+from trimtab.onnx.read import is_onnx, require_package
 from trimtab.zoo._foreign import (
     attribute,
     executed,
@@ -63,12 +64,15 @@ class Resolved:
         name: for people and file names.
         device: where the weights are. ``cpu`` although ``meta`` was asked for means
             that the factory cannot build on meta.
+        declared: the inputs as text, of a network that says their types and sizes, ?
+            for a size that it leaves open.
     """
 
     module: nn.Module
     example_inputs: tuple[Any, ...] | None
     name: str
     device: _Device
+    declared: tuple[str, ...] = ()
 
 
 @final
@@ -101,6 +105,9 @@ def resolve(
         * ``path/to/net.py:factory``, or ``path/to/net.py`` where it is clear: the only
           ``build``, ``make`` or ``model``, or else the only `nn.Module` class that
           takes no arguments. The folder of the file is importable.
+        * ``path/to/net.onnx`` (`trimtab.onnx.network.load`), which runs no code. Its
+          inputs are those that the file declares, if it says their sizes; a first axis
+          that it leaves open is one.
 
     Factories are called without arguments. Where the factory, the network or the module
     that holds it has a function ``example_inputs``, its result is returned too: a
@@ -145,6 +152,8 @@ def resolve(
         )
     if spec.startswith(_ZOO):
         resolved = _from_zoo(spec, device)
+    elif is_onnx(spec):
+        resolved = _from_onnx(spec)
     elif match := _FILE_FORM.fullmatch(spec):
         resolved = _from_file(spec, Path(match["path"]), match["factory"], device)
     elif match := _MODULE_FORM.fullmatch(spec):
@@ -162,9 +171,9 @@ def _no_form(spec: str) -> NetworkNotFoundError:
     hint = f"did you mean {_ZOO}{near[0]}? Otherwise give" if near else "give"
     return NetworkNotFoundError(
         f"network {spec!r}",
-        rule="it has none of the four forms",
-        remedy=f"{hint} {_ZOO}NAME, package.module:factory, path/to/net.py:factory "
-        "or the folder of a bundle",
+        rule="it has none of the five forms",
+        remedy=f"{hint} {_ZOO}NAME, package.module:factory, path/to/net.py:factory, "
+        "path/to/net.onnx or the folder of a bundle",
     )
 
 
@@ -266,6 +275,20 @@ def _from_file(spec: str, path: Path, factory: str | None, device: _Device) -> R
             namespace=namespace,
         )
         return _resolved(found, device)
+
+
+def _from_onnx(spec: str) -> Resolved:
+    require_package(f"network {spec!r}")
+    from trimtab.onnx.network import load  # takes the package onnx
+
+    found = load(Path(spec))
+    return Resolved(
+        module=found.module,
+        example_inputs=found.example_inputs,
+        name=found.name,
+        device="cpu",
+        declared=found.declared,
+    )
 
 
 def _resolved(found: _Found, device: _Device) -> Resolved:

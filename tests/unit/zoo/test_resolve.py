@@ -339,8 +339,9 @@ def test_other_forms_are_refused(spec: str) -> None:
     with pytest.raises(NetworkNotFoundError) as caught:
         resolve(spec)
     assert str(caught.value) == (
-        f"network {spec!r}: it has none of the four forms. Give zoo:NAME, "
-        "package.module:factory, path/to/net.py:factory or the folder of a bundle."
+        f"network {spec!r}: it has none of the five forms. Give zoo:NAME, "
+        "package.module:factory, path/to/net.py:factory, path/to/net.onnx or the "
+        "folder of a bundle."
     )
 
 

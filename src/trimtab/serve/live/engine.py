@@ -44,7 +44,8 @@ class Settings:
     """What an engine is started with.
 
     Attributes:
-        spec: ``zoo:NAME``, ``package.module:factory``, a ``.py`` file, or a bundle.
+        spec: ``zoo:NAME``, ``package.module:factory``, a ``.py`` or ``.onnx`` file, or
+            a bundle.
         opener: ``module:function`` that a worker opens it with; it returns a
             `trimtab.serve.live.models.Model`.
         weights: a ``.safetensors`` file, or None.
