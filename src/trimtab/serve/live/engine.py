@@ -415,6 +415,11 @@ class Engine:
             )  # fmt: skip
 
     @property
+    def thread(self) -> int:
+        """The thread that takes answers, as the clock of its processor time knows it."""
+        return self._thread.ident or 0
+
+    @property
     def workers(self) -> int:
         """Processes that it has, ready or not."""
         return self._count
