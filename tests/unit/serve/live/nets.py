@@ -44,7 +44,7 @@ class Bench:
             assert self.answers[name][1] is None, "answered twice"
             self.answers[name] = (x, answer)
 
-        self.dispatcher.submit({"x": x}, done, **more)
+        self.dispatcher.submit({"x": x}, rows, done, **more)
         return name
 
     def see(self, number):

@@ -99,13 +99,13 @@ def test_one_that_would_be_late_is_told_when_to_come_again(served):
     engine, url = served
     before = engine.schedule
     where = f"{url}{model_of(engine).path}"
-    seconds = engine._dispatcher.seconds
-    engine._dispatcher.seconds = lambda rows: 10.0
+    seconds = engine._dispatcher._pool.seconds
+    engine._dispatcher._pool.seconds = lambda rows: 10.0
     engine.schedule = Schedule(batch=8, shed=True)
     try:
         status, said, headers = post(where, query(3))
     finally:
-        engine._dispatcher.seconds = seconds
+        engine._dispatcher._pool.seconds = seconds
         engine.schedule = before
     assert status == 429
     assert "in time" in said["error"]
