@@ -125,6 +125,13 @@ class _Pool:
         """Workers that are ready."""
         return sum([each.alive for each in self.workers])
 
+    def free(self) -> _Worker | None:
+        """Return a worker that has nothing to do, or None."""
+        for each in self.workers:
+            if each.alive and not each.batches:
+                return each
+        return None
+
     def finish_s(self, chunks: list[int], now: int) -> float:
         """Return how long from now on a query would take, as far as is known."""
         own = [self.seconds(each) for each in chunks]
@@ -138,7 +145,7 @@ class _Pool:
                 idle += each.alive
         return finish_s(
             0.0, outstanding_s=max(0.0, outstanding_s), own_s=sum(own),
-            longest_s=max(own), idle=0 if len(self.waiting) else idle,
+            longest_s=max(own), idle=0 if self.waiting else idle,
             workers=max(1, self.alive),
         )  # fmt: skip
 
@@ -249,9 +256,15 @@ class Dispatcher:
         for rows in chunks:
             seconds = pool.seconds(rows)
             pool.ahead_s += seconds
-            pool.waiting.push((query, place, rows, seconds), rows, priority)
+            part = (query, place, rows, seconds)
             place += rows
-        self._assign(pool, now)
+            free = None if pool.waiting else pool.free()
+            if free is None:
+                pool.waiting.push(part, rows, priority)
+            else:  # as `_assign` would, but many queries find a worker free
+                self._hand(pool, free, [part], now)
+        if pool.waiting:
+            self._assign(pool, now)
 
     def _offloads(self, items: int, chunks: list[int], now: int) -> bool:
         """Return whether the accelerator takes a query, and is there to take it."""
@@ -285,14 +298,11 @@ class Dispatcher:
 
     def _assign(self, pool: _Pool, now: int) -> None:
         """Give waiting chunks to workers that are free, or very soon will be."""
-        if not len(pool.waiting):
+        while pool.waiting and (free := pool.free()) is not None:
+            if not self._give(pool, free, now):
+                return
+        if not pool.waiting:
             return
-        for worker in pool.workers:
-            if worker.alive and not worker.batches:
-                if not self._give(pool, worker, now):
-                    return
-                if not len(pool.waiting):
-                    return
         for worker in pool.workers:
             soon = len(worker.batches) == 1 and worker.due_s < _AHEAD_S
             if worker.alive and soon and not self._give(pool, worker, now):
@@ -308,22 +318,31 @@ class Dispatcher:
                 break
         else:
             return False
+        self._hand(pool, worker, parts, now)
+        return True
+
+    def _hand(
+        self, pool: _Pool, worker: _Worker, parts: list[_Part], now: int
+    ) -> None:
+        """Put a batch into a worker's mailbox, and ring."""
         number = next(self._numbers)
-        rows, seconds = parts[0][2], parts[0][3]
-        if len(parts) > 1:
+        query, start, rows, seconds = parts[0]
+        query.begun_ns = query.begun_ns or now
+        if len(parts) == 1:
+            worker.box.orders.put((number, start, rows, 0))
+        else:
+            for part in parts:
+                part[0].begun_ns = part[0].begun_ns or now
             rows = sum([part[2] for part in parts])
             seconds = pool.seconds(rows)
             self.counts["joined"] += 1
-        for part in parts:
-            part[0].begun_ns = part[0].begun_ns or now
+            ranges = _ranges(parts)
+            for at, (start, count) in enumerate(ranges, 1):
+                worker.box.orders.put((number, start, count, len(ranges) - at))
         worker.batches[number] = _Batch(rows, parts, now, seconds)
         worker.due_s += seconds
-        ranges = _ranges(parts)
-        for at, (start, count) in enumerate(ranges, 1):
-            worker.box.orders.put((number, start, count, len(ranges) - at))
-        os.eventfd_write(worker.bell, 1)
         self.counts["batches"] += 1
-        return True
+        os.eventfd_write(worker.bell, 1)
 
     def _is_late(self, pool: _Pool, part: _Part, now: int) -> bool:
         """Drop what nobody waits for any more."""
