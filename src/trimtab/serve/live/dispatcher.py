@@ -82,6 +82,9 @@ class _Query:
     deadline_ns: int | None
     version: int
     done: Callable[[Answer], None]
+    pool: _Pool
+    chunks: list[int]
+    priority: int
     begun_ns: int = 0
     failed: TrimtabError | None = None
 
@@ -216,7 +219,7 @@ class Dispatcher:
         deadline_ns: int | None = None,
         priority: int = 1,
     ) -> None:
-        """Take a query.
+        """Take a query: `admit`, `write` and `hand_out` in one.
 
         Args:
             inputs: rows of each input, of the dtype and shape of its field.
@@ -225,6 +228,27 @@ class Dispatcher:
             scheduled_ns: when it was to come (`time.monotonic_ns`); now by default.
             deadline_ns: after which nobody wants its answer.
             priority: 0, 1 or 2; smaller ones go first.
+
+        Raises:
+            OverloadedError: there is no room, or it would not be ready in time.
+        """
+        query = self.admit(
+            items, done, scheduled_ns=scheduled_ns, deadline_ns=deadline_ns,
+            priority=priority,
+        )  # fmt: skip
+        self.write(query, inputs)
+        self.hand_out(query)
+
+    def admit(
+        self,
+        items: int,
+        done: Callable[[Answer], None],
+        *,
+        scheduled_ns: int | None = None,
+        deadline_ns: int | None = None,
+        priority: int = 1,
+    ) -> _Query:
+        """Find a place for a query, which is open from now on.
 
         Raises:
             OverloadedError: there is no room, or it would not be ready in time.
@@ -244,23 +268,33 @@ class Dispatcher:
             self.counts["shed"] += 1
             wait_s = pool.ahead_s / max(1, pool.alive)
             raise _full(items, wait_s, "the queue is full")
-        for name, value in inputs.items():
-            self._inputs[name][place : place + items] = value
-        query = _Query(
-            place, items, items, now if scheduled_ns is None else scheduled_ns, now,
-            deadline_ns, schedule.version, done,
-        )  # fmt: skip
         self.open += 1
         self.counts["queries"] += 1
         self.counts["offloaded"] += pool is self._device
-        for rows in chunks:
+        return _Query(
+            place, items, items, now if scheduled_ns is None else scheduled_ns, now,
+            deadline_ns, schedule.version, done, pool, chunks, priority,
+        )  # fmt: skip
+
+    def write(self, query: _Query, inputs: Arrays) -> None:
+        """Write a query's rows to its place; others may go on meanwhile."""
+        place, end = query.place, query.place + query.items
+        for name, value in inputs.items():
+            self._inputs[name][place:end] = value
+
+    def hand_out(self, query: _Query) -> None:
+        """Give a query that is written to workers, or let it wait for them."""
+        pool, place, now = query.pool, query.place, time.monotonic_ns()
+        if pool is self._device and not pool.alive:  # it was lost meanwhile
+            pool, query.chunks = self._pool, split(query.items, self.schedule.batch)
+        for rows in query.chunks:
             seconds = pool.seconds(rows)
             pool.ahead_s += seconds
             part = (query, place, rows, seconds)
             place += rows
             free = None if pool.waiting else pool.free()
             if free is None:
-                pool.waiting.push(part, rows, priority)
+                pool.waiting.push(part, rows, query.priority)
             else:  # as `_assign` would, but many queries find a worker free
                 self._hand(pool, free, [part], now)
         if pool.waiting:

@@ -62,7 +62,7 @@ class Settings:
     trust: bool = False
     workers: int | None = None
     pin: bool = True
-    arena_bytes: int = 64 * 2**20
+    arena_bytes: int = 256 * 2**20
     most_items: int = 1024
     accelerator: Literal["cuda"] | ServiceCurve | None = None
     overdue: float = 50.0
@@ -136,6 +136,7 @@ class Engine:
             processes, self._start, self._dispatcher, self._lock,
             overdue=settings.overdue, overdue_s=settings.overdue_s,
         )  # fmt: skip
+        self._processes = self._supervisor.processes
         self._closing = self._ended = False
         self._thread = threading.Thread(
             target=self._listen, name="dispatcher", daemon=True
@@ -297,6 +298,7 @@ class Engine:
             ExecutionError: inputs that the network does not take.
             OverloadedError: there is no room, or it would not be ready in time.
         """
+        dispatcher, supervisor = self._dispatcher, self._supervisor
         items = check_rows(self._arena, inputs)
         if items > self.settings.most_items:
             raise ExecutionError(
@@ -314,12 +316,18 @@ class Engine:
                     f"a query of {items} items", rule="the server is ending",
                     where="trimtab serve", remedy="ask another", retry_after_s=1.0,
                 )  # fmt: skip
-            if self._supervisor.broken is not None:
-                raise self._supervisor.broken
-            self._dispatcher.submit(
-                inputs, items, done, scheduled_ns=scheduled_ns, deadline_ns=deadline,
+            if supervisor.broken is not None:
+                raise supervisor.broken
+            query = dispatcher.admit(
+                items, done, scheduled_ns=scheduled_ns, deadline_ns=deadline,
                 priority=priority,
             )  # fmt: skip
+        # Megabytes, perhaps: answers are taken meanwhile.
+        dispatcher.write(query, inputs)
+        with self._lock:
+            dispatcher.hand_out(query)
+            if supervisor.broken is not None:
+                dispatcher.fail(supervisor.broken)
 
     @property
     def thread(self) -> int:

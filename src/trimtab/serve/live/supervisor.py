@@ -74,6 +74,7 @@ class Supervisor:
         overdue_s: but not before.
 
     Attributes:
+        processes: of workers, by number.
         restarts: of workers that died or hung.
         broken: why no worker is left, and none can be started.
     """
@@ -90,7 +91,7 @@ class Supervisor:
     ) -> None:
         self._count, self._start, self._dispatcher = count, start, dispatcher
         self._lock, self._overdue, self._overdue_s = lock, overdue, overdue_s
-        self._processes: list[Child] = []
+        self.processes: list[Child] = []
         self._unready = [0] * count
         self._ending = os.eventfd(0, os.EFD_NONBLOCK)
         self._poll = select.poll()
@@ -101,7 +102,7 @@ class Supervisor:
 
     def start(self) -> None:
         """Start all workers, and begin to watch."""
-        self._processes = [self._started(number) for number in range(self._count)]
+        self.processes += [self._started(number) for number in range(self._count)]
         self._thread.start()
 
     def _started(self, number: int) -> Child:
@@ -115,11 +116,11 @@ class Supervisor:
         os.eventfd_write(self._ending, 1)
         if self._thread.is_alive():
             self._thread.join()
-        for process in self._processes:
+        for process in self.processes:
             assert process.stdin is not None
             with contextlib.suppress(OSError):
                 process.stdin.close()
-        for process in self._processes:
+        for process in self.processes:
             try:
                 process.wait(5.0)
             except subprocess.TimeoutExpired:
@@ -140,9 +141,9 @@ class Supervisor:
                 )
             for number in hanging:
                 _LOG.warning("worker %d hangs: it is started anew", number)
-                self._processes[number].kill()
-                self._processes[number].wait()
-            for number, process in enumerate(self._processes):
+                self.processes[number].kill()
+                self.processes[number].wait()
+            for number, process in enumerate(self.processes):
                 out = process.stdout
                 if process.poll() is None or out is None or out.closed:
                     continue  # closed: seen before, and not to be started again
@@ -165,7 +166,7 @@ class Supervisor:
             _LOG.warning(
                 "worker %d ended (%s), %d batches go to others", number, status, again
             )
-            self._processes[number] = self._started(number)
+            self.processes[number] = self._started(number)
             return
         lines = [line for line in said.splitlines() if line[:1] == "{"]
         error = of_child(json.loads(lines[-1]) if lines else {}, status)

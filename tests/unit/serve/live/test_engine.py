@@ -119,7 +119,7 @@ def test_nothing_is_lost_or_answered_twice_when_a_worker_ends(engine, how):
     for number, each in enumerate(queries):
         engine.ask(each, done(number))
         if number == 100:
-            os.kill(engine._supervisor._processes[0].pid, how)
+            os.kill(engine._processes[0].pid, how)
     assert settled(lambda: len(told) == 300)
     assert set(told.values()) == {1}
     assert all(right(queries[each], found[each].outputs) for each in found)
