@@ -7,6 +7,10 @@ where it was.
     python -m benchmarks.serve --quick         # a few minutes
     python -m benchmarks.serve --job none      # only the tables
     python -m benchmarks.serve --job paper --at-once 2
+    python -m benchmarks.serve --job live      # about 35 minutes, on a quiet machine
+    python -m benchmarks.serve --job agree     # about 15
+    python -m benchmarks.serve --job overhead  # a minute
+    python -m benchmarks.serve --job live --quick
 """
 
 from __future__ import annotations
@@ -19,7 +23,7 @@ import typer
 
 from benchmarks.jobs import NOT_MEASURED, Store, cache_folder, origins, run
 from benchmarks.results import claims, fill, write
-from benchmarks.serve import report
+from benchmarks.serve import report, report_live
 
 HERE = Path(__file__).parent
 SAMPLES = HERE / "samples"
@@ -34,6 +38,9 @@ class Part(enum.StrEnum):
     PROCESSES = "processes"
     FOLLOW = "follow"
     FLEET = "fleet"
+    LIVE = "live"
+    AGREE = "agree"
+    OVERHEAD = "overhead"
     ALL = "all"
     NONE = "none"
 
@@ -50,9 +57,9 @@ def main(
     store = Store(cache_folder("serve") / "quick" if quick else SAMPLES)
     every = report.jobs()
     if quick:
-        chosen = [each for each in every if each.key in _QUICK]
-    else:
-        chosen = [each for each in every if job in (Part.ALL, each.key.split("/")[0])]
+        every = [each for each in every if each.key in _QUICK]
+        every += report_live.quick_jobs()
+    chosen = [each for each in every if job in (Part.ALL, each.key.split("/")[0])]
     run(chosen, store, again=again or quick, at_once=at_once)
     rows = report.all_rows(store)
     if quick:

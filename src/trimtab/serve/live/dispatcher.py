@@ -355,9 +355,7 @@ class Dispatcher:
         self._hand(pool, worker, parts, now)
         return True
 
-    def _hand(
-        self, pool: _Pool, worker: _Worker, parts: list[_Part], now: int
-    ) -> None:
+    def _hand(self, pool: _Pool, worker: _Worker, parts: list[_Part], now: int) -> None:
         """Put a batch into a worker's mailbox, and ring."""
         number = next(self._numbers)
         query, start, rows, seconds = parts[0]

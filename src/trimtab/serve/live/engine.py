@@ -14,7 +14,7 @@ from typing import Any, Final, Literal, TypeAlias, final
 import numpy as np
 from numpy.typing import NDArray
 
-from trimtab.errors import ExecutionError, OverloadedError, TrimtabError, UsageError
+from trimtab.errors import ExecutionError, OverloadedError, UsageError
 from trimtab.serve.curves import ServiceCurve
 from trimtab.serve.live.arena import Arena, Field, check_rows
 from trimtab.serve.live.board import Board
@@ -331,7 +331,7 @@ class Engine:
 
     @property
     def thread(self) -> int:
-        """The thread that takes answers, as the clock of its processor time knows it."""
+        """The thread that takes answers, for the clock of its processor time."""
         return self._thread.ident or 0
 
     @property
