@@ -21,7 +21,7 @@ from trimtab.serve.live.board import Board
 from trimtab.serve.live.dispatcher import Answer, Dispatcher, Observed
 from trimtab.serve.live.pace import Pace
 from trimtab.serve.live.supervisor import Supervisor, asked, of_child, spawn
-from trimtab.serve.schedule import Schedule
+from trimtab.serve.schedule import DEFAULT_PRIORITY, PRIORITIES, Schedule
 
 __all__ = ["Engine", "Settings"]
 
@@ -254,7 +254,7 @@ class Engine:
         *,
         scheduled_ns: int | None = None,
         deadline_s: float | None = None,
-        priority: int = 1,
+        priority: int = DEFAULT_PRIORITY,
     ) -> Future[Arrays]:
         """Return a future of the outputs of a query.
 
@@ -267,6 +267,7 @@ class Engine:
         Raises:
             ExecutionError: inputs that the network does not take.
             OverloadedError: there is no room, or it would not be ready in time.
+            UsageError: no such priority.
         """
         future: Future[Arrays] = Future()
 
@@ -290,13 +291,14 @@ class Engine:
         *,
         scheduled_ns: int | None = None,
         deadline_s: float | None = None,
-        priority: int = 1,
+        priority: int = DEFAULT_PRIORITY,
     ) -> None:
         """Have a query answered: `done` is told, once, in the engine's thread.
 
         Raises:
             ExecutionError: inputs that the network does not take.
             OverloadedError: there is no room, or it would not be ready in time.
+            UsageError: no such priority.
         """
         dispatcher, supervisor = self._dispatcher, self._supervisor
         items = check_rows(self._arena, inputs)
@@ -306,6 +308,13 @@ class Engine:
                 rule=f"it has at most {self.settings.most_items}",
                 where="trimtab serve",
                 remedy="divide it, or serve with a larger limit",
+            )
+        if not 0 <= priority < PRIORITIES:
+            raise UsageError(
+                f"a query of priority {priority}",
+                rule=f"it is from 0, the most urgent, to {PRIORITIES - 1}",
+                where="trimtab serve",
+                remedy=f"leave it out for {DEFAULT_PRIORITY}",
             )
         deadline = None
         if deadline_s is not None:

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from trimtab.graph.types import TensorType
 from trimtab.runtime.dashboard.app import create
+from trimtab.runtime.inference import Asked
 from trimtab.runtime.inference_routes import Limits, Service, add_routes
 from trimtab.runtime.signature import Model, Port
 from trimtab.serve.live.arena import Field
@@ -20,6 +21,7 @@ from trimtab.serve.live.dispatcher import Answer
 from trimtab.serve.live.engine import Engine
 from trimtab.serve.live.steering import Steering
 from trimtab.serve.live.view import View
+from trimtab.serve.schedule import DEFAULT_PRIORITY
 
 __all__ = ["model_of", "serve_app"]
 
@@ -44,6 +46,9 @@ def _port(each: Field) -> Port:
 def serve_app(side: Steering, why: str, *, shown: bool = False) -> FastAPI:
     """Return a server that is asked by the Open Inference Protocol.
 
+    A ``priority`` of 1, 2 or 3 in a request goes before larger ones, 2 is the default;
+    a request that would miss its ``timeout`` is refused.
+
     Args:
         side: that was started.
         why: of its first schedule: a sentence.
@@ -51,7 +56,7 @@ def serve_app(side: Steering, why: str, *, shown: bool = False) -> FastAPI:
     """
     engine, view = side.engine, View(side, why)
 
-    async def answer(values: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+    async def answer(asked: Asked) -> Mapping[str, Tensor]:
         loop = asyncio.get_running_loop()
         coming: asyncio.Future[Answer] = loop.create_future()
 
@@ -63,7 +68,11 @@ def serve_app(side: Steering, why: str, *, shown: bool = False) -> FastAPI:
             with contextlib.suppress(RuntimeError):  # the loop has ended
                 loop.call_soon_threadsafe(settle, found)
 
-        side.ask({name: each.numpy() for name, each in values.items()}, done)
+        side.ask(
+            {name: each.numpy() for name, each in asked.values.items()}, done,
+            deadline_s=asked.timeout_s,
+            priority=asked.priority - 1 if asked.priority else DEFAULT_PRIORITY,
+        )  # fmt: skip
         found = await coming
         if found.error is not None:
             raise found.error

@@ -12,6 +12,7 @@ what would be late while the queue is old, is decided here.
 from __future__ import annotations
 
 import logging
+import math
 import multiprocessing
 import os
 import signal
@@ -29,7 +30,7 @@ from trimtab.serve.capacity import Target
 from trimtab.serve.control import Controller, Decision
 from trimtab.serve.live.dispatcher import Answer
 from trimtab.serve.live.engine import Engine
-from trimtab.serve.schedule import Schedule
+from trimtab.serve.schedule import DEFAULT_PRIORITY, Schedule
 from trimtab.serve.window import Window
 
 __all__ = ["Steering"]
@@ -89,9 +90,21 @@ class Steering:
         self._thread.join()
 
     def ask(
-        self, inputs: Mapping[str, NDArray[Any]], done: Callable[[Answer], None]
+        self,
+        inputs: Mapping[str, NDArray[Any]],
+        done: Callable[[Answer], None],
+        *,
+        deadline_s: float | None = None,
+        priority: int = DEFAULT_PRIORITY,
     ) -> None:
         """Have a query answered: `done` is told, once, in the engine's thread.
+
+        Args:
+            inputs: rows of each input, by name.
+            done: told the answer.
+            deadline_s: from now; what would be later is refused. While the queue is
+                old the target is one, too.
+            priority: 0, 1 or 2; smaller ones go first.
 
         Raises:
             ExecutionError: inputs that the network does not take.
@@ -106,10 +119,10 @@ class Steering:
                     self._finished.append((answer.version, answer.latency_s))
             done(answer)
 
-        shed = self.old or self.engine.schedule.shed
-        deadline_s = self.target.latency_s if shed else None
+        if self.old or self.engine.schedule.shed:
+            deadline_s = min(deadline_s or math.inf, self.target.latency_s)
         try:
-            self.engine.ask(inputs, told, deadline_s=deadline_s)
+            self.engine.ask(inputs, told, deadline_s=deadline_s, priority=priority)
         finally:  # what is refused was asked for, too
             if items and self.steered:
                 with self._lock:
