@@ -83,14 +83,14 @@ def live(network: str, *, quick: bool = False) -> dict[str, Any]:
         }
         most = max(guesses.values())
         begun = {each: 0.9 * guesses[each] or most / 4 for each in chosen}
-        first = _rates(engine, subject, begun, target, *effort["first"], _FIRST_SEED)
+        first = _rates(engine, subject, begun, target, effort["first"], _FIRST_SEED)
         # Tuned and tried alike, they are the same schedules under the same rules.
         best = max([tuned, *every], key=lambda each: first[each]["rate_per_s"])
         again = {
             each: first[each]["rate_per_s"] or begun[each]
             for each in dict.fromkeys([FIXED, paper, tuned, best])
         }
-        last = _rates(engine, subject, again, target, *effort["last"], _LAST_SEED)
+        last = _rates(engine, subject, again, target, effort["last"], _LAST_SEED)
     return found | {
         "simulated_per_s": {_name(each): guesses[each] for each in chosen},
         "tuner_valid": bool(tried[0].rate_per_s),
@@ -108,12 +108,11 @@ def _rates(
     subject: InProcess,
     guesses: dict[Schedule, float],
     target: Target,
-    steps: int,
-    seconds: float,
-    least: int,
+    effort: tuple[int, float, int],
     seed: int,
 ) -> dict[Schedule, dict[str, Any]]:
     """Return what schedules sustain, closed in on by turns."""
+    steps, seconds, least = effort
     brackets = {
         each: Bracket(guess=guess, limit_s=target.latency_s)
         for each, guess in guesses.items()

@@ -137,7 +137,8 @@ def _live(store: Store) -> list[Row]:
 
 def _agree(store: Store) -> list[Row]:
     found = _found(store, "agree")
-    tails, rates, late = {}, {}, []
+    tails: dict[str, list[float]] = {}
+    rates, late = {}, []
     for key, each in found.items():
         for load in each["loads"]:
             ratio = float(np.median([t or np.inf for t in load["measured_s"]]))

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from trimtab.pipeline.serving import OPENER
 from trimtab.serve.arrivals import parse_arrivals
@@ -87,7 +88,7 @@ def _told(ran: Ran, trace: Trace, target: Target) -> dict[str, Any]:
     }
 
 
-def tail(latency_s: Any, target: Target) -> float:
+def tail(latency_s: NDArray[np.float64], target: Target) -> float:
     """Return the percentile of a target, without the beginning of a trial."""
     kept = latency_s[int(WARM_FRAC * len(latency_s)) :]
     return float(np.quantile(kept, target.share, method="higher"))
@@ -147,4 +148,4 @@ class Bracket:
         if not math.isfinite(over):
             return math.sqrt(low * high)
         share = math.log(self.limit_s / below) / math.log(over / below)
-        return low * (high / low) ** share
+        return low * float((high / low) ** share)

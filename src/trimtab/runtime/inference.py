@@ -9,9 +9,9 @@ urgent and 0 the default, and a ``timeout`` in microseconds, of which 0 is none.
 
 Protocol: github.com/kserve/open-inference-protocol, specification/protocol
 /inference_rest.md; extension: github.com/triton-inference-server/server,
-docs/protocol/extension_binary_data.md, extension_schedule_policy.md. Of it are not taken: strings, classification,
-shared memory, and shapes other than those of the network; where it takes any number
-of items, that is the first axis of every tensor.
+docs/protocol/extension_binary_data.md, extension_schedule_policy.md. Of it are not
+taken: strings, classification, shared memory, and shapes other than those of the
+network; where it takes any number of items, that is the first axis of every tensor.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Accelerators: one that is emulated takes its time; one that is not here is refused."""
+"""Accelerators: an emulated one takes its time; one that is not here is refused."""
 
 import time
 
