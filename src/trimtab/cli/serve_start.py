@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from trimtab.serve.live.engine import Engine
     from trimtab.serve.tuned import Tuned
 
-__all__ = ["start", "target_of"]
+__all__ = ["paper_name", "start", "target_of"]
 
 _SHOWN = (
     ("queries", "count"), ("answers", "count"), ("shed", "count"), ("failed", "count"),
@@ -49,6 +49,10 @@ def start(
     sizes: Annotated[
         str, typer.Option(help="Of queries, to expect, as of trimtab serve simulate.")
     ] = "mlperf",
+    accelerator: Annotated[
+        str | None,
+        typer.Option(help="cuda, for queries that it is better for; or none."),
+    ] = None,
     steady: Annotated[
         bool, typer.Option("--steady", help="Keep the first schedule, whatever comes.")
     ] = False,
@@ -90,6 +94,13 @@ def start(
             where="command line",
             remedy="leave out one of them",
         )
+    if accelerator not in (None, "cuda"):
+        raise UsageError(
+            f"accelerator {accelerator!r}",
+            rule="one that is emulated gives no answers",
+            where="--accelerator",
+            remedy="give cuda; trimtab serve tune takes others",
+        )
     from trimtab.partition.live import certs
     from trimtab.partition.live.run import until_told
     from trimtab.pipeline.serving import OPENER
@@ -111,6 +122,7 @@ def start(
         spec=spec, opener=OPENER, workers=workers, trust=trust,
         weights=None if weights is None else str(weights),
         most_items=max(1024, laws.largest),
+        accelerator=None if accelerator is None else "cuda",
     )  # fmt: skip
     with progress_bar(quiet=as_json) as progress:
         progress("serve", 0.0, f"opening {spec}")
@@ -187,7 +199,10 @@ def first(
         why = f"Batch {batch} as it was asked for; target {limit}."
     else:
         work = Workload(arrivals=Poisson(), sizes=parse_sizes(sizes))
-        host = Host(curve=curve, workers=engine.workers)
+        device = engine.settings.accelerator
+        if device == "cuda":
+            device = profiled(engine, device=device)
+        host = Host(curve=curve, workers=engine.workers, accelerator=device)
         chosen, capacity = proposed(
             host, work, target, best=1,
             progress=lambda done, text: progress("serve", 0.2 + 0.7 * done, text),
@@ -214,7 +229,7 @@ def target_of(spec: str, slo: str | None) -> Target:
 
     if slo is not None:
         return parse_target(slo)
-    name = spec.removeprefix("zoo:").removesuffix("-small").removesuffix("-reference")
+    name = paper_name(spec)
     if not spec.startswith("zoo:") or name not in curve_names():
         raise UsageError(
             f"serving {spec!r} without a target",
@@ -223,6 +238,12 @@ def target_of(spec: str, slo: str | None) -> Target:
             remedy="give --slo p95=100ms",
         )
     return Target(latency_s=target_s(name))
+
+
+def paper_name(spec: str) -> str:
+    """Return what the paper calls a network of the zoo, without its preset."""
+    name = spec.removeprefix("zoo:")
+    return name.removesuffix("-small").removesuffix("-reference")
 
 
 def _text(value: float, unit: str) -> str:
