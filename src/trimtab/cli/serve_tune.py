@@ -140,7 +140,8 @@ def tune(
         table(
             f"{tuned.network}, {tuned.workers} workers, {limit}",
             [("batch", "count"), ("accelerator", ""), ("simulated", "1/s"),
-             ("under load", "1/s"), (target.name, "s"), ("late", "frac"), ("why not more", "")],
+             ("under load", "1/s"), (target.name, "s"), ("late", "frac"),
+             ("why not more", "")],
             [_row(each, target.name) for each in found],
         )
     )  # fmt: skip

@@ -30,7 +30,9 @@ from trimtab.serve.schedule import Backlog, Schedule, finish_s, offloads, split
 
 __all__ = ["Answer", "Dispatcher", "Observed"]
 
-_AHEAD_S: Final = 0.002  # of a worker's work: with less it gets the next, too
+# Of a worker's work: with less it gets the next, too, or it would be idle while its
+# answer is taken. With more, chunks are given away early that others could still join.
+_AHEAD_S: Final = 0.0005
 _KEPT: Final = 4096  # latencies, and batches
 
 Arrays: TypeAlias = Mapping[str, NDArray[Any]]

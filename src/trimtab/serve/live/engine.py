@@ -105,7 +105,8 @@ class Engine:
         self._cores = sorted(os.sched_getaffinity(0))
         self._count = settings.workers or len(self._cores)
         self._shared = os.memfd_create("trimtab-weights")
-        said = asked(self._told("prepare"), [self._shared])[-1]
+        told = self._told("prepare", device=self._device())
+        said = asked(told, [self._shared])[-1]
         self.name: str = said["name"]
         self._table = said["table"]
         inputs, outputs = (
@@ -197,10 +198,10 @@ class Engine:
         self._thread.start()
         until = time.monotonic() + within_s
         while not all(map(self._dispatcher.is_alive, range(len(self._bells)))):
-            broken = self._supervisor.broken
-            if broken is not None or time.monotonic() > until:
+            error = next(iter(self._supervisor.errors.values()), None)
+            if error is not None or time.monotonic() > until:
                 self.close(within_s=0.0)
-                raise broken or of_child({}, None)
+                raise error or of_child({}, None)
             time.sleep(0.005)
 
     def close(self, *, within_s: float = 30.0) -> None:

@@ -76,6 +76,7 @@ class Supervisor:
     Attributes:
         processes: of workers, by number.
         restarts: of workers that died or hung.
+        errors: why a worker cannot be started, by its number.
         broken: why no worker is left, and none can be started.
     """
 
@@ -98,6 +99,7 @@ class Supervisor:
         self._poll.register(self._ending, select.POLLIN)
         self._thread = threading.Thread(target=self._watch, name="watch", daemon=True)
         self.restarts = 0
+        self.errors: dict[int, TrimtabError] = {}
         self.broken: TrimtabError | None = None
 
     def start(self) -> None:
@@ -170,6 +172,7 @@ class Supervisor:
             return
         lines = [line for line in said.splitlines() if line[:1] == "{"]
         error = of_child(json.loads(lines[-1]) if lines else {}, status)
+        self.errors[number] = error
         _LOG.error("worker %d cannot be started: %s", number, error)
         with self._lock:
             if not self._dispatcher.alive:

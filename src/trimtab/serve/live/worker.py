@@ -69,6 +69,10 @@ def _prepare(said: dict[str, Any]) -> None:
     table = None
     if model.module is not None:
         table = share(model.module, said["shared"])
+    if said.get("device") is not None:  # or it says why it cannot
+        from trimtab.serve.live.devices import on_device
+
+        on_device(model, said["device"])
     _say({
         "name": model.name,
         "inputs": [each.to_dict() for each in model.inputs],

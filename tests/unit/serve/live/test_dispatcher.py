@@ -42,7 +42,8 @@ def test_a_free_worker_never_waits_for_company():
 
 
 def test_short_chunks_wait_at_the_worker():
-    short, long = Bench(workers=1), Bench(workers=1, seconds=lambda rows: 0.1)
+    short = Bench(workers=1, seconds=lambda rows: 1e-4)
+    long = Bench(workers=1, seconds=lambda rows: 0.1)
     for bench in (short, long):
         for _ in range(3):
             bench.ask(10)

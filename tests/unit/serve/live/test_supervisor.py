@@ -79,6 +79,7 @@ def test_one_that_never_gets_ready_is_given_up_and_says_why():
         assert isinstance(bench.answers[name][1].error, NetworkNotFoundError)
     finally:
         watching.end()
+    assert watching.errors == {0: watching.broken}
     assert str(watching.broken).startswith("it")
     assert watching.restarts == 4
 
