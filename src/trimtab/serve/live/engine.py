@@ -1,4 +1,4 @@
-"""A network served on one host: its workers, and queries from any thread."""
+"""A network served on one host; over 400 lines: how it starts, is asked, and ends."""
 
 from __future__ import annotations
 
