@@ -93,14 +93,14 @@ def _live(store: Store) -> list[Row]:
         ("paper", "the paper's rule, 1000 items over the workers", 1.0),
         ("best", "the best of all batch sizes tried", _REGRET),
     ):
-        gains, lifted, told = {}, [], []
+        gains, lifted, neither, told = {}, [], [], []
         for key, each in held.items():
             names, last = each["names"], each["last"]
             own, other = (
                 last[names[name]]["rate_per_s"] for name in ("tuned", against)
             )
             if not other:
-                lifted.append(key)
+                (lifted if own else neither).append(key)
             else:
                 gains[key] = own / other
                 told.append(
@@ -108,13 +108,15 @@ def _live(store: Store) -> list[Row]:
                     f"({names['tuned']} for {names[against]})"
                 )
         values = list(gains.values())
-        lifted_note = (
-            f"not counted, as the other keeps the target at no rate: "
-            f"{', '.join(lifted)}"
-            if lifted
-            else ""
-        )
-        note = _note(", ".join(told), lifted_note, infeasible, _absent(found))
+        outside = [
+            f"not counted, {why}: {', '.join(which)}"
+            for why, which in (
+                ("as the other keeps the target at no rate", lifted),
+                ("as neither keeps it at any rate tried", neither),
+            )
+            if which
+        ]
+        note = _note(", ".join(told), *outside, infeasible, _absent(found))
         worst = against == "paper"
         mean = None
         if values and all(values):

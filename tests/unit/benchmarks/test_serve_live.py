@@ -84,14 +84,19 @@ def test_live_rows_are_means_over_feasible_networks(tmp_path):
     store.put("live/rmc1", sustained(50.0, 100.0, 100.0, 100.0))
     store.put("live/rmc3", sustained(25.0, 101.0, 100.0, 100.0))
     store.put("live/dien", {"infeasible": "at no rate"})
+    store.put("live/din", sustained(0.0, 10.0, 0.0, 10.0))
     fixed = row_of(store, "serve/live/fixed")
     assert fixed.value == pytest.approx(math.sqrt(2.0 * 4.0))
     assert "keeps the target at no rate: ncf" in fixed.note
     assert "infeasible, simulated: dien" in fixed.note
-    assert "not measured: wnd, mtwnd, rmc2, din" in fixed.note
+    assert "neither keeps it at any rate tried: din" in fixed.note
+    assert "not measured: wnd, mtwnd, rmc2" in fixed.note
+    # Where tuned keeps nothing and another does, that is no network to leave out.
+    assert row_of(store, "serve/live/paper").value == 0.0
+    store.put("live/din", sustained(0.0, 10.0, 10.0, 10.0))
     assert row_of(store, "serve/live/paper").value == pytest.approx(100 / 101)
     best = row_of(store, "serve/live/best")
-    assert best.value == pytest.approx((100 / 102) ** (1 / 3))
+    assert best.value == pytest.approx((100 / 102) ** (1 / 4))
 
 
 def agreed(tail_off, rate_off, *, timely=True):
