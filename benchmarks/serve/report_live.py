@@ -93,7 +93,10 @@ def _live(store: Store) -> list[Row]:
         ("paper", "the paper's rule, 1000 items over the workers", 1.0),
         ("best", "the best of all batch sizes tried", _REGRET),
     ):
-        gains, lifted, neither, told = {}, [], [], []
+        gains: dict[str, float] = {}
+        told: list[str] = []
+        lifted: list[str] = []
+        neither: list[str] = []
         for key, each in held.items():
             names, last = each["names"], each["last"]
             own, other = (
