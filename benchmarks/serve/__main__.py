@@ -7,6 +7,10 @@ where it was.
     python -m benchmarks.serve --quick         # a few minutes
     python -m benchmarks.serve --job none      # only the tables
     python -m benchmarks.serve --job paper --at-once 2
+    python -m benchmarks.serve --job live      # about 35 minutes, on a quiet machine
+    python -m benchmarks.serve --job agree     # about 15
+    python -m benchmarks.serve --job overhead  # a minute
+    python -m benchmarks.serve --job live --quick
 """
 
 from __future__ import annotations
@@ -18,7 +22,7 @@ from typing import Annotated
 import typer
 
 from benchmarks.jobs import Again, Quick, of_part, run, store_of, tell
-from benchmarks.serve import report
+from benchmarks.serve import report, report_live
 
 HERE = Path(__file__).parent
 _QUICK = ("paper/40/medium/plain", "follow/wnd")
@@ -32,6 +36,9 @@ class Part(enum.StrEnum):
     PROCESSES = "processes"
     FOLLOW = "follow"
     FLEET = "fleet"
+    LIVE = "live"
+    AGREE = "agree"
+    OVERHEAD = "overhead"
     ALL = "all"
     NONE = "none"
 
@@ -48,9 +55,9 @@ def main(
     store = store_of(HERE, quick=quick)
     every = report.jobs()
     if quick:
-        chosen = [each for each in every if each.key in _QUICK]
-    else:
-        chosen = of_part(every, job)
+        every = [each for each in every if each.key in _QUICK]
+        every += report_live.quick_jobs()
+    chosen = of_part(every, job)
     run(chosen, store, again=again or quick, at_once=at_once)
     more = "" if quick else f"### Every network\n\n{report.networks(store)}"
     tell(HERE, store, report.all_rows(store), quick=quick, more=more)

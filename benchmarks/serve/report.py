@@ -10,6 +10,7 @@ from scipy import stats as distributions
 
 from benchmarks.jobs import NOT_MEASURED, Job, Store
 from benchmarks.results import Row
+from benchmarks.serve import report_live
 from benchmarks.serve.follow import LOADS
 from benchmarks.serve.paper import CORES, LEVELS, PROCESSES, SEEDS
 from trimtab.serve.curves import curve_names
@@ -80,6 +81,7 @@ def jobs() -> list[Job]:
             for network in curve_names()
         ],
         Job(key="fleet/day", module="benchmarks.serve.fleet", cap_s=7200.0),
+        *report_live.jobs(),
     ]
 
 
@@ -91,6 +93,7 @@ def all_rows(store: Store) -> list[Row]:
         *_processes(store),
         *_fleet(store),
         *_follow(store),
+        *report_live.rows(store),
     ]
 
 

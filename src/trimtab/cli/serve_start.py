@@ -17,7 +17,7 @@ from trimtab.errors import UsageError
 if TYPE_CHECKING:
     from trimtab.serve.capacity import Target
 
-__all__ = ["start", "target_of"]
+__all__ = ["paper_name", "start", "target_of"]
 
 _SHOWN = (
     ("queries", "count"), ("answers", "count"), ("shed", "count"), ("failed", "count"),
@@ -48,6 +48,10 @@ def start(
     sizes: Annotated[
         str, typer.Option(help="Of queries, to expect, as of trimtab serve simulate.")
     ] = "mlperf",
+    accelerator: Annotated[
+        str | None,
+        typer.Option(help="cuda, for queries that it is better for; or none."),
+    ] = None,
     steady: Annotated[
         bool, typer.Option("--steady", help="Keep the first schedule, whatever comes.")
     ] = False,
@@ -97,6 +101,13 @@ def start(
             where="command line",
             remedy="leave out one of them",
         )
+    if accelerator not in (None, "cuda"):
+        raise UsageError(
+            f"accelerator {accelerator!r}",
+            rule="one that is emulated gives no answers",
+            where="--accelerator",
+            remedy="give cuda; trimtab serve tune takes others",
+        )
     from trimtab.partition.live import certs
     from trimtab.pipeline.serving import OPENER
     from trimtab.runtime.signals import until_told
@@ -114,6 +125,7 @@ def start(
         spec=spec, opener=OPENER, workers=workers, trust=trust,
         weights=None if weights is None else str(weights),
         most_items=max(1024, parse_sizes(sizes).largest),
+        accelerator=None if accelerator is None else "cuda",
     )  # fmt: skip
     wanted = Wanted(
         settings=settings, target=target, sizes=sizes, batch=batch, found=found,
@@ -170,7 +182,7 @@ def target_of(spec: str, slo: str | None) -> Target:
 
     if slo is not None:
         return parse_target(slo)
-    name = spec.removeprefix("zoo:").removesuffix("-small").removesuffix("-reference")
+    name = paper_name(spec)
     if not spec.startswith("zoo:") or name not in curve_names():
         raise UsageError(
             f"serving {spec!r} without a target",
@@ -179,6 +191,12 @@ def target_of(spec: str, slo: str | None) -> Target:
             remedy="give --slo p95=100ms",
         )
     return Target(latency_s=target_s(name))
+
+
+def paper_name(spec: str) -> str:
+    """Return what the paper calls a network of the zoo, without its preset."""
+    name = spec.removeprefix("zoo:")
+    return name.removesuffix("-small").removesuffix("-reference")
 
 
 def _text(value: float, unit: str) -> str:

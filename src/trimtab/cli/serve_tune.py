@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from trimtab.cli.output import console, plain, print_json, progress_bar, table
-from trimtab.cli.serve_start import target_of
+from trimtab.cli.serve_start import paper_name, target_of
 from trimtab.errors import BudgetInfeasibleError
 
 if TYPE_CHECKING:
     from trimtab.serve.live.tuning import Confirmed
+    from trimtab.serve.schedule import Schedule
 
 __all__ = ["tune"]
 
@@ -35,6 +36,12 @@ def tune(
     arrivals: Annotated[
         str, typer.Option(help="Of queries, as of trimtab serve simulate.")
     ] = "poisson",
+    accelerator: Annotated[
+        str | None,
+        typer.Option(
+            help="cuda; or one that is emulated: gtx-1080ti, or the .json of its curve."
+        ),
+    ] = None,
     best: Annotated[
         int, typer.Option(min=1, max=10, help="Schedules that are tried under load.")
     ] = 3,
@@ -50,13 +57,17 @@ def tune(
 ) -> None:
     """Find a schedule: profile, simulate, try the best few under load.
 
-    The load runs on this machine, too: leave it alone meanwhile.
+    The load runs on this machine, too: leave it alone meanwhile. An accelerator takes
+    queries whole, by their size or where it is predicted to be done first. An emulated
+    one takes its time and computes nothing: it shows which queries it would take.
     """
+    from dataclasses import replace
+
     from trimtab.pipeline.serving import OPENER
     from trimtab.serve.arrivals import parse_arrivals
     from trimtab.serve.host import Host
     from trimtab.serve.live.engine import Engine, Settings
-    from trimtab.serve.live.tuning import confirm, profiled, proposed
+    from trimtab.serve.live.tuning import accelerator_of, confirm, profiled, proposed
     from trimtab.serve.schedule import Schedule
     from trimtab.serve.sizes import parse_sizes
     from trimtab.serve.tuned import Tuned, check_place, write_tuned
@@ -76,8 +87,17 @@ def tune(
         engine = Engine(settings, Schedule(batch=work.sizes.largest, coalesce=True))
         curve = profiled(engine)
         progress("profile", 1.0, f"{len(curve.sizes)} batch sizes")
+        host = Host(curve=curve, workers=engine.workers)
+        if accelerator is not None:
+            device = accelerator_of(engine, accelerator, paper_name(spec), curve)
+            host = replace(host, accelerator=device)
+            engine.close()
+            settings = replace(
+                settings, accelerator="cuda" if accelerator == "cuda" else device
+            )
+            engine = Engine(settings, engine.schedule)
         candidates = proposed(
-            Host(curve=curve, workers=engine.workers), work, target, best=best,
+            host, work, target, best=best,
             progress=lambda done, text: progress("simulate", done, text),
         )  # fmt: skip
         with engine:
@@ -101,9 +121,10 @@ def tune(
     tuned = Tuned(
         network=engine.name, workers=engine.workers, target=target,
         schedule=chosen.schedule, rate_per_s=chosen.rate_per_s, curve=curve,
-        why=f"Batch {chosen.schedule.batch} was valid within {limit} under load at "
-        f"{chosen.rate_per_s:.3g} queries a second, the most of {len(found)} schedules "
-        "that were best in a simulation of the profiled workers.",
+        why=f"Batch {chosen.schedule.batch}{_device(chosen.schedule)} was valid within "
+        f"{limit} under load at {chosen.rate_per_s:.3g} queries a second, the most of "
+        f"{len(found)} schedules that were best in a simulation of the profiled "
+        "workers.",
     )  # fmt: skip
     if output is not None:
         write_tuned(tuned, output)
@@ -118,8 +139,9 @@ def tune(
     out.print(
         table(
             f"{tuned.network}, {tuned.workers} workers, {limit}",
-            [("batch", "count"), ("simulated", "1/s"), ("under load", "1/s"),
-             (target.name, "s"), ("late", "frac"), ("why not more", "")],
+            [("batch", "count"), ("accelerator", ""), ("simulated", "1/s"),
+             ("under load", "1/s"), (target.name, "s"), ("late", "frac"),
+             ("why not more", "")],
             [_row(each, target.name) for each in found],
         )
     )  # fmt: skip
@@ -131,15 +153,24 @@ def tune(
 def _row(each: Confirmed, name: str) -> list[object]:
     report = each.report
     return [
-        each.schedule.batch, each.simulated_per_s, each.rate_per_s,
-        report.latency_s[name].value,
+        each.schedule.batch, _device(each.schedule).removeprefix(", "),
+        each.simulated_per_s, each.rate_per_s, report.latency_s[name].value,
         None if report.late_frac is None else report.late_frac.value,
         "; ".join(report.reasons),
     ]  # fmt: skip
 
 
+def _device(schedule: Schedule) -> str:
+    if schedule.policy == "finish":
+        return ", the accelerator where it is done first"
+    if schedule.threshold is None:
+        return ""
+    return f", the accelerator from {schedule.threshold} items"
+
+
 def _record(each: Confirmed) -> dict[str, Any]:
     return {
-        "batch": each.schedule.batch, "simulated_per_s": each.simulated_per_s,
+        "batch": each.schedule.batch, "threshold": each.schedule.threshold,
+        "policy": each.schedule.policy, "simulated_per_s": each.simulated_per_s,
         "rate_per_s": each.rate_per_s, "report": each.report.record(),
     }  # fmt: skip

@@ -3,13 +3,15 @@
 Knows no server. What is asked is checked against the types that a network takes before
 memory is taken for it; whatever is wrong is one error that names the field. Tensors
 come as JSON or, with the binary extension, as bytes behind it: ``binary_data_size`` of
-an input, ``binary_data`` of an output, ``binary_data_output`` for all of them.
+an input, ``binary_data`` of an output, ``binary_data_output`` for all of them. By the
+extension of schedule policies a request has a ``priority``, of which 1 is the most
+urgent and 0 the default, and a ``timeout`` in microseconds, of which 0 is none.
 
 Protocol: github.com/kserve/open-inference-protocol, specification/protocol
 /inference_rest.md; extension: github.com/triton-inference-server/server,
-docs/protocol/extension_binary_data.md. Of it are not taken: strings, classification,
-shared memory, and shapes other than those of the network; where it takes any number
-of items, that is the first axis of every tensor.
+docs/protocol/extension_binary_data.md, extension_schedule_policy.md. Of it are not
+taken: strings, classification, shared memory, and shapes other than those of the
+network; where it takes any number of items, that is the first axis of every tensor.
 """
 
 from __future__ import annotations
@@ -33,6 +35,8 @@ from trimtab.runtime.signature import DATATYPES, Model, Port
 __all__ = ["Asked", "parse", "render"]
 
 _CLOSED = ConfigDict(extra="forbid")
+_PRIORITIES = 3
+_MOST_US = 3_600_000_000  # an hour
 _SHOWN = 80  # characters of what was sent that an error repeats
 _Text = Annotated[str, Field(max_length=1024)]
 _Size = Annotated[int, Field(ge=0, lt=2**48, strict=True)]
@@ -48,11 +52,15 @@ class Asked:
         id: that the answer repeats, or None.
         values: a tensor for each input.
         outputs: names that are wanted, in order, and whether as bytes.
+        priority: 1 is the most urgent; 0 leaves it to the server.
+        timeout_s: after which nobody wants the answer, or None.
     """
 
     id: str | None
     values: Mapping[str, Tensor]
     outputs: Mapping[str, bool]
+    priority: int = 0
+    timeout_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,7 +146,12 @@ def parse(model: Model, body: bytes, *, header_bytes: int | None = None) -> Aske
         _check_items(found.inputs)
     if rest:
         raise _wrong(f"{len(rest)} bytes", "they belong to no input", "body")
-    return Asked(id=found.id, values=values, outputs=_wanted(model, found))
+    priority = _number(found.parameters, "priority", _PRIORITIES)
+    timeout_us = _number(found.parameters, "timeout", _MOST_US)
+    return Asked(
+        id=found.id, values=values, outputs=_wanted(model, found), priority=priority,
+        timeout_s=1e-6 * timeout_us if timeout_us else None,
+    )  # fmt: skip
 
 
 def _wanted(model: Model, found: _Body) -> dict[str, bool]:
@@ -169,6 +182,16 @@ def _flag(parameters: Mapping[str, Any] | None, name: str, where: str) -> bool:
     value = (parameters or {}).get(name, False)
     if not isinstance(value, bool):
         raise _wrong(_short(value), "it is true or false", f"{where}.{name}")
+    return value
+
+
+def _number(parameters: Mapping[str, Any] | None, name: str, most: int) -> int:
+    value = (parameters or {}).get(name, 0)
+    if type(value) is not int or not 0 <= value <= most:
+        raise _wrong(
+            _short(value), f"it is a whole number from 0 to {most}",
+            f"parameters.{name}",
+        )  # fmt: skip
     return value
 
 

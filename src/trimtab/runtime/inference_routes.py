@@ -30,7 +30,7 @@ from trimtab.errors import (
     TrimtabError,
     UsageError,
 )
-from trimtab.runtime.inference import parse, render
+from trimtab.runtime.inference import Asked, parse, render
 from trimtab.runtime.signature import DATATYPES, Model
 
 __all__ = ["Limits", "Service", "add_routes"]
@@ -63,7 +63,7 @@ class Service:
 
     Attributes:
         model: that is asked.
-        answer: gives outputs by name for inputs by name; raises what `add_routes` has
+        answer: gives outputs by name for what was asked; raises what `add_routes` has
             a status for.
         ready: whether it can now.
         seen: told seconds and status of every request for an inference.
@@ -71,7 +71,7 @@ class Service:
     """
 
     model: Model
-    answer: Callable[[Mapping[str, Tensor]], Awaitable[Mapping[str, Tensor]]]
+    answer: Callable[[Asked], Awaitable[Mapping[str, Tensor]]]
     ready: Callable[[], bool]
     seen: Callable[[float, int], None] = lambda took_s, status: None
     limits: Limits = Limits()
@@ -153,7 +153,7 @@ async def _answered(request: Request, service: Service) -> Response:
     if body is None:
         return _too_large(service.model)
     asked = parse(service.model, body, header_bytes=_header_bytes(request))
-    outputs = await service.answer(asked.values)
+    outputs = await service.answer(asked)
     content, head = render(service.model, asked, outputs)
     if head is None:
         return Response(content, media_type=_TYPES[0])

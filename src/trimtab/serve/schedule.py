@@ -14,6 +14,7 @@ from typing import Final, Generic, Literal, TypeVar, final
 from trimtab.errors import UsageError
 
 __all__ = [
+    "DEFAULT_PRIORITY",
     "PRIORITIES",
     "Backlog",
     "Policy",
@@ -29,6 +30,9 @@ Chunk = TypeVar("Chunk")
 
 PRIORITIES: Final = 3
 """Classes of queries: 0 goes first. More would be a promise nobody can keep."""
+
+DEFAULT_PRIORITY: Final = 1
+"""Of queries that say nothing."""
 
 
 @final

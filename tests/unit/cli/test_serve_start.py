@@ -102,3 +102,9 @@ def test_targets_are_given_or_the_papers():
     assert target_of("zoo:wnd", "p99=1s").share == 0.99
     with pytest.raises(UsageError, match="its own networks only"):
         target_of("zoo:lenet5", None)
+
+
+def test_an_emulated_accelerator_serves_nobody(trimtab):
+    done = trimtab("serve", "start", "zoo:ncf-small", "--accelerator", "gtx-1080ti")
+    assert done.returncode == 1
+    assert "gives no answers" in done.stderr

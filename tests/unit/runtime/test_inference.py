@@ -306,3 +306,24 @@ def test_wrong_items_and_ids_name_their_field(ids, x, field, said):
         parse(FREE, items(ids, x))
     assert error.value.where == field
     assert said in str(error.value)
+
+
+def test_a_request_may_say_how_urgent_it_is():
+    plain = parse(MODEL, as_bytes(asked())[0])
+    assert (plain.priority, plain.timeout_s) == (0, None)
+    said = asked(parameters={"priority": 3, "timeout": 2_500})
+    found = parse(MODEL, as_bytes(said)[0])
+    assert found.priority == 3
+    assert found.timeout_s == pytest.approx(2_500e-6)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("priority", 4), ("priority", -1), ("priority", True), ("timeout", 0.5),
+     ("timeout", "1"), ("timeout", 10**10)],
+)  # fmt: skip
+def test_no_other_urgency_is_taken(name, value):
+    body = as_bytes(asked(parameters={name: value}))[0]
+    with pytest.raises(UsageError, match="whole number") as caught:
+        parse(MODEL, body)
+    assert caught.value.where == f"parameters.{name}"

@@ -33,8 +33,8 @@ INFER = "/v2/models/team/net/infer"
 JSON = {"Content-Type": "application/json; charset=utf-8"}
 
 
-async def doubled(values):
-    return {"output": 2 * values["x"]}
+async def doubled(asked):
+    return {"output": 2 * asked.values["x"]}
 
 
 def made(reply=doubled, ready=lambda: True, **limits):
@@ -184,7 +184,7 @@ def test_what_is_not_there_says_so(method, path, status):
     ],
 )
 def test_what_nobody_answers_says_when_to_come_again(error, status, wait):
-    async def raised(values):
+    async def raised(asked):
         raise error
 
     found = post(made(raised), RIGHT)
@@ -197,9 +197,9 @@ def test_more_at_once_than_it_takes_are_told_to_come_again():
     async def run():
         gate = asyncio.Event()
 
-        async def slow(values):
+        async def slow(asked):
             await gate.wait()
-            return {"output": values["x"]}
+            return {"output": asked.values["x"]}
 
         app = made(slow, requests=2)
         body = json.dumps(RIGHT).encode()

@@ -13,6 +13,7 @@ from trimtab.partition.live.cloud_view import CloudView
 from trimtab.partition.live.edge import Edge
 from trimtab.partition.live.edge_view import EdgeView
 from trimtab.runtime.dashboard.app import create
+from trimtab.runtime.inference import Asked
 from trimtab.runtime.inference_routes import Service, add_routes
 from trimtab.runtime.signature import bound, model_of, named
 
@@ -40,8 +41,9 @@ def edge_app(edge: Edge, *, shown: bool = False) -> FastAPI:
     """
     graph, view = edge.halves.graph, EdgeView(edge)
 
-    async def answer(values: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-        args, kwargs = bound(graph, values)
+    async def answer(asked: Asked) -> Mapping[str, Tensor]:
+        # Queries are answered in the order they come: none goes ahead.
+        args, kwargs = bound(graph, asked.values)
         returned = await asyncio.wrap_future(edge.submit(*args, **kwargs))
         return named(graph, returned)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import mmap
 import os
-from collections.abc import Iterator
+import struct
 from typing import Final, final
 
 __all__ = ["ANSWER", "DONE", "FAILED", "ORDER", "Board", "Mailbox"]
@@ -30,22 +30,25 @@ class _Ring:
     """Entries of some words, from one writer to one reader."""
 
     def __init__(self, words: memoryview, width: int) -> None:
-        self._words, self._width = words, width
+        self._words = words
+        self._entry = struct.Struct(f"@{width}Q")
+        self._entries = words[2:].cast("B")
 
     def put(self, entry: tuple[int, ...]) -> None:
-        head = self._words[0]
-        assert head - self._words[1] < ENTRIES
-        at = 2 + (head % ENTRIES) * self._width
-        for number, value in enumerate(entry):
-            self._words[at + number] = value
-        self._words[0] = head + 1  # seen only when the entry is whole
+        words = self._words
+        head = words[0]
+        assert head - words[1] < ENTRIES
+        at = (head % ENTRIES) * self._entry.size
+        self._entry.pack_into(self._entries, at, *entry)
+        words[0] = head + 1  # seen only when the entry is whole
 
-    def take(self) -> Iterator[tuple[int, ...]]:
-        while (tail := self._words[1]) < self._words[0]:
-            at = 2 + (tail % ENTRIES) * self._width
-            entry = tuple(self._words[at : at + self._width])
-            self._words[1] = tail + 1
-            yield entry
+    def take(self) -> list[tuple[int, ...]]:
+        words, found = self._words, []
+        while (tail := words[1]) < words[0]:
+            at = (tail % ENTRIES) * self._entry.size
+            found.append(self._entry.unpack_from(self._entries, at))
+            words[1] = tail + 1
+        return found
 
     def clear(self) -> None:
         self._words[1] = self._words[0]

@@ -51,6 +51,7 @@ from trimtab.serve.live.engine import Settings
 from trimtab.serve.live.opening import Wanted
 from trimtab.serve.live.replica import Replica
 from trimtab.serve.live.scaling import LOOK_S, HeadroomPolicy
+from trimtab.serve.schedule import DEFAULT_PRIORITY
 
 __all__ = ["Cluster", "ItemsRouter"]
 
@@ -334,8 +335,19 @@ class Cluster:
 
     # Queries, from one loop
 
-    async def ask(self, inputs: Arrays) -> Arrays:
+    async def ask(
+        self,
+        inputs: Arrays,
+        *,
+        deadline_s: float | None = None,
+        priority: int = DEFAULT_PRIORITY,
+    ) -> Arrays:
         """Return the outputs of a query.
+
+        Args:
+            inputs: rows of each input, by name.
+            deadline_s: from its coming to a replica; what would be later is refused.
+            priority: 0, 1 or 2; smaller ones go first.
 
         Raises:
             ExecutionError: inputs that the network does not take, or that it fails on.
@@ -345,7 +357,7 @@ class Cluster:
         counts = self._counts
         counts["queries"] += 1
         try:
-            found = await self._answered(inputs)
+            found = await self._answered(inputs, deadline_s, priority)
         except OverloadedError:
             counts["shed"] += 1
             raise
@@ -355,13 +367,15 @@ class Cluster:
         counts["answers"] += 1
         return found
 
-    async def _answered(self, inputs: Arrays) -> Arrays:
+    async def _answered(
+        self, inputs: Arrays, deadline_s: float | None, priority: int
+    ) -> Arrays:
         lost = "no replica answered in time"
         response = None
         try:
             async with asyncio.timeout(_ANSWER_S):
                 for _ in range(_TRIES):
-                    response = self._handle.remote(inputs)
+                    response = self._handle.remote(inputs, deadline_s, priority)
                     try:
                         found = await response
                     except _LOST as error:

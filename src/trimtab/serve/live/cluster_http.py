@@ -15,8 +15,9 @@ from trimtab.runtime.dashboard.app import create
 from trimtab.runtime.dashboard.history import History, Rates
 from trimtab.runtime.dashboard.state import Group, State, Target, Tile, Tone, Trend
 from trimtab.runtime.estimators import Recent
+from trimtab.runtime.inference import Asked
 from trimtab.runtime.inference_routes import Limits, Service, add_routes
-from trimtab.serve.live.http import model_of
+from trimtab.serve.live.http import model_of, priority_of
 from trimtab.units import format_duration
 
 if TYPE_CHECKING:
@@ -164,8 +165,12 @@ def cluster_app(cluster: Cluster, *, shown: bool = False) -> FastAPI:
     """
     view = ClusterView(cluster)
 
-    async def answer(values: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-        found = await cluster.ask({name: each.numpy() for name, each in values.items()})
+    async def answer(asked: Asked) -> Mapping[str, Tensor]:
+        found = await cluster.ask(
+            {name: each.numpy() for name, each in asked.values.items()},
+            deadline_s=asked.timeout_s,
+            priority=priority_of(asked),
+        )
         # What Ray hands out is not to be written to, and PyTorch warns of such.
         return {name: torch.from_numpy(each.copy()) for name, each in found.items()}
 

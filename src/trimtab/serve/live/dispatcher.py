@@ -2,9 +2,13 @@
 
 A query is divided into chunks of about equal size, which go to whichever worker is
 free, first come first served within a priority. Small queries that wait one after the
-other go together, but none waits for company. A query is answered when its last chunk
-is; the latency counts from when it was to come, not from when it was taken. Nothing of
-a network or of PyTorch is known here.
+other go together, but none waits for company. An accelerator, where there is one, takes
+queries whole, one after the other, from a queue of its own. A query is answered when
+its last chunk is; the latency counts from when it was to come, not from when it was
+taken. Nothing of a network or of PyTorch is known here.
+
+All this happens for each query, in one process of Python: what is made for a query is
+kept to a few objects, and a worker is rung once a batch.
 """
 
 from __future__ import annotations
@@ -12,28 +16,30 @@ from __future__ import annotations
 import itertools
 import os
 import time
+from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final, final
+from typing import Any, Final, NamedTuple, TypeAlias, final
 
 from numpy.typing import NDArray
 
 from trimtab.errors import ExecutionError, OverloadedError, TrimtabError
 from trimtab.serve.live.arena import Arena, Rows
 from trimtab.serve.live.board import DONE, Mailbox
-from trimtab.serve.schedule import Backlog, Schedule, finish_s, split
+from trimtab.serve.schedule import Backlog, Schedule, finish_s, offloads, split
 
 __all__ = ["Answer", "Dispatcher", "Observed"]
 
-_AHEAD_S: Final = 0.002  # of a worker's work: with less it gets the next, too
+# Of a worker's work: with less it gets the next, too, or it would be idle while its
+# answer is taken. With more, chunks are given away early that others could still join.
+_AHEAD_S: Final = 0.0005
+_KEPT: Final = 4096  # latencies, and batches
 
-Arrays = Mapping[str, NDArray[Any]]
+Arrays: TypeAlias = Mapping[str, NDArray[Any]]
 
 
-@final
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """What became of a query.
+class Answer(NamedTuple):
+    """What became of a query; a tuple, as one is made for each.
 
     Attributes:
         outputs: by name, None where there is an error.
@@ -52,10 +58,8 @@ class Answer:
     items: int
 
 
-@final
-@dataclass(frozen=True, slots=True)
-class Observed:
-    """A batch that was answered.
+class Observed(NamedTuple):
+    """A batch that was answered; a tuple, as one is made for each.
 
     Attributes:
         rows: of it.
@@ -78,14 +82,17 @@ class _Query:
     scheduled_ns: int
     taken_ns: int
     deadline_ns: int | None
-    priority: int
     version: int
     done: Callable[[Answer], None]
+    pool: _Pool
+    chunks: list[int]
+    priority: int
     begun_ns: int = 0
     failed: TrimtabError | None = None
 
 
-_Part = tuple[_Query, int, int]  # its rows: the first, and how many
+# Its rows: the first, and how many; the seconds that they were predicted to take.
+_Part: TypeAlias = tuple[_Query, int, int, float]
 
 
 @dataclass(slots=True)
@@ -94,7 +101,7 @@ class _Batch:
 
     rows: int
     parts: list[_Part]
-    since_ns: int
+    since_ns: int  # when its worker had nothing else to do
     predicted_s: float
 
 
@@ -108,20 +115,64 @@ class _Worker:
     due_s: float = 0.0  # of what it has, as predicted
 
 
+@dataclass(slots=True)
+class _Pool:
+    """Workers that are alike, and their queue."""
+
+    workers: list[_Worker]
+    seconds: Callable[[int], float]
+    joins: bool  # chunks, where the schedule allows it
+    waiting: Backlog[_Part] = field(default_factory=Backlog)
+    ahead_s: float = 0.0  # of work that waits or runs
+
+    @property
+    def alive(self) -> int:
+        """Workers that are ready."""
+        return sum([each.alive for each in self.workers])
+
+    def free(self) -> _Worker | None:
+        """Return a worker that has nothing to do, or None."""
+        for each in self.workers:
+            if each.alive and not each.batches:
+                return each
+        return None
+
+    def finish_s(self, chunks: list[int], now: int) -> float:
+        """Return how long from now on a query would take, as far as is known."""
+        own = [self.seconds(each) for each in chunks]
+        outstanding_s, idle = self.ahead_s, 0
+        for each in self.workers:
+            if each.batches:
+                first = next(iter(each.batches.values()))
+                run_s = 1e-9 * (now - first.since_ns)
+                outstanding_s -= min(run_s, first.predicted_s)
+            else:
+                idle += each.alive
+        return finish_s(
+            0.0, outstanding_s=max(0.0, outstanding_s), own_s=sum(own),
+            longest_s=max(own), idle=0 if self.waiting else idle,
+            workers=max(1, self.alive),
+        )  # fmt: skip
+
+
 @final
 class Dispatcher:
     """Gives queries to workers. One thread at a time may call it.
 
     Args:
         arena: rows of inputs and outputs.
-        boxes: of the workers.
+        boxes: of the workers, that of the accelerator last.
         bells: eventfds that wake them.
         schedule: how queries are divided; it may be changed at any time.
         seconds: of a batch of so many rows, as far as is known.
+        accelerator: the same of the accelerator; None where there is none.
+        seen: told each batch that was answered.
 
     Attributes:
         schedule: in force for the next query.
         counts: of what happened, by name.
+        latencies: of late answers: when, and how long it took, in nanoseconds.
+        observed: batches that were answered lately.
     """
 
     def __init__(
@@ -131,23 +182,31 @@ class Dispatcher:
         bells: list[int],
         schedule: Schedule,
         seconds: Callable[[int], float],
+        accelerator: Callable[[int], float] | None = None,
+        seen: Callable[[Observed], None] = lambda each: None,
     ) -> None:
-        self.arena, self.schedule, self.seconds = arena, schedule, seconds
+        self.arena, self.schedule = arena, schedule
         self._rows = Rows(arena.capacity)
         self._workers = [
             _Worker(number, box, bell)
             for number, (box, bell) in enumerate(zip(boxes, bells, strict=True))
         ]
-        self._waiting: Backlog[_Part] = Backlog()
+        most = len(boxes) if accelerator is None else len(boxes) - 1
+        self._pool = _Pool(self._workers[:most], seconds, joins=True)
+        self._device: _Pool | None = None
+        if accelerator is not None:
+            self._device = _Pool(self._workers[most:], accelerator, joins=False)
+        self._pools = [each for each in (self._pool, self._device) if each is not None]
         self._numbers = itertools.count(1)
         self._inputs = {each.name: arena.rows(each.name) for each in arena.inputs}
         self._outputs = {each.name: arena.rows(each.name) for each in arena.outputs}
-        self._ahead_s = 0.0  # of work that waits or runs, on all workers
         self.open = 0
-        self._fresh: list[Observed] = []
+        self.latencies: deque[tuple[int, int]] = deque(maxlen=_KEPT)
+        self.observed: deque[Observed] = deque(maxlen=_KEPT)
+        self._seen = seen
         self.counts: dict[str, int] = dict.fromkeys(
             ("queries", "answers", "shed", "late", "failed", "batches", "joined",
-             "again"), 0,
+             "again", "offloaded"), 0,
         )  # fmt: skip
 
     # A query comes
@@ -155,16 +214,18 @@ class Dispatcher:
     def submit(
         self,
         inputs: Arrays,
+        items: int,
         done: Callable[[Answer], None],
         *,
         scheduled_ns: int | None = None,
         deadline_ns: int | None = None,
         priority: int = 1,
     ) -> None:
-        """Take a query.
+        """Take a query: `admit`, `write` and `hand_out` in one.
 
         Args:
             inputs: rows of each input, of the dtype and shape of its field.
+            items: how many.
             done: told the answer, once; it must not wait.
             scheduled_ns: when it was to come (`time.monotonic_ns`); now by default.
             deadline_ns: after which nobody wants its answer.
@@ -173,105 +234,159 @@ class Dispatcher:
         Raises:
             OverloadedError: there is no room, or it would not be ready in time.
         """
+        query = self.admit(
+            items, done, scheduled_ns=scheduled_ns, deadline_ns=deadline_ns,
+            priority=priority,
+        )  # fmt: skip
+        self.write(query, inputs)
+        self.hand_out(query)
+
+    def admit(
+        self,
+        items: int,
+        done: Callable[[Answer], None],
+        *,
+        scheduled_ns: int | None = None,
+        deadline_ns: int | None = None,
+        priority: int = 1,
+    ) -> _Query:
+        """Find a place for a query, which is open from now on.
+
+        Raises:
+            OverloadedError: there is no room, or it would not be ready in time.
+        """
         now = time.monotonic_ns()
-        items = len(next(iter(inputs.values())))
-        schedule = self.schedule
+        schedule, pool = self.schedule, self._pool
         chunks = split(items, schedule.batch)
-        own_s = sum(map(self.seconds, chunks))
+        if self._device is not None and self._offloads(items, chunks, now):
+            pool, chunks = self._device, [items]
         if deadline_ns is not None:
-            wait_s = self._finish_s(own_s, self.seconds(chunks[0]))
+            wait_s = pool.finish_s(chunks, now)
             if now + int(1e9 * wait_s) > deadline_ns:
                 self.counts["shed"] += 1
                 raise _full(items, wait_s, "it would not be ready in time")
         place = self._rows.take(items)
         if place is None:
             self.counts["shed"] += 1
-            raise _full(items, self._ahead_s / max(1, self.alive), "the queue is full")
-        for name, value in inputs.items():
-            self._inputs[name][place : place + items] = value
-        query = _Query(
-            place, items, items, now if scheduled_ns is None else scheduled_ns, now,
-            deadline_ns, priority, schedule.version, done,
-        )  # fmt: skip
+            wait_s = pool.ahead_s / max(1, pool.alive)
+            raise _full(items, wait_s, "the queue is full")
         self.open += 1
         self.counts["queries"] += 1
-        self._ahead_s += own_s
-        for rows in chunks:
-            self._waiting.push((query, place, rows), rows, priority)
-            place += rows
-        self._assign(now)
+        self.counts["offloaded"] += pool is self._device
+        return _Query(
+            place, items, items, now if scheduled_ns is None else scheduled_ns, now,
+            deadline_ns, schedule.version, done, pool, chunks, priority,
+        )  # fmt: skip
 
-    def _finish_s(self, own_s: float, longest_s: float) -> float:
-        """Return when a query that came now would be ready, as far as is known."""
-        idle = sum(each.alive and not each.batches for each in self._workers)
-        return finish_s(
-            0.0, outstanding_s=self._ahead_s, own_s=own_s, longest_s=longest_s,
-            idle=idle if not len(self._waiting) else 0, workers=max(1, self.alive),
+    def write(self, query: _Query, inputs: Arrays) -> None:
+        """Write a query's rows to its place; others may go on meanwhile."""
+        place, end = query.place, query.place + query.items
+        for name, value in inputs.items():
+            self._inputs[name][place:end] = value
+
+    def hand_out(self, query: _Query) -> None:
+        """Give a query that is written to workers, or let it wait for them."""
+        pool, place, now = query.pool, query.place, time.monotonic_ns()
+        if pool is self._device and not pool.alive:  # it was lost meanwhile
+            pool, query.chunks = self._pool, split(query.items, self.schedule.batch)
+        for rows in query.chunks:
+            seconds = pool.seconds(rows)
+            pool.ahead_s += seconds
+            part = (query, place, rows, seconds)
+            place += rows
+            free = None if pool.waiting else pool.free()
+            if free is None:
+                pool.waiting.push(part, rows, query.priority)
+            else:  # as `_assign` would, but many queries find a worker free
+                self._hand(pool, free, [part], now)
+        if pool.waiting:
+            self._assign(pool, now)
+
+    def _offloads(self, items: int, chunks: list[int], now: int) -> bool:
+        """Return whether the accelerator takes a query, and is there to take it."""
+        device = self._device
+        if device is None or not device.alive:
+            return False
+        return offloads(
+            self.schedule, items,
+            workers_finish_s=lambda: self._pool.finish_s(chunks, now),
+            accelerator_finish_s=device.finish_s([items], now),
         )  # fmt: skip
 
     @property
     def alive(self) -> int:
-        """Workers that are ready."""
-        return sum(each.alive for each in self._workers)
+        """Workers that are ready, the accelerator's not among them."""
+        return self._pool.alive
 
     @property
     def backlog_s(self) -> float:
         """Seconds of work that waits or runs, on all workers together."""
-        return self._ahead_s
+        return sum(each.ahead_s for each in self._pools)
 
     def oldest_s(self) -> float:
         """Return how long the first that waits has done so."""
-        taken = [query.taken_ns for query, _, _ in self._waiting.heads()]
+        taken = [
+            part[0].taken_ns for pool in self._pools for part in pool.waiting.heads()
+        ]
         return 1e-9 * (time.monotonic_ns() - min(taken)) if taken else 0.0
 
     # Batches go out
 
-    def _assign(self, now: int) -> None:
+    def _assign(self, pool: _Pool, now: int) -> None:
         """Give waiting chunks to workers that are free, or very soon will be."""
-        if not len(self._waiting):
-            return
-        for worker in self._workers:
-            if worker.alive and not worker.batches and not self._give(worker, now):
+        while pool.waiting and (free := pool.free()) is not None:
+            if not self._give(pool, free, now):
                 return
-        for worker in self._workers:
+        if not pool.waiting:
+            return
+        for worker in pool.workers:
             soon = len(worker.batches) == 1 and worker.due_s < _AHEAD_S
-            if worker.alive and soon and not self._give(worker, now):
+            if worker.alive and soon and not self._give(pool, worker, now):
                 return
 
-    def _give(self, worker: _Worker, now: int) -> bool:
+    def _give(self, pool: _Pool, worker: _Worker, now: int) -> bool:
         """Give a worker the next batch; return whether there was one."""
         schedule = self.schedule
-        while found := self._waiting.pop(schedule.batch, coalesce=schedule.coalesce):
-            parts = [part for _, part in found if not self._is_late(part, now)]
+        joins = pool.joins and schedule.coalesce
+        while found := pool.waiting.pop(schedule.batch, coalesce=joins):
+            parts = [part for _, part in found if not self._is_late(pool, part, now)]
             if parts:
                 break
         else:
             return False
-        number = next(self._numbers)
-        rows = 0
-        for query, _, count in parts:
-            rows += count
-            query.begun_ns = query.begun_ns or now
-        seconds = self.seconds(rows)
-        worker.batches[number] = _Batch(rows, parts, now, seconds)
-        worker.due_s += seconds
-        ranges = _ranges(parts)
-        for at, (start, count) in enumerate(ranges, 1):
-            worker.box.orders.put((number, start, count, len(ranges) - at))
-        os.eventfd_write(worker.bell, 1)
-        self.counts["batches"] += 1
-        self.counts["joined"] += len(parts) > 1
+        self._hand(pool, worker, parts, now)
         return True
 
-    def _is_late(self, part: _Part, now: int) -> bool:
+    def _hand(self, pool: _Pool, worker: _Worker, parts: list[_Part], now: int) -> None:
+        """Put a batch into a worker's mailbox, and ring."""
+        number = next(self._numbers)
+        query, start, rows, seconds = parts[0]
+        query.begun_ns = query.begun_ns or now
+        if len(parts) == 1:
+            worker.box.orders.put((number, start, rows, 0))
+        else:
+            for part in parts:
+                part[0].begun_ns = part[0].begun_ns or now
+            rows = sum([part[2] for part in parts])
+            seconds = pool.seconds(rows)
+            self.counts["joined"] += 1
+            ranges = _ranges(parts)
+            for at, (start, count) in enumerate(ranges, 1):
+                worker.box.orders.put((number, start, count, len(ranges) - at))
+        worker.batches[number] = _Batch(rows, parts, now, seconds)
+        worker.due_s += seconds
+        self.counts["batches"] += 1
+        os.eventfd_write(worker.bell, 1)
+
+    def _is_late(self, pool: _Pool, part: _Part, now: int) -> bool:
         """Drop what nobody waits for any more."""
-        query, _, rows = part
+        query, _, rows, seconds = part
         if query.failed is None:
             if query.deadline_ns is None or now <= query.deadline_ns:
                 return False
             self.counts["late"] += 1
             query.failed = _full(query.items, 0.0, "its deadline has passed")
-        self._ahead_s = max(0.0, self._ahead_s - self.seconds(rows))
+        pool.ahead_s -= seconds
         self._answered(query, rows, now)
         return True
 
@@ -279,13 +394,15 @@ class Dispatcher:
 
     def collect(self) -> None:
         """Take all answers that are there, and give out what they make room for."""
-        for worker in self._workers:
-            self._collect(worker)
-        self._assign(time.monotonic_ns())
-        if not self.open:  # predictions change, and their sum would drift
-            self._ahead_s = 0.0
+        for pool in self._pools:
+            for worker in pool.workers:
+                self._collect(pool, worker)
+            self._assign(pool, time.monotonic_ns())
+        if not self.open:  # sums of floats drift
+            for pool in self._pools:
+                pool.ahead_s = 0.0
 
-    def _collect(self, worker: _Worker) -> None:
+    def _collect(self, pool: _Pool, worker: _Worker) -> None:
         for number, status, begun, ended, cpu in worker.box.answers.take():
             if not number:
                 worker.alive = True
@@ -293,14 +410,18 @@ class Dispatcher:
             batch = worker.batches.pop(number, None)
             if batch is None:
                 continue
-            worker.due_s = worker.due_s - batch.predicted_s if worker.batches else 0.0
+            if worker.batches:
+                worker.due_s -= batch.predicted_s
+                next(iter(worker.batches.values())).since_ns = ended
+            else:
+                worker.due_s = 0.0
             if status == DONE:
-                seen = Observed(
-                    batch.rows, 1e-9 * cpu, 1e-9 * (ended - begun), worker.number
-                )
-                self._fresh.append(seen)
-            for query, _, rows in batch.parts:
-                self._ahead_s = max(0.0, self._ahead_s - self.seconds(rows))
+                wall_s = 1e-9 * (ended - begun)
+                seen = Observed(batch.rows, 1e-9 * cpu, wall_s, worker.number)
+                self.observed.append(seen)
+                self._seen(seen)
+            for query, _, rows, seconds in batch.parts:
+                pool.ahead_s -= seconds
                 if status != DONE and query.failed is None:
                     query.failed = _wrong(query.items, worker.box.text)
                 self._answered(query, rows, ended)
@@ -310,32 +431,25 @@ class Dispatcher:
         if query.left:
             return
         self.open -= 1
-        end = query.place + query.items
+        place, end = query.place, query.place + query.items
+        took_ns = now - query.scheduled_ns
         outputs = None
         if query.failed is None:
             outputs = {
-                name: each[query.place : end].copy()
-                for name, each in self._outputs.items()
+                name: each[place:end].copy() for name, each in self._outputs.items()
             }
             self.counts["answers"] += 1
+            self.latencies.append((now, took_ns))
         else:
             self.counts["failed"] += isinstance(query.failed, ExecutionError)
-        self._rows.free(query.place)
+        self._rows.free(place)
         query.done(
             Answer(
-                outputs,
-                query.failed,
-                1e-9 * (now - query.scheduled_ns),
-                1e-9 * max(0, query.begun_ns - query.taken_ns),
-                query.version,
+                outputs, query.failed, 1e-9 * took_ns,
+                1e-9 * max(0, query.begun_ns - query.taken_ns), query.version,
                 query.items,
             )
-        )
-
-    def fresh(self) -> list[Observed]:
-        """Return the batches since the last call."""
-        found, self._fresh = self._fresh, []
-        return found
+        )  # fmt: skip
 
     # Workers go and come
 
@@ -346,31 +460,49 @@ class Dispatcher:
     def fail(self, error: TrimtabError) -> None:
         """Answer all queries with an error: there is nobody left to work on them."""
         now = time.monotonic_ns()
-        self._ahead_s = 0.0
-        while found := self._waiting.pop(1, coalesce=False):
-            for _, (query, _, rows) in found:
-                query.failed = query.failed or error
-                self._answered(query, rows, now)
+        for pool in self._pools:
+            pool.ahead_s = 0.0
+            while found := pool.waiting.pop(1, coalesce=False):
+                for _, (query, _, rows, _) in found:
+                    query.failed = query.failed or error
+                    self._answered(query, rows, now)
 
     def lost(self, number: int) -> int:
         """Take back what a worker had that is no more; return how many batches.
 
         What it had answered counts; the rest goes to others, ahead of all that waits.
+        What an accelerator had, or was to have, is divided and goes to workers.
         """
         worker = self._workers[number]
-        self._collect(worker)
+        pool = next(each for each in self._pools if worker in each.workers)
+        self._collect(pool, worker)
         worker.alive = False
         worker.box.answers.clear()
         worker.box.orders.clear()
         batches = list(worker.batches.values())
         worker.batches.clear()
         worker.due_s = 0.0
-        for batch in batches:
-            for part in batch.parts:
-                self._waiting.push(part, part[2], 0)
-            self.counts["again"] += 1
-        self._assign(time.monotonic_ns())
+        self.counts["again"] += len(batches)
+        parts = [part for batch in batches for part in batch.parts]
+        if pool is self._device:
+            while found := pool.waiting.pop(1, coalesce=False):
+                parts += [part for _, part in found]
+            pool.ahead_s = 0.0
+            parts = [each for part in parts for each in self._divided(part)]
+            self._pool.ahead_s += sum(part[3] for part in parts)
+        for part in parts:
+            self._pool.waiting.push(part, part[2], 0)
+        self._assign(self._pool, time.monotonic_ns())
         return len(batches)
+
+    def _divided(self, part: _Part) -> list[_Part]:
+        """Return what an accelerator had as chunks for workers."""
+        query, place, rows, _ = part
+        found = []
+        for each in split(rows, self.schedule.batch):
+            found.append((query, place, each, self._pool.seconds(each)))
+            place += each
+        return found
 
     def overdue(self, *, times: float, least_s: float) -> list[int]:
         """Return workers that have had a batch for far longer than predicted.
@@ -395,7 +527,7 @@ class Dispatcher:
 def _ranges(parts: list[_Part]) -> list[tuple[int, int]]:
     """Return the rows of a batch: one range, if they stand one after the other."""
     found = [(parts[0][1], parts[0][2])]
-    for _, start, rows in parts[1:]:
+    for _, start, rows, _ in parts[1:]:
         before, count = found[-1]
         if start == before + count:
             found[-1] = (before, count + rows)

@@ -1,41 +1,33 @@
-"""A network served on one host; over 400 lines: processes, their ends, and queries."""
+"""A network served on one host; over 400 lines: how it starts, is asked, and ends."""
 
 from __future__ import annotations
 
-import contextlib
-import json
-import logging
 import os
-import select
 import subprocess
-import sys
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import asdict, dataclass, replace
-from typing import Any, Final, final
+from typing import Any, Final, Literal, TypeAlias, final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from trimtab import errors
-from trimtab.errors import ExecutionError, OverloadedError, TrimtabError, UsageError
+from trimtab.errors import ExecutionError, OverloadedError, UsageError
+from trimtab.serve.curves import ServiceCurve
 from trimtab.serve.live.arena import Arena, Field, check_rows
 from trimtab.serve.live.board import Board
 from trimtab.serve.live.dispatcher import Answer, Dispatcher, Observed
-from trimtab.serve.schedule import Schedule
+from trimtab.serve.live.pace import Pace
+from trimtab.serve.live.supervisor import Supervisor, asked, of_child, spawn
+from trimtab.serve.schedule import DEFAULT_PRIORITY, PRIORITIES, Schedule
 
 __all__ = ["Engine", "Settings"]
 
-_LOG = logging.getLogger(__name__)
-_TICK_S: Final = 0.1
-_KEPT: Final = 4096  # latencies, and batches
 _START_S: Final = 300.0  # that a worker may take to be ready
-_AGAIN: Final = 5  # starts of a worker that never got ready
 
-Arrays = Mapping[str, NDArray[Any]]
+Arrays: TypeAlias = Mapping[str, NDArray[Any]]
 
 
 @final
@@ -54,6 +46,10 @@ class Settings:
         pin: whether each has a core of its own.
         arena_bytes: for queries that wait or are worked on, results included.
         most_items: of a query.
+        accelerator: beside the workers, for queries that the schedule gives it whole:
+            ``cuda``, or a table of one that is not there. It is then *emulated*: it
+            takes its time by the table, computes nothing, and its outputs are all 0.
+            That is for trials of schedules, never for answers.
         overdue: times of what was predicted after which a worker is started anew.
         overdue_s: but not before.
 
@@ -67,8 +63,9 @@ class Settings:
     trust: bool = False
     workers: int | None = None
     pin: bool = True
-    arena_bytes: int = 64 * 2**20
+    arena_bytes: int = 256 * 2**20
     most_items: int = 1024
+    accelerator: Literal["cuda"] | ServiceCurve | None = None
     overdue: float = 50.0
     overdue_s: float = 5.0
 
@@ -95,10 +92,6 @@ class Engine:
         schedule: how queries are divided at first.
         seconds: of a batch of so many rows; where it is None it is learned at work.
 
-    Attributes:
-        schedule: in force; set another one at any time.
-        restarts: of workers that died or hung.
-
     Raises:
         TrimtabError: the network cannot be served; the reason is the worker's.
     """
@@ -113,7 +106,8 @@ class Engine:
         self._cores = sorted(os.sched_getaffinity(0))
         self._count = settings.workers or len(self._cores)
         self._shared = os.memfd_create("trimtab-weights")
-        said = self._asked("prepare")[-1]
+        told = self._told("prepare", device=self._device())
+        said = asked(told, [self._shared])[-1]
         self.name: str = said["name"]
         self._table = said["table"]
         inputs, outputs = (
@@ -123,31 +117,33 @@ class Engine:
         item = sum(each.item_bytes for each in (*inputs, *outputs))
         capacity = max(settings.most_items, settings.arena_bytes // max(1, item))
         self._arena = Arena(inputs, outputs, min(capacity, 2**22))
-        self._board = Board(self._count)
-        self._out = os.eventfd(0, os.EFD_NONBLOCK)
-        self._bells = [os.eventfd(0, os.EFD_NONBLOCK) for _ in range(self._count)]
-        self._learned: dict[int, float] = {}
-        self._observed: deque[Observed] = deque(maxlen=_KEPT)
+        device = settings.accelerator
+        processes = self._count + (device is not None)
+        self._board = Board(processes)
+        self._out = os.eventfd(0)
+        self._bells = [os.eventfd(0, os.EFD_NONBLOCK) for _ in range(processes)]
+        self._pace, self._device_pace = Pace(), Pace()
+        accelerator: Callable[[int], float] | None = None
+        if isinstance(device, ServiceCurve):
+            accelerator = device.table(settings.most_items).__getitem__
+        elif device is not None:
+            accelerator = self._device_pace
         self._dispatcher = Dispatcher(
             self._arena, self._board.boxes, self._bells, schedule,
-            seconds or self._seconds,
+            seconds or self._pace, accelerator, self._learn,
         )  # fmt: skip
         self._lock = threading.Lock()
-        self._processes: list[subprocess.Popen[str]] = []
-        self._unready = [0] * self._count
-        self._poll = select.poll()
-        self._poll.register(self._out, select.POLLIN)
-        self._latencies: deque[tuple[float, float]] = deque(maxlen=_KEPT)
-        self.restarts = 0
-        self._busy_s = 0.0
-        self._closing = False
-        self._broken: TrimtabError | None = None
+        self._idle = threading.Condition(self._lock)
+        self._supervisor = Supervisor(
+            processes, self._start, self._dispatcher, self._lock,
+            overdue=settings.overdue, overdue_s=settings.overdue_s,
+        )  # fmt: skip
+        self._processes = self._supervisor.processes
+        self._closing = self._ended = False
+        self._busy_s = 0.0  # of workers, all their batches
         self._thread = threading.Thread(
             target=self._listen, name="dispatcher", daemon=True
         )
-        self._idle = threading.Condition(self._lock)
-
-    # Processes
 
     def _told(self, what: str, **more: Any) -> dict[str, Any]:
         settings = self.settings
@@ -158,39 +154,14 @@ class Engine:
             "table": getattr(self, "_table", None), **more,
         }  # fmt: skip
 
-    def _spawn(self, told: Mapping[str, Any], passed: Sequence[int]) -> Any:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "trimtab.serve.live.worker"],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-            pass_fds=tuple(passed),
-            # Before PyTorch is imported there: later is too late.
-            env={**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"},
-        )  # fmt: skip
-        assert process.stdin is not None
-        process.stdin.write(json.dumps(told) + "\n")
-        process.stdin.flush()
-        return process
-
-    def _asked(self, what: str, **more: Any) -> list[dict[str, Any]]:
-        """Return what a child says, a record a line.
-
-        Raises:
-            TrimtabError: it says why it cannot.
-        """
-        process = self._spawn(self._told(what, **more), [self._shared])
-        out, _ = process.communicate(timeout=_START_S)
-        found = [json.loads(line) for line in out.splitlines() if line[:1] == "{"]
-        if not found or "error" in found[-1] or process.returncode:
-            raise _of_child(found[-1] if found else {}, process.returncode)
-        return found
-
     def _start(self, number: int) -> subprocess.Popen[str]:
-        arena = self._arena
-        core = None
-        if self.settings.pin and self._count <= len(self._cores):
+        arena, core, device = self._arena, None, None
+        if number == self._count:
+            device = self._device()
+        elif self.settings.pin and self._count <= len(self._cores):
             core = self._cores[number]
         told = self._told(
-            "work", worker=number, workers=self._count, core=core,
+            "work", worker=number, workers=len(self._bells), core=core, device=device,
             capacity=arena.capacity, arena=arena.descriptor,
             inputs=[each.to_dict() for each in arena.inputs],
             outputs=[each.to_dict() for each in arena.outputs],
@@ -201,10 +172,14 @@ class Engine:
             self._shared, arena.descriptor, self._board.descriptor,
             self._bells[number], self._out,
         ]  # fmt: skip
-        process: subprocess.Popen[str] = self._spawn(told, passed)
-        assert process.stdout is not None
-        self._poll.register(process.stdout.fileno(), 0)  # closed when it ends
-        return process
+        return spawn(told, passed)
+
+    def _device(self) -> Any:
+        """Return the accelerator as its worker takes it: cuda, or seconds by items."""
+        found = self.settings.accelerator
+        if isinstance(found, ServiceCurve):
+            return found.table(self.settings.most_items)
+        return found
 
     def __enter__(self) -> Engine:
         """Start; return once all workers are ready."""
@@ -219,16 +194,16 @@ class Engine:
         """Start the workers; return when all are ready.
 
         Raises:
-            ExecutionError: they are not in time, or cannot be.
+            TrimtabError: they are not in time, or cannot be.
         """
-        self._processes = [self._start(number) for number in range(self._count)]
+        self._supervisor.start()
         self._thread.start()
         until = time.monotonic() + within_s
-        while self._dispatcher.alive < self._count:
-            if self._broken is not None or time.monotonic() > until:
-                error = self._broken or _of_child({}, None)
+        while not all(map(self._dispatcher.is_alive, range(len(self._bells)))):
+            error = next(iter(self._supervisor.errors.values()), None)
+            if error is not None or time.monotonic() > until:
                 self.close(within_s=0.0)
-                raise error
+                raise error or of_child({}, None)
             time.sleep(0.005)
 
     def close(self, *, within_s: float = 30.0) -> None:
@@ -238,93 +213,33 @@ class Engine:
             if already:
                 return
             self._idle.wait_for(lambda: not self._dispatcher.open, within_s)
-        for process in self._processes:
-            assert process.stdin is not None
-            with contextlib.suppress(OSError):
-                process.stdin.close()
+            self._ended = True
         os.eventfd_write(self._out, 1)
         if self._thread.is_alive():
-            self._thread.join(10.0)
-        for process in self._processes:
-            try:
-                process.wait(5.0)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
-            if process.stdout is not None:
-                process.stdout.close()
+            self._thread.join()
+        self._supervisor.end()
         for each in (self._out, *self._bells, self._shared):
             os.close(each)
         self._arena.close()
 
     def _listen(self) -> None:
-        """Take answers, and look after the workers; a thread of its own."""
+        """Take answers; a thread of its own."""
+        out, lock, dispatcher = self._out, self._lock, self._dispatcher
         while True:
-            events = self._poll.poll(1000 * _TICK_S)
-            with self._idle:
-                with contextlib.suppress(BlockingIOError):
-                    os.eventfd_read(self._out)
-                self._dispatcher.collect()
-                self._learn()
-                if not self._dispatcher.open:
+            os.eventfd_read(out)  # waits
+            with lock:
+                dispatcher.collect()
+                if self._closing:
                     self._idle.notify_all()
-                if self._closing and not self._dispatcher.open:
-                    return
-                if self._closing and self._broken is not None:
-                    return
-                gone = any(fd != self._out for fd, _ in events)
-                if gone or not events:
-                    self._look_after()
+                    if self._ended:
+                        return
 
-    def _learn(self) -> None:
-        """Keep a running mean of the time of a row, by the size of its batch."""
-        for each in self._dispatcher.fresh():
-            self._observed.append(each)
+    def _learn(self, each: Observed) -> None:
+        if each.worker < self._count:
             self._busy_s += each.wall_s
-            size = each.rows.bit_length()
-            row = each.wall_s / each.rows
-            self._learned[size] = 0.8 * self._learned.get(size, row) + 0.2 * row
-
-    def _look_after(self) -> None:
-        settings = self.settings
-        for number in self._dispatcher.overdue(
-            times=settings.overdue, least_s=settings.overdue_s
-        ):
-            _LOG.warning("worker %d hangs: it is started anew", number)
-            self._processes[number].kill()
-            self._processes[number].wait()
-        for number, process in enumerate(self._processes):
-            if process.poll() is None or process.stdout is None:
-                continue
-            if process.stdout.closed:  # seen before, and not to be started again
-                continue
-            said = process.stdout.read()
-            self._poll.unregister(process.stdout.fileno())
-            process.stdout.close()
-            assert process.stdin is not None
-            with contextlib.suppress(OSError):
-                process.stdin.close()
-            if not self._closing:
-                self._ended(number, process.returncode, said)
-
-    def _ended(self, number: int, status: int, said: str) -> None:
-        """Give what a worker had to others, and start it anew."""
-        ready = self._dispatcher.is_alive(number)
-        again = self._dispatcher.lost(number)
-        self._unready[number] = 0 if ready else self._unready[number] + 1
-        if self._unready[number] < _AGAIN:
-            self.restarts += 1
-            _LOG.warning(
-                "worker %d ended (%s), %d batches go to others", number, status, again
-            )
-            self._processes[number] = self._start(number)
-            return
-        lines = [line for line in said.splitlines() if line[:1] == "{"]
-        error = _of_child(json.loads(lines[-1]) if lines else {}, status)
-        _LOG.error("worker %d cannot be started: %s", number, error)
-        if not self._dispatcher.alive:
-            self._broken = error
-            self._dispatcher.fail(error)
+            self._pace.see(each.rows, each.wall_s)
+        else:
+            self._device_pace.see(each.rows, each.wall_s)
 
     # Queries, from any thread
 
@@ -343,7 +258,7 @@ class Engine:
         *,
         scheduled_ns: int | None = None,
         deadline_s: float | None = None,
-        priority: int = 1,
+        priority: int = DEFAULT_PRIORITY,
     ) -> Future[Arrays]:
         """Return a future of the outputs of a query.
 
@@ -356,6 +271,7 @@ class Engine:
         Raises:
             ExecutionError: inputs that the network does not take.
             OverloadedError: there is no room, or it would not be ready in time.
+            UsageError: no such priority.
         """
         future: Future[Arrays] = Future()
 
@@ -379,14 +295,16 @@ class Engine:
         *,
         scheduled_ns: int | None = None,
         deadline_s: float | None = None,
-        priority: int = 1,
+        priority: int = DEFAULT_PRIORITY,
     ) -> None:
         """Have a query answered: `done` is told, once, in the engine's thread.
 
         Raises:
             ExecutionError: inputs that the network does not take.
             OverloadedError: there is no room, or it would not be ready in time.
+            UsageError: no such priority.
         """
+        dispatcher, supervisor = self._dispatcher, self._supervisor
         items = check_rows(self._arena, inputs)
         if items > self.settings.most_items:
             raise ExecutionError(
@@ -395,12 +313,13 @@ class Engine:
                 where="trimtab serve",
                 remedy="divide it, or serve with a larger limit",
             )
-
-        def told(answer: Answer) -> None:
-            if answer.error is None:
-                self._latencies.append((time.monotonic(), answer.latency_s))
-            done(answer)
-
+        if not 0 <= priority < PRIORITIES:
+            raise UsageError(
+                f"a query of priority {priority}",
+                rule=f"it is from 0, the most urgent, to {PRIORITIES - 1}",
+                where="trimtab serve",
+                remedy=f"leave it out for {DEFAULT_PRIORITY}",
+            )
         deadline = None
         if deadline_s is not None:
             deadline = time.monotonic_ns() + int(1e9 * deadline_s)
@@ -410,16 +329,32 @@ class Engine:
                     f"a query of {items} items", rule="the server is ending",
                     where="trimtab serve", remedy="ask another", retry_after_s=1.0,
                 )  # fmt: skip
-            if self._broken is not None:
-                raise self._broken
-            self._dispatcher.submit(
-                inputs, told, scheduled_ns=scheduled_ns, deadline_ns=deadline,
+            if supervisor.broken is not None:
+                raise supervisor.broken
+            query = dispatcher.admit(
+                items, done, scheduled_ns=scheduled_ns, deadline_ns=deadline,
                 priority=priority,
             )  # fmt: skip
+        # Megabytes, perhaps: answers are taken meanwhile.
+        dispatcher.write(query, inputs)
+        with self._lock:
+            dispatcher.hand_out(query)
+            if supervisor.broken is not None:
+                dispatcher.fail(supervisor.broken)
+
+    @property
+    def thread(self) -> int:
+        """The thread that takes answers, for the clock of its processor time."""
+        return self._thread.ident or 0
+
+    @property
+    def restarts(self) -> int:
+        """Workers that died or hung, and were started anew."""
+        return self._supervisor.restarts
 
     @property
     def workers(self) -> int:
-        """Processes that it has, ready or not."""
+        """Processes that it has, ready or not; the accelerator's is not counted."""
         return self._count
 
     @property
@@ -444,28 +379,35 @@ class Engine:
                 value, version=self._dispatcher.schedule.version + 1
             )
 
-    def profile(self, sizes: Sequence[int]) -> dict[int, float]:
-        """Return the CPU time, seconds, of a batch of each size, in a new process.
+    def profile(
+        self, sizes: Sequence[int], *, device: Literal["cuda"] | None = None
+    ) -> dict[int, float]:
+        """Return the seconds of a batch of each size, in a new process.
+
+        Args:
+            sizes: rows.
+            device: that it runs on, by the clock; the CPU time of a worker by default.
 
         Raises:
             TrimtabError: the network cannot be run.
         """
-        found = self._asked("profile", sizes=list(sizes))
+        told = self._told("profile", sizes=list(sizes), device=device)
+        found = asked(told, [self._shared])
         return {each["size"]: each["seconds"] for each in found}
 
     def observed(self) -> list[Observed]:
         """Return the batches that were answered since the last call."""
         with self._lock:
-            found = list(self._observed)
-            self._observed.clear()
+            found = list(self._dispatcher.observed)
+            self._dispatcher.observed.clear()
         return found
 
     def state(self, *, window_s: float = 10.0) -> dict[str, Any]:
         """Return counts, what waits, and latencies of the last seconds."""
-        now = time.monotonic()
+        since = time.monotonic_ns() - int(1e9 * window_s)
         with self._lock:
             dispatcher = self._dispatcher
-            recent = [each for at, each in self._latencies if at > now - window_s]
+            recent = [1e-9 * each for at, each in dispatcher.latencies if at > since]
             found: dict[str, Any] = {
                 **dispatcher.counts,
                 "open": dispatcher.open,
@@ -480,30 +422,3 @@ class Engine:
         for name, value in zip(("p50", "p95", "p99"), quantiles, strict=True):
             found[f"latency_{name}_s"] = float(value)
         return found
-
-    def _seconds(self, rows: int) -> float:
-        """Return the time of a batch as it was seen lately; a millisecond before."""
-        if not self._learned:
-            return 1e-3
-        size = rows.bit_length()
-        near = min(self._learned, key=lambda each: abs(each - size))
-        return self._learned[near] * rows
-
-
-def _of_child(said: Mapping[str, Any], status: int | None) -> TrimtabError:
-    """Return the error that a child told of, of its own kind."""
-    record = said.get("error")
-    if isinstance(record, dict):
-        parts = {key: str(record[key]) for key in ("asked", "rule", "where", "remedy")}
-        kind = getattr(errors, str(record.get("error")), ExecutionError)
-        try:
-            made: TrimtabError = kind(parts.pop("asked"), **parts)
-        except TypeError:  # one that takes more
-            made = ExecutionError(str(record["asked"]), **parts)
-        return made
-    return ExecutionError(
-        "a worker",
-        rule=f"it ended with status {status}",
-        where="trimtab serve",
-        remedy="see what it printed; a network may need more memory than there is",
-    )

@@ -11,14 +11,16 @@ from torch import Tensor
 
 from trimtab.graph.types import TensorType
 from trimtab.runtime.dashboard.app import create
+from trimtab.runtime.inference import Asked
 from trimtab.runtime.inference_routes import Limits, Service, add_routes
 from trimtab.runtime.signature import Model, Port
 from trimtab.serve.live.arena import Field
 from trimtab.serve.live.engine import Settings
 from trimtab.serve.live.steering import Steering
 from trimtab.serve.live.view import View
+from trimtab.serve.schedule import DEFAULT_PRIORITY
 
-__all__ = ["model_of", "serve_app"]
+__all__ = ["model_of", "priority_of", "serve_app"]
 
 _REQUESTS: Final = 900  # at once: the server takes a thousand connections
 
@@ -51,8 +53,16 @@ def _port(each: Field) -> Port:
     return Port(name=each.name, type=kind, bounds=each.bounds)
 
 
+def priority_of(asked: Asked) -> int:
+    """Return the engine's priority, from 0, of a request's: from 1, or 0 for none."""
+    return asked.priority - 1 if asked.priority else DEFAULT_PRIORITY
+
+
 def serve_app(side: Steering, why: str, *, shown: bool = False) -> FastAPI:
     """Return a server that is asked by the Open Inference Protocol.
+
+    A ``priority`` of 1, 2 or 3 in a request goes before larger ones, 2 is the default;
+    a request that would miss its ``timeout`` is refused.
 
     Args:
         side: that was started.
@@ -61,9 +71,11 @@ def serve_app(side: Steering, why: str, *, shown: bool = False) -> FastAPI:
     """
     engine, view = side.engine, View(side, why)
 
-    async def answer(values: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+    async def answer(asked: Asked) -> Mapping[str, Tensor]:
         found = await side.answered(
-            {name: each.numpy() for name, each in values.items()}
+            {name: each.numpy() for name, each in asked.values.items()},
+            deadline_s=asked.timeout_s,
+            priority=priority_of(asked),
         )
         if found.error is not None:
             raise found.error

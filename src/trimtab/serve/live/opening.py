@@ -92,7 +92,10 @@ def _first(
         why = f"Batch {wanted.batch} as it was asked for; target {limit}."
     else:
         work = Workload(arrivals=Poisson(), sizes=parse_sizes(wanted.sizes))
-        host = Host(curve=curve, workers=engine.workers)
+        device = engine.settings.accelerator
+        if device == "cuda":
+            device = profiled(engine, device=device)
+        host = Host(curve=curve, workers=engine.workers, accelerator=device)
         chosen, capacity = proposed(
             host, work, target, best=1,
             progress=lambda done, text: progress(0.2 + 0.7 * done, text),

@@ -21,6 +21,7 @@ from trimtab.errors import ExecutionError, TrimtabError
 from trimtab.runtime.estimators import Recent
 from trimtab.serve.live.opening import Wanted, opened
 from trimtab.serve.live.steering import Steering
+from trimtab.serve.schedule import DEFAULT_PRIORITY
 
 __all__ = ["Replica"]
 
@@ -66,10 +67,17 @@ class Replica:
         self._well_s = time.monotonic()
         self._before: tuple[float, float, int] = self._counted()
 
-    async def __call__(self, inputs: Arrays) -> Arrays | TrimtabError:
+    async def __call__(
+        self,
+        inputs: Arrays,
+        deadline_s: float | None = None,
+        priority: int = DEFAULT_PRIORITY,
+    ) -> Arrays | TrimtabError:
         """Return the outputs of a query, or why there are none."""
         try:
-            found = await self.side.answered(inputs)
+            found = await self.side.answered(
+                inputs, deadline_s=deadline_s, priority=priority
+            )
         except TrimtabError as error:
             return error
         if found.error is not None:

@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import math
 import multiprocessing
 import os
 import signal
@@ -31,7 +32,7 @@ from trimtab.serve.capacity import Target
 from trimtab.serve.control import Controller, Decision
 from trimtab.serve.live.dispatcher import Answer
 from trimtab.serve.live.engine import Engine
-from trimtab.serve.schedule import Schedule
+from trimtab.serve.schedule import DEFAULT_PRIORITY, Schedule
 from trimtab.serve.window import Window
 
 __all__ = ["Steering"]
@@ -91,9 +92,21 @@ class Steering:
         self._thread.join()
 
     def ask(
-        self, inputs: Mapping[str, NDArray[Any]], done: Callable[[Answer], None]
+        self,
+        inputs: Mapping[str, NDArray[Any]],
+        done: Callable[[Answer], None],
+        *,
+        deadline_s: float | None = None,
+        priority: int = DEFAULT_PRIORITY,
     ) -> None:
         """Have a query answered: `done` is told, once, in the engine's thread.
+
+        Args:
+            inputs: rows of each input, by name.
+            done: told the answer.
+            deadline_s: from now; what would be later is refused. While the queue is
+                old the target is one, too.
+            priority: 0, 1 or 2; smaller ones go first.
 
         Raises:
             ExecutionError: inputs that the network does not take.
@@ -108,17 +121,23 @@ class Steering:
                     self._finished.append((answer.version, answer.latency_s))
             done(answer)
 
-        shed = self.old or self.engine.schedule.shed
-        deadline_s = self.target.latency_s if shed else None
+        if self.old or self.engine.schedule.shed:
+            deadline_s = min(deadline_s or math.inf, self.target.latency_s)
         try:
-            self.engine.ask(inputs, told, deadline_s=deadline_s)
+            self.engine.ask(inputs, told, deadline_s=deadline_s, priority=priority)
         finally:  # what is refused was asked for, too
             if items and self.steered:
                 with self._lock:
                     self._arrived.append((at_s, items))
 
-    async def answered(self, inputs: Mapping[str, NDArray[Any]]) -> Answer:
-        """Have a query answered, and wait for it in the running loop.
+    async def answered(
+        self,
+        inputs: Mapping[str, NDArray[Any]],
+        *,
+        deadline_s: float | None = None,
+        priority: int = DEFAULT_PRIORITY,
+    ) -> Answer:
+        """Have a query answered as by `ask`, and wait for it in the running loop.
 
         Raises:
             ExecutionError: inputs that the network does not take.
@@ -135,7 +154,7 @@ class Steering:
             with contextlib.suppress(RuntimeError):  # the loop has ended
                 loop.call_soon_threadsafe(settle, found)
 
-        self.ask(inputs, done)
+        self.ask(inputs, done, deadline_s=deadline_s, priority=priority)
         return await coming
 
     def window(self, period_s: float) -> Window:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Final, final
+from pathlib import Path
+from typing import Final, Literal, final
 
 from trimtab.serve.capacity import Capacity, Effort, Target
-from trimtab.serve.curves import ServiceCurve
+from trimtab.serve.curves import ServiceCurve, accelerated, read
 from trimtab.serve.host import Host
 from trimtab.serve.live.engine import Engine
 from trimtab.serve.live.load import Drawn, InProcess, run
@@ -16,7 +17,7 @@ from trimtab.serve.scheduler import search
 from trimtab.serve.verdict import Report, judge, least_queries
 from trimtab.serve.workload import Workload
 
-__all__ = ["Confirmed", "confirm", "profiled", "proposed"]
+__all__ = ["Confirmed", "accelerator_of", "confirm", "profiled", "proposed"]
 
 _SIZES: Final = (1, 8, 32, 128, 512, 1024)
 _QUERIES: Final = 3_000  # of a simulation
@@ -45,22 +46,49 @@ class Confirmed:
     report: Report
 
 
-def profiled(engine: Engine) -> ServiceCurve:
+def profiled(engine: Engine, *, device: Literal["cuda"] | None = None) -> ServiceCurve:
     """Return seconds of a batch by its size, of a worker alone, measured now.
 
+    Args:
+        engine: that need not be started.
+        device: that is profiled in place of a worker's core.
+
     Raises:
-        TrimtabError: the network cannot be run.
+        TrimtabError: the network cannot be run, or there is no such device.
     """
     most = engine.settings.most_items
     sizes = sorted({*(each for each in _SIZES if each < most), most})
-    found = engine.profile(sizes)
+    found = engine.profile(sizes, device=device)
     return ServiceCurve(
         network=engine.name,
-        source="profiled on this machine, a worker alone",
+        source=f"profiled on this machine, {device or 'a worker'} alone",
         sizes=tuple(sizes),
         seconds=tuple(found[each] for each in sizes),
         dispatch_s=_DISPATCH_S,
     )
+
+
+def accelerator_of(
+    engine: Engine, name: str, network: str, curve: ServiceCurve
+) -> ServiceCurve:
+    """Return the curve of an accelerator beside the workers.
+
+    Args:
+        engine: that need not be started.
+        name: ``cuda``, which is profiled; the ``.json`` of a measured curve, or one
+            that is known by its speed-ups over `curve`.
+        network: whose speed-ups are taken.
+        curve: of a worker.
+
+    Raises:
+        UsageError: there is no such device here, or none is known of that name.
+        DataError: the file is no curve.
+    """
+    if name == "cuda":
+        return profiled(engine, device="cuda")
+    if name.endswith(".json"):
+        return read(Path(name))
+    return accelerated(name, network, curve)
 
 
 def proposed(

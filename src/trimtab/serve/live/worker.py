@@ -15,7 +15,10 @@ import os
 import select
 import sys
 import time
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from trimtab.serve.live.models import Model
 
 __all__ = ["main"]
 
@@ -47,12 +50,12 @@ def _say(record: dict[str, Any]) -> None:
     sys.stdout.flush()
 
 
-def _opened(said: dict[str, Any]) -> Any:
+def _opened(said: dict[str, Any]) -> Model:
     from trimtab.serve.live.models import attach
 
     module, _, name = said["opener"].partition(":")
     opener = getattr(importlib.import_module(module), name)
-    model = opener(said["spec"], weights=said["weights"], trust=said["trust"])
+    model: Model = opener(said["spec"], weights=said["weights"], trust=said["trust"])
     if said.get("table") is not None and model.module is not None:
         attach(model.module, said["shared"], said["table"])
     return model
@@ -66,6 +69,10 @@ def _prepare(said: dict[str, Any]) -> None:
     table = None
     if model.module is not None:
         table = share(model.module, said["shared"])
+    if said.get("device") is not None:  # or it says why it cannot
+        from trimtab.serve.live.devices import on_device
+
+        on_device(model, said["device"])
     _say({
         "name": model.name,
         "inputs": [each.to_dict() for each in model.inputs],
@@ -75,22 +82,32 @@ def _prepare(said: dict[str, Any]) -> None:
 
 
 def _profile(said: dict[str, Any]) -> None:
-    """Say the CPU time of a batch of each size: the median over a quarter second."""
+    """Say the time of a batch of each size: the median over a quarter second."""
     import statistics
 
     import torch
 
-    model = _opened(said)
+    from trimtab.serve.live.load import Drawn
+
+    model, device = _opened(said), said.get("device")
+    # As queries are: popular ids often, and rows that no cache has from the last call.
+    pool = Drawn(model.inputs, most_items=max(said["sizes"]))
+    call, clock = model.call, time.thread_time
+    if device is not None:
+        from trimtab.serve.live.devices import on_device
+
+        call, clock = on_device(model, device), time.monotonic
     for size in said["sizes"]:
-        inputs = [model.drawn(size, seed=each) for each in range(4)]
         times: list[float] = []
         with torch.inference_mode():
-            model.call(inputs[0])
-            begun = time.thread_time()
-            while len(times) < 5 or time.thread_time() - begun < _PROFILED_S:
-                start = time.thread_time()
-                model.call(inputs[len(times) % len(inputs)])
-                times.append(time.thread_time() - start)
+            call(model.drawn(size))
+            begun = clock()
+            while len(times) < 5 or clock() - begun < _PROFILED_S:
+                rows = pool.draw(size, len(times))
+                inputs = [torch.from_numpy(each) for each in rows.values()]
+                start = clock()
+                call(inputs)
+                times.append(clock() - start)
         _say({"size": size, "seconds": statistics.median(times)})
 
 
@@ -111,9 +128,14 @@ def _work(said: dict[str, Any]) -> None:
     box = Board(said["workers"], descriptor=said["board"]).boxes[said["worker"]]
     inputs = [torch.from_numpy(arena.rows(each.name)) for each in arena.inputs]
     outputs = [torch.from_numpy(arena.rows(each.name)) for each in arena.outputs]
+    call = model.call
+    if said.get("device") is not None:
+        from trimtab.serve.live.devices import on_device
+
+        call = on_device(model, said["device"])
     # Kernels choose their ways by the size: each is met once ahead of any query.
     for size in said["warm"]:
-        model.call(model.drawn(size))
+        call(model.drawn(size))
     box.orders.clear()
     gc.collect()
     gc.freeze()
@@ -142,7 +164,7 @@ def _work(said: dict[str, Any]) -> None:
             begun, cpu = time.monotonic_ns(), time.thread_time_ns()
             status = DONE
             try:
-                _answer(model, inputs, outputs, ranges)
+                _answer(call, inputs, outputs, ranges)
             except Exception as error:  # whatever the network raises: the query fails
                 box.text = (str(error).splitlines() or [type(error).__name__])[0]
                 status = FAILED
@@ -153,7 +175,7 @@ def _work(said: dict[str, Any]) -> None:
 
 
 def _answer(
-    model: Any, inputs: list[Any], outputs: list[Any], ranges: list[tuple[int, int]]
+    call: Any, inputs: list[Any], outputs: list[Any], ranges: list[tuple[int, int]]
 ) -> None:
     """Run a batch whose rows stand in some ranges, mostly one."""
     import torch
@@ -164,7 +186,7 @@ def _answer(
             rows = [each[first:last] for each in inputs]
         else:
             rows = [torch.cat([each[a:b] for a, b in ranges]) for each in inputs]
-        for place, value in zip(outputs, model.call(rows), strict=True):
+        for place, value in zip(outputs, call(rows), strict=True):
             at = 0
             for a, b in ranges:
                 place[a:b] = value[at : at + b - a]

@@ -18,13 +18,16 @@ OUTPUTS = (Field(name="y", dtype="float32", shape=()),)
 class Bench:
     """A dispatcher whose workers do what a test says, when it says so."""
 
-    def __init__(self, workers=2, batch=10, capacity=1000, seconds=lambda rows: 0.001):
+    def __init__(
+        self, workers=2, batch=10, capacity=1000, seconds=lambda rows: 0.001,
+        accelerator=None, **more,
+    ):  # fmt: skip
         self.arena = Arena(INPUTS, OUTPUTS, capacity)
         self.board = Board(workers)
         self.bells = [os.eventfd(0, os.EFD_NONBLOCK) for _ in range(workers)]
         self.dispatcher = Dispatcher(
             self.arena, self.board.boxes, self.bells,
-            Schedule(batch=batch, coalesce=True), seconds,
+            Schedule(batch=batch, coalesce=True, **more), seconds, accelerator,
         )  # fmt: skip
         self.answers = {}
         self.orders: list[list[tuple[int, ...]]] = [[] for _ in range(workers)]
@@ -44,7 +47,7 @@ class Bench:
             assert self.answers[name][1] is None, "answered twice"
             self.answers[name] = (x, answer)
 
-        self.dispatcher.submit({"x": x}, done, **more)
+        self.dispatcher.submit({"x": x}, rows, done, **more)
         return name
 
     def see(self, number):

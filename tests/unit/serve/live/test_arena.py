@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trimtab.errors import ExecutionError, UsageError
@@ -113,3 +113,21 @@ def test_inputs_that_do_not_fit_are_named(inputs, said):
     assert check_rows(arena, fits) == 4
     with pytest.raises(ExecutionError, match=said):
         check_rows(arena, inputs)
+
+
+@settings(max_examples=200, deadline=None)
+@given(data=st.data())
+def test_one_look_finds_what_every_comparison_would(data):
+    dtype = data.draw(st.sampled_from(["int64", "int32", "int8", "uint8"]))
+    tables = data.draw(st.integers(1, 3))
+    bounds = tuple(data.draw(st.integers(1, 120)) for _ in range(tables))
+    field = Field(name="ids", dtype=dtype, shape=(tables, 2), bounds=bounds)
+    drawn = np.random.default_rng(data.draw(st.integers(0, 99)))
+    low = 0 if dtype == "uint8" else -data.draw(st.integers(0, 1))
+    ids = drawn.integers(low, 127, (5, tables, 2)).astype(dtype)
+    if data.draw(st.booleans()):
+        ids = np.minimum(np.abs(ids), np.array(bounds).reshape(-1, 1) - 1).astype(dtype)
+    arena = Arena([field], [], 10)
+    right = bool(((ids >= 0) & (ids < np.array(bounds).reshape(-1, 1))).all())
+    assert arena.fits({"ids": ids}) == (5 if right else 0)
+    arena.close()

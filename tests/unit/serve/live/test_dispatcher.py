@@ -42,7 +42,8 @@ def test_a_free_worker_never_waits_for_company():
 
 
 def test_short_chunks_wait_at_the_worker():
-    short, long = Bench(workers=1), Bench(workers=1, seconds=lambda rows: 0.1)
+    short = Bench(workers=1, seconds=lambda rows: 1e-4)
+    long = Bench(workers=1, seconds=lambda rows: 0.1)
     for bench in (short, long):
         for _ in range(3):
             bench.ask(10)
@@ -117,10 +118,76 @@ def test_a_network_that_fails_fails_the_query_alone():
     assert bench.dispatcher.counts["failed"] == 1
 
 
+def test_by_threshold_large_queries_go_whole_to_the_accelerator():
+    bench = Bench(
+        workers=2, batch=10, threshold=30,
+        seconds=lambda rows: 1.0, accelerator=lambda rows: 1.0,
+    )  # fmt: skip
+    small, large, next_large = bench.ask(29), bench.ask(30), bench.ask(40)
+    assert [order[2:] for order in bench.see(1)] == [(30, 0)]
+    assert bench.work(1) == 30
+    assert bench.right(large)
+    assert not bench.right(next_large)
+    assert bench.work(1) == 40
+    assert bench.finish() == [10, 10, 9]
+    assert bench.right(small)
+    assert bench.right(next_large)
+    assert bench.dispatcher.counts["offloaded"] == 2
+    assert bench.dispatcher.alive == 1
+
+
+def test_by_finish_the_device_that_is_done_first_takes_a_query():
+    bench = Bench(
+        workers=2, batch=100, policy="finish",
+        seconds=lambda rows: 1.0 * rows, accelerator=lambda rows: 4.0,
+    )  # fmt: skip
+    bench.ask(3)  # 3 s on the worker, 4 s on the accelerator
+    assert len(bench.see(0)) == 1
+    bench.ask(3)  # 3 + 3 against 4
+    assert len(bench.see(1)) == 1
+    bench.ask(3)  # 3 + 3 against 4 + 4
+    bench.ask(3)  # 3 + 3 + 3 against 4 + 4
+    assert bench.dispatcher.counts["offloaded"] == 2
+    assert sorted(bench.finish()) == [3, 3, 3, 3]
+
+
+def test_a_deadline_is_held_against_the_accelerator_where_that_takes_the_query():
+    bench = Bench(
+        workers=2, batch=10, threshold=20,
+        seconds=lambda rows: 9.0, accelerator=lambda rows: 0.5,
+    )  # fmt: skip
+    until = time.monotonic_ns() + int(2e9)
+    taken = bench.ask(20, deadline_ns=until)
+    with pytest.raises(OverloadedError, match="ready in time"):
+        bench.ask(5, deadline_ns=until)
+    bench.finish()
+    assert bench.right(taken)
+
+
+def test_what_an_accelerator_had_goes_divided_to_workers():
+    bench = Bench(
+        workers=2, batch=10, threshold=20,
+        seconds=lambda rows: 1.0, accelerator=lambda rows: 1.0,
+    )  # fmt: skip
+    names = [bench.ask(rows) for rows in (25, 40)]
+    assert bench.dispatcher.lost(1) == 1
+    bench.orders[1].clear()
+    later = bench.ask(50)  # there is no accelerator now
+    assert bench.dispatcher.counts["offloaded"] == 2
+    sizes = bench.finish()
+    assert max(sizes) <= 10
+    assert sum(sizes) == 25 + 40 + 50
+    assert all(map(bench.right, (*names, later)))
+    assert bench.dispatcher.backlog_s == 0
+
+
+@pytest.mark.parametrize("accelerator", [None, lambda rows: 0.002])
 @settings(max_examples=60, deadline=None)
-@given(st.data())
-def test_each_query_has_one_right_answer_whatever_dies(data):
-    bench = Bench(workers=3, batch=7, capacity=200)
+@given(data=st.data())
+def test_each_query_has_one_right_answer_whatever_dies(accelerator, data):
+    bench = Bench(
+        workers=3, batch=7, capacity=200, accelerator=accelerator, policy="finish"
+    )
     asked = []
     for _ in range(data.draw(st.integers(5, 40))):
         act = data.draw(st.sampled_from(["ask", "ask", "work", "work", "kill"]))

@@ -10,8 +10,14 @@ import pytest
 import torch
 from tests.unit.serve.live.nets import Tables
 
-from trimtab.errors import ExecutionError, NetworkNotFoundError, OverloadedError
+from trimtab.errors import (
+    ExecutionError,
+    NetworkNotFoundError,
+    OverloadedError,
+    UsageError,
+)
 from trimtab.pipeline.serving import OPENER
+from trimtab.serve.curves import ServiceCurve
 from trimtab.serve.live.dispatcher import Answer
 from trimtab.serve.live.engine import Engine, Settings
 from trimtab.serve.schedule import Schedule
@@ -125,6 +131,35 @@ def test_nothing_is_lost_or_answered_twice_when_a_worker_ends(engine, how):
     assert all(right(queries[each], found[each].outputs) for each in found)
     assert settled(lambda: engine.state()["workers"] == 2)
     assert engine.restarts == before + 1
+
+
+def test_an_emulated_accelerator_takes_large_queries_and_computes_nothing():
+    table = ServiceCurve(
+        network="net", source="test", sizes=(1, 1024), seconds=(0.05, 0.05)
+    )
+    schedule = Schedule(batch=8, threshold=20)
+    with Engine(settings(workers=1, accelerator=table), schedule) as both:
+        small, large = query(19), query(20)
+        assert right(small, both(**small))
+        found: list[Answer] = []
+        both.ask(large, found.append)
+        assert settled(lambda: len(found) == 1)
+        state = both.state()
+    assert found[0].outputs is not None
+    assert not any(each.any() for each in found[0].outputs.values())
+    assert found[0].latency_s >= 0.05
+    assert (state["offloaded"], state["workers"]) == (1, 1)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device here")
+def test_an_accelerator_that_is_not_here_is_refused_at_once():
+    with pytest.raises(UsageError, match="no CUDA device"):
+        Engine(settings(workers=1, accelerator="cuda"), Schedule(batch=8))
+
+
+def test_a_priority_that_does_not_exist_is_refused(engine):
+    with pytest.raises(UsageError, match="priority 3"):
+        engine.submit(query(1), priority=3)
 
 
 def test_what_was_taken_is_answered_before_the_end():

@@ -41,8 +41,9 @@ def served():
                 yield engine, server.url
 
 
-def post(url, inputs):
+def post(url, inputs, **parameters):
     body = {
+        "parameters": parameters,
         "inputs": [
             {"name": name, "shape": list(each.shape), "data": each.ravel().tolist(),
              "datatype": {"float32": "FP32", "int64": "INT64"}[str(each.dtype)]}
@@ -99,17 +100,38 @@ def test_one_that_would_be_late_is_told_when_to_come_again(served):
     engine, url = served
     before = engine.schedule
     where = f"{url}{model_of(engine).path}"
-    seconds = engine._dispatcher.seconds
-    engine._dispatcher.seconds = lambda rows: 10.0
+    seconds = engine._dispatcher._pool.seconds
+    engine._dispatcher._pool.seconds = lambda rows: 10.0
     engine.schedule = Schedule(batch=8, shed=True)
     try:
         status, said, headers = post(where, query(3))
     finally:
-        engine._dispatcher.seconds = seconds
+        engine._dispatcher._pool.seconds = seconds
         engine.schedule = before
     assert status == 429
     assert "in time" in said["error"]
     assert int(headers["Retry-After"]) >= 10
+
+
+def test_a_request_says_how_urgent_it_is(served, monkeypatch):
+    engine, url = served
+    where, seen = f"{url}{model_of(engine).path}", []
+    ask = engine.ask
+
+    def watched(inputs, done, **more):
+        seen.append(more)
+        ask(inputs, done, **more)
+
+    monkeypatch.setattr(engine, "ask", watched)
+    assert post(where, query(3))[0] == 200
+    assert post(where, query(3), priority=1, timeout=20_000_000)[0] == 200
+    assert post(where, query(3), priority=3)[0] == 200
+    assert [each["priority"] for each in seen] == [1, 0, 2]
+    assert seen[1]["deadline_s"] == pytest.approx(20.0)
+    status, said, _ = post(where, query(3), timeout=1)
+    assert status == 429
+    assert "in time" in said["error"]
+    assert post(where, query(3), priority=9)[0] == 422
 
 
 def test_load_over_http_is_answered(served):

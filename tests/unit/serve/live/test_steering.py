@@ -23,7 +23,7 @@ class Engine:
     def __init__(self):
         self.schedule, self.asked, self.full = Schedule(batch=8), [], False
 
-    def ask(self, inputs, done, *, deadline_s=None):
+    def ask(self, inputs, done, *, deadline_s=None, priority=1):
         self.asked.append(deadline_s)
         if self.full:
             raise OverloadedError("a query", rule="full", remedy="wait")
@@ -109,3 +109,14 @@ def test_without_a_controller_that_works_it_serves_on(caplog):
         side.ask(ROWS, lambda answer: None)
     assert engine.schedule.batch == 8
     assert "decides no more" in caplog.text
+
+
+def test_a_deadline_is_the_queries_own_and_the_target_where_the_queue_is_old():
+    engine = Engine()
+    side = steering_of(engine, None)
+    side.ask(ROWS, lambda answer: None, deadline_s=7.0)
+    side.old = True
+    side.ask(ROWS, lambda answer: None, deadline_s=7.0)
+    side.ask(ROWS, lambda answer: None, deadline_s=0.01)
+    side.ask(ROWS, lambda answer: None)
+    assert engine.asked == [7.0, 0.1, 0.01, 0.1]

@@ -1,19 +1,20 @@
 """Schedules for the machine that is here."""
 
 from dataclasses import replace
+from typing import cast
 
 import numpy as np
 import pytest
 from tests.unit.serve.live.test_engine import settings
 
-from trimtab.errors import BudgetInfeasibleError
+from trimtab.errors import BudgetInfeasibleError, UsageError
 from trimtab.serve.arrivals import parse_arrivals
 from trimtab.serve.capacity import Capacity, Target
-from trimtab.serve.curves import ServiceCurve
+from trimtab.serve.curves import ServiceCurve, write
 from trimtab.serve.host import Host
 from trimtab.serve.live import tuning
-from trimtab.serve.live.engine import Engine
-from trimtab.serve.live.tuning import confirm, profiled, proposed
+from trimtab.serve.live.engine import Engine, Settings
+from trimtab.serve.live.tuning import accelerator_of, confirm, profiled, proposed
 from trimtab.serve.schedule import Schedule
 from trimtab.serve.sizes import parse_sizes
 from trimtab.serve.verdict import Ran, judge
@@ -102,3 +103,29 @@ def test_schedules_come_from_a_simulation_of_the_profile():
             host, WORK, Target(latency_s=1e-4), best=2,
             progress=lambda done, text: None,
         )  # fmt: skip
+
+
+def test_an_accelerator_is_a_file_or_known_by_name(tmp_path):
+    cpu = ServiceCurve(network="net", source="test", sizes=(1, 9), seconds=(0.1, 0.9))
+    engine = cast("Engine", None)  # is asked for cuda alone
+    known = accelerator_of(engine, "gtx-1080ti", "wnd", cpu)
+    assert known.seconds[0] == pytest.approx(0.1 / 0.47)
+    path = tmp_path / "mine.json"
+    write(cpu, path)
+    assert accelerator_of(engine, str(path), "any", known) == cpu
+    with pytest.raises(UsageError, match="known are gtx-1080ti"):
+        accelerator_of(engine, "abacus", "wnd", cpu)
+
+
+def test_cuda_is_profiled():
+    class Profiled:
+        name, settings = "net", Settings(spec="", opener="", most_items=8)
+
+        def profile(self, sizes, *, device):
+            assert device == "cuda"
+            return dict.fromkeys(sizes, 0.25)
+
+    cpu = ServiceCurve(network="net", source="test", sizes=(1,), seconds=(0.1,))
+    found = accelerator_of(cast("Engine", Profiled()), "cuda", "any", cpu)
+    assert (found.sizes, found.seconds) == ((1, 8), (0.25, 0.25))
+    assert "cuda alone" in found.source
