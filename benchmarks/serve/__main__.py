@@ -7,6 +7,7 @@ where it was.
     python -m benchmarks.serve --quick         # a few minutes
     python -m benchmarks.serve --job none      # only the tables
     python -m benchmarks.serve --job paper --at-once 2
+    python -m benchmarks.serve --job peers     # needs a quiet machine
 """
 
 from __future__ import annotations
@@ -20,10 +21,11 @@ import typer
 from benchmarks.jobs import NOT_MEASURED, Store, cache_folder, origins, run
 from benchmarks.results import claims, fill, write
 from benchmarks.serve import report
+from benchmarks.serve.peers import results as peers
 
 HERE = Path(__file__).parent
 SAMPLES = HERE / "samples"
-_QUICK = ("paper/40/medium/plain", "follow/wnd")
+_QUICK = ("paper/40/medium/plain", "follow/wnd", "peers/ncf")
 
 
 class Part(enum.StrEnum):
@@ -34,6 +36,7 @@ class Part(enum.StrEnum):
     PROCESSES = "processes"
     FOLLOW = "follow"
     FLEET = "fleet"
+    PEERS = "peers"
     ALL = "all"
     NONE = "none"
 
@@ -48,19 +51,24 @@ def main(
 ) -> None:
     """Do what is not stored yet, then write results and tables."""
     store = Store(cache_folder("serve") / "quick" if quick else SAMPLES)
-    every = report.jobs()
-    if quick:
-        chosen = [each for each in every if each.key in _QUICK]
-    else:
-        chosen = [each for each in every if job in (Part.ALL, each.key.split("/")[0])]
+    chosen = [
+        each
+        for each in report.jobs(quick=quick)
+        if job in (Part.ALL, each.key.split("/")[0])
+        and (not quick or each.key in _QUICK)
+    ]
     run(chosen, store, again=again or quick, at_once=at_once)
     rows = report.all_rows(store)
     if quick:
         rows = [row for row in rows if row.note != NOT_MEASURED]
     write(HERE, rows, quick=quick)
     if not quick:
-        body = f"{origins(store)}\n\n{claims(rows)}\n\n### Every network\n\n"
-        fill(HERE / "README.md", body + report.networks(store))
+        body = (
+            f"{origins(store)}\n\n{claims(rows)}\n\n"
+            f"### Over HTTP, beside others\n\n{peers.table(store)}\n\n"
+            f"### Every network\n\n{report.networks(store)}"
+        )
+        fill(HERE / "README.md", body)
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ from benchmarks.jobs import NOT_MEASURED, Job, Store
 from benchmarks.results import Row
 from benchmarks.serve.follow import LOADS
 from benchmarks.serve.paper import CORES, LEVELS, PROCESSES, SEEDS
+from benchmarks.serve.peers import results as peers
 from trimtab.serve.curves import curve_names
 from trimtab.stats import bootstrap_interval, geometric_mean
 
@@ -42,8 +43,8 @@ def tables() -> list[tuple[int, str, str]]:
     return [*found, (40, "medium", "climb"), (40, "medium", "coalesce")]
 
 
-def jobs() -> list[Job]:
-    """Return all jobs."""
+def jobs(*, quick: bool = False) -> list[Job]:
+    """Return all jobs, or short forms of those that have one."""
     paper = "benchmarks.serve.paper"
     return [
         *[
@@ -80,6 +81,7 @@ def jobs() -> list[Job]:
             for network in curve_names()
         ],
         Job(key="fleet/day", module="benchmarks.serve.fleet", cap_s=7200.0),
+        *peers.jobs(quick=quick),
     ]
 
 
@@ -91,6 +93,7 @@ def all_rows(store: Store) -> list[Row]:
         *_processes(store),
         *_fleet(store),
         *_follow(store),
+        *peers.rows(store),
     ]
 
 

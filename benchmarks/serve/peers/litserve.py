@@ -4,7 +4,8 @@ Queries joined by `max_batch_size` and `batch_timeout` are run as one batch; ans
 come back through ZeroMQ (`fast_queue`). The body goes to a worker as it came.
 
     python -m benchmarks.serve.peers.litserve '{"spec": "zoo:wnd-small",
-        "name": "wnd-small", "port": 8000, "options": {"workers": 2, "servers": 1, "most": 4}}'
+        "name": "wnd-small", "port": 8000,
+        "options": {"workers": 2, "servers": 1, "most": 4}}'
 """
 
 # Annotations stay what they are, not text: LitServe hands them to FastAPI.
