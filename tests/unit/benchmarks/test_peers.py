@@ -11,7 +11,6 @@ from benchmarks.jobs import NOT_MEASURED, Store
 from benchmarks.serve.peers import compare, results
 from benchmarks.serve.peers.servers import SUBJECTS, Setting, started
 from safetensors.torch import save_file
-
 from tests.unit.serve.live import nets
 
 _SPEC = "tests.unit.serve.live.nets:tables"
