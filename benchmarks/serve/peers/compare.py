@@ -61,8 +61,8 @@ class Effort:
         seeds: that rates are judged on.
     """
 
-    seconds: float = 3.0
-    least: int = 300
+    seconds: float = 2.5
+    least: int = 250
     precision: float = 0.05
     settings: int = 4
     seeds: tuple[int, ...] = SEEDS

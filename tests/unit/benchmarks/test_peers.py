@@ -2,7 +2,9 @@
 
 import json
 import urllib.request
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -13,8 +15,10 @@ from benchmarks.serve.peers.servers import SUBJECTS, Setting, started
 from safetensors.torch import save_file
 from tests.unit.serve.live import nets
 
+from trimtab.serve.live.http_load import Served
+
 _SPEC = "tests.unit.serve.live.nets:tables"
-_JOINING = {
+_JOINING: Mapping[str, Mapping[str, Any]] = {
     "ours": {"batch": 16, "steady": True, "workers": 1},
     "ray_serve": {"workers": 1, "most": 4, "wait_s": 0.02},
     "litserve": {"workers": 1, "servers": 1, "most": 4, "wait_s": 0.02},
@@ -132,15 +136,22 @@ def test_the_largest_rate_is_found_from_any_guess(limit, guess):
 
 
 def test_nothing_is_kept():
-    tried = []
-    assert compare.largest(tried.append, 64.0, precision=0.05, least=1.0) == 0.0
+    tried: list[float] = []
+
+    def keeps(rate):
+        tried.append(rate)
+        return False
+
+    assert compare.largest(keeps, 64.0, precision=0.05, least=1.0) == 0.0
     assert tried[0] == 64.0
     assert tried[-1] == 1.0
 
 
 def _search(monkeypatch, runs):
     """Return a search whose runs have these tails and delays."""
-    search = compare.Search(served=None, target_s=0.1, seed=0, effort=compare.Effort())
+    search = compare.Search(
+        served=cast("Served", None), target_s=0.1, seed=0, effort=compare.Effort()
+    )
     told = iter(runs)
     monkeypatch.setattr(compare.Search, "_run", lambda self, rate: next(told))
     return search

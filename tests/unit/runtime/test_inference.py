@@ -336,15 +336,12 @@ def test_wrong_items_and_ids_name_their_field(ids, x, field, said):
 def test_an_id_out_of_range_is_refused_in_every_type(dtype, given, below):
     port = Port(name="ids", type=TensorType((1,), dtype), bounds=(200,))
     model = Model(name="net", inputs=(port,), outputs=(Y,), most_items=8)
-    body = {
-        "inputs": [
-            {"name": "ids", "shape": [3], "datatype": DATATYPES[dtype],
-             "data": [0, below, given]},
-        ],
-    }  # fmt: skip
+    data = [0, below, given]
+    ids = {"name": "ids", "shape": [3], "datatype": DATATYPES[dtype], "data": data}
+    body = {"inputs": [ids]}
     with pytest.raises(UsageError) as caught:
         parse(model, json.dumps(body).encode())
     assert f"{given} at [2]: ids there are from 0 to {below}" in str(caught.value)
-    body["inputs"][0]["data"][2] = 1
+    data[2] = 1
     found = parse(model, json.dumps(body).encode()).values["ids"]
     assert found.tolist() == [0, below, 1]
