@@ -42,7 +42,7 @@ _CHOICE: Final = 0  # the seed that settings are chosen on
 _DELAY_FRAC: Final = 0.05
 _WARM_FRAC: Final = 0.1
 _SHARE: Final = 0.95
-_LEAST_FRAC: Final = 1 / 64  # of the first rate, below which nothing is tried
+_LEAST_FRAC: Final = 1 / 32  # of the first rate, below which nothing is tried
 _BETTER: Final = 1.05  # times the best rate so far, which another setting has to keep
 _WAIT_S: Final = 30.0  # for the last answers: the next run begins with an empty queue
 _MEAN_ITEMS: Final = 270
@@ -234,7 +234,7 @@ def _served(setting: Setting, network: str, target: float) -> Any:
 
 
 def _first(network: str) -> float:
-    """Return the rate that one core would be busy with, by the module alone."""
+    """Return the rate that keeps one core half busy, by the module alone."""
     from trimtab.pipeline.serving import open_model
 
     model = open_model(f"zoo:{network}-small")
@@ -244,7 +244,7 @@ def _first(network: str) -> float:
         begun = time.thread_time()
         model.call(inputs)
         times.append(time.thread_time() - begun)
-    return 1 / statistics.median(times)
+    return 0.5 / statistics.median(times)
 
 
 def _say(text: str) -> None:

@@ -4,6 +4,7 @@ import json
 import urllib.request
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import Any, cast
 
 import numpy as np
@@ -171,6 +172,48 @@ def test_a_miss_while_the_load_was_late_is_tried_again(monkeypatch, runs, kept, 
     search = _search(monkeypatch, runs)
     assert search.keeps(10.0) is kept
     assert search.unsure == unsure
+
+
+def test_settings_are_chosen_on_one_seed_and_judged_on_others(monkeypatch):
+    limits = {
+        "ours": [90.0, 120.0, 100.0, 80.0], "ray_serve": [0.0] * 4,
+        "litserve": [50.0, 40.0, 70.0, 70.1], "fastapi_torch": [60.0, 10.0, 5.0, 61.0],
+    }  # fmt: skip
+    turns = []
+
+    @contextmanager
+    def fake(setting, spec, name, slo):
+        assert (spec, name, slo) == ("zoo:wnd-small", "wnd-small", "p95=25ms")
+        turns.append(setting)
+        yield setting
+
+    def kept(search, rate):
+        setting = search.served
+        limit = limits[setting.subject][SUBJECTS[setting.subject].index(setting)]
+        p95_s = 0.02 if rate <= limit * (1 + 0.1 * search.seed) else 1.0
+        search.runs.append({"rate_per_s": rate, "p95_s": p95_s})
+        return p95_s, 0.0
+
+    monkeypatch.setattr(compare, "started", fake)
+    monkeypatch.setattr(compare.Search, "warm", lambda search, rate: None)
+    monkeypatch.setattr(compare.Search, "_run", kept)
+    monkeypatch.setattr(compare, "_first", lambda network: 30.0)
+    found = compare.compared("wnd", compare.Effort(precision=0.01))["subjects"]
+    # They take turns.
+    assert [each.subject for each in turns] == [*SUBJECTS] * (4 + 3)
+    assert {key: each["chosen"] for key, each in found.items()} == {
+        "ours": 1, "ray_serve": 0, "litserve": 2, "fastapi_torch": 0,
+    }  # fmt: skip
+    assert found["ray_serve"]["rates"] == [0.0] * 3
+    for key, best in (("ours", 120.0), ("litserve", 70.0), ("fastapi_torch", 60.0)):
+        for seed, rate in zip((1, 2, 3), found[key]["rates"], strict=True):
+            assert rate <= best * (1 + 0.1 * seed) <= 1.01 * rate
+        assert found[key]["rate_per_s"] == sorted(found[key]["rates"])[1]
+        assert found[key]["title"] == SUBJECTS[key][found[key]["chosen"]].title
+    # One that keeps no more than the best before has one run, and is dropped.
+    dropped = [each for each in found["fastapi_torch"]["runs"] if each["setting"] == 1]
+    assert len(dropped) == 1
+    json.dumps(found)
 
 
 def _sample(**rates):
