@@ -65,17 +65,16 @@ def rows(store: Store) -> list[Row]:
     of_each = [_row(network, found.get(network)) for network in NETWORKS]
     ratios = {key: _ratios(each["subjects"]) for key, each in found.items()}
     counted = {key: each for key, each in ratios.items() if each}
-    note = NOT_MEASURED
-    if found:
-        note = ", ".join(
+    alone = [key for key in found if key not in counted]
+    missing = [key for key in NETWORKS if key not in found]
+    parts = [
+        ", ".join(
             f"{key} {statistics.median(each):.2f}" for key, each in counted.items()
-        )
-        alone = [key for key in found if key not in counted]
-        if alone:
-            note += f"; not counted, no peer keeps the target: {', '.join(alone)}"
-        missing = [key for key in NETWORKS if key not in found]
-        if missing:
-            note += f"; {NOT_MEASURED}: {', '.join(missing)}"
+        ),
+        f"not counted, no peer keeps the target: {', '.join(alone)}" if alone else "",
+        f"{NOT_MEASURED}: {', '.join(missing)}" if missing else "",
+    ]
+    note = "; ".join(filter(None, parts)) if found else NOT_MEASURED
     by_seed = [_mean(each) for each in zip(*counted.values(), strict=True)]
     return [
         Row(

@@ -263,7 +263,9 @@ def test_where_no_peer_can_nothing_is_divided(tmp_path):
     found = {each.id: each for each in results.rows(store)}
     assert found["serve/peers/din"].value is None
     assert found["serve/peers"].value is None
-    assert "no peer keeps the target: din" in found["serve/peers"].note
+    assert found["serve/peers"].note == (
+        f"not counted, no peer keeps the target: din; {NOT_MEASURED}: ncf, wnd"
+    )
 
 
 def test_jobs_are_one_a_network_and_one_when_quick():
