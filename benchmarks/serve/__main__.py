@@ -11,6 +11,7 @@ where it was.
     python -m benchmarks.serve --job agree     # about 15
     python -m benchmarks.serve --job overhead  # a minute
     python -m benchmarks.serve --job live --quick
+    python -m benchmarks.serve --job peers     # needs a quiet machine
 """
 
 from __future__ import annotations
@@ -23,9 +24,10 @@ import typer
 
 from benchmarks.jobs import Again, Quick, of_part, run, store_of, tell
 from benchmarks.serve import report, report_live
+from benchmarks.serve.peers import results as peers
 
 HERE = Path(__file__).parent
-_QUICK = ("paper/40/medium/plain", "follow/wnd")
+_QUICK = ("paper/40/medium/plain", "follow/wnd", "peers/ncf")
 
 
 class Part(enum.StrEnum):
@@ -39,6 +41,7 @@ class Part(enum.StrEnum):
     LIVE = "live"
     AGREE = "agree"
     OVERHEAD = "overhead"
+    PEERS = "peers"
     ALL = "all"
     NONE = "none"
 
@@ -53,14 +56,17 @@ def main(
 ) -> None:
     """Do what is not stored yet, then write results and tables."""
     store = store_of(HERE, quick=quick)
-    every = report.jobs()
+    every = report.jobs(quick=quick)
     if quick:
         every = [each for each in every if each.key in _QUICK]
         every += report_live.quick_jobs()
-    chosen = of_part(every, job)
-    run(chosen, store, again=again or quick, at_once=at_once)
-    more = "" if quick else f"### Every network\n\n{report.networks(store)}"
-    tell(HERE, store, report.all_rows(store), quick=quick, more=more)
+    run(of_part(every, job), store, again=again or quick, at_once=at_once)
+    tables = (
+        f"### Over HTTP, beside others\n\n{peers.table(store)}\n\n"
+        f"### Every network\n\n{report.networks(store)}"
+    )
+    rows = report.all_rows(store)
+    tell(HERE, store, rows, quick=quick, more="" if quick else tables)
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from benchmarks.results import Row
 from benchmarks.serve import report_live
 from benchmarks.serve.follow import LOADS
 from benchmarks.serve.paper import CORES, LEVELS, PROCESSES, SEEDS
+from benchmarks.serve.peers import results as peers
 from trimtab.serve.curves import curve_names
 from trimtab.stats import bootstrap_interval, geometric_mean
 
@@ -43,8 +44,8 @@ def tables() -> list[tuple[int, str, str]]:
     return [*found, (40, "medium", "climb"), (40, "medium", "coalesce")]
 
 
-def jobs() -> list[Job]:
-    """Return all jobs."""
+def jobs(*, quick: bool = False) -> list[Job]:
+    """Return all jobs, or short forms of those that have one."""
     paper = "benchmarks.serve.paper"
     return [
         *[
@@ -82,6 +83,7 @@ def jobs() -> list[Job]:
         ],
         Job(key="fleet/day", module="benchmarks.serve.fleet", cap_s=7200.0),
         *report_live.jobs(),
+        *peers.jobs(quick=quick),
     ]
 
 
@@ -94,6 +96,7 @@ def all_rows(store: Store) -> list[Row]:
         *_fleet(store),
         *_follow(store),
         *report_live.rows(store),
+        *peers.rows(store),
     ]
 
 

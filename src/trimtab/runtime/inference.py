@@ -17,6 +17,7 @@ network; where it takes any number of items, that is the first axis of every ten
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
@@ -226,15 +227,21 @@ def _check_items(inputs: Sequence[_Input]) -> None:
 
 
 def _check_ids(values: Tensor, bounds: tuple[int, ...], where: str) -> None:
-    most = torch.tensor(bounds)
+    signed = values.numpy()
+    # Read as unsigned, numbers below 0 are beyond the type's: one comparison is enough.
+    ids = signed.view(f"u{signed.itemsize}")
+    top = int(np.iinfo(signed.dtype).max) + 1
+    most = np.array([min(each, top) for each in bounds], dtype=np.uint64)
+    if int(ids.max(initial=0)) < most.min():
+        return
     if len(bounds) > 1:
-        most = most.view(-1, *[1] * (values.dim() - 2))
-    wrong = (values < 0) | (values >= most)
-    if bool(wrong.any()):
-        at = wrong.nonzero()[0].tolist()
-        below = int(most.expand(values.shape)[tuple(at)])
+        most = most.reshape(-1, *[1] * (ids.ndim - 2))
+    wrong = ids >= most
+    if wrong.any():
+        at = np.argwhere(wrong)[0].tolist()
+        below = int(np.broadcast_to(most, ids.shape)[tuple(at)])
         raise _wrong(
-            f"{int(values[tuple(at)])} at {at}", f"ids there are from 0 to {below - 1}",
+            f"{int(signed[tuple(at)])} at {at}", f"ids there are from 0 to {below - 1}",
             where,
         )  # fmt: skip
 
@@ -318,7 +325,12 @@ def _flat(data: Any, kind: TensorType, where: str) -> list[Any]:
 
 
 def _finite(made: Tensor, kind: TensorType, where: str) -> Tensor:
-    if made.is_floating_point() and not bool(torch.isfinite(made).all()):
+    # A sum is finite only where all numbers are; a large one says nothing.
+    if (
+        made.is_floating_point()
+        and not math.isfinite(made.sum())
+        and not bool(torch.isfinite(made).all())
+    ):
         raise _wrong("a number", f"it is not finite as {kind.dtype}", where)
     return made.reshape(kind.shape)
 

@@ -175,12 +175,13 @@ def _refused(request: Request, model: Model) -> Response | None:
 
 async def _body(request: Request, most: int) -> bytes | None:
     """Return a body, or None where it is longer than it may be."""
-    body = bytearray()
+    chunks, size = [], 0
     async for chunk in request.stream():
-        body += chunk
-        if len(body) > most:
+        chunks.append(chunk)
+        size += len(chunk)
+        if size > most:
             return None
-    return bytes(body)
+    return b"".join(chunks)
 
 
 def _header_bytes(request: Request) -> int | None:

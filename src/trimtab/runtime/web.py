@@ -152,7 +152,9 @@ class Server:
             self._loop = asyncio.get_running_loop()
             await self._server.serve(sockets=[self._socket])
 
-        asyncio.run(serve())
+        # The loop that uvicorn would choose: uvloop, where that is installed.
+        with asyncio.Runner(loop_factory=self._server.config.get_loop_factory()) as own:
+            own.run(serve())
 
     def __enter__(self) -> Server:
         """Listen."""

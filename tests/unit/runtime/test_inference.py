@@ -4,6 +4,7 @@ import contextlib
 import json
 import math
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -116,6 +117,19 @@ def test_a_number_too_large_for_a_float_is_not_finite():
     body = json.dumps(asked()).replace("6.0", "1e999").encode()
     with pytest.raises(UsageError, match="not finite"):
         parse(MODEL, body)
+
+
+@pytest.mark.parametrize("last", [3e38, -3e38, math.inf, -math.inf, math.nan])
+def test_large_numbers_are_finite_though_their_sum_is_not(last):
+    body, head = as_bytes(binary(), b"x")
+    given = np.array([3e38] * 5 + [last], "<f4")
+    content = body[:-1] + given.tobytes() + bytes(2)
+    if math.isfinite(last):
+        found = parse(MODEL, content, header_bytes=head).values["x"]
+        np.testing.assert_array_equal(found.flatten(), given)
+        return
+    with pytest.raises(UsageError, match="not finite as float32"):
+        parse(MODEL, content, header_bytes=head)
 
 
 def binary(x_size=24, k_size=2):
@@ -327,3 +341,28 @@ def test_no_other_urgency_is_taken(name, value):
     with pytest.raises(UsageError, match="whole number") as caught:
         parse(MODEL, body)
     assert caught.value.where == f"parameters.{name}"
+
+
+@pytest.mark.parametrize(
+    ("dtype", "given", "below"),
+    [
+        ("int8", -60, 127),  # 196 as unsigned, which is below the bound
+        ("int8", -1, 127),
+        ("uint8", 200, 199),
+        ("int32", -(2**31), 199),
+        ("int64", -(2**63), 199),
+        ("int64", 2**63 - 1, 199),
+    ],
+)
+def test_an_id_out_of_range_is_refused_in_every_type(dtype, given, below):
+    port = Port(name="ids", type=TensorType((1,), dtype), bounds=(200,))
+    model = Model(name="net", inputs=(port,), outputs=(Y,), most_items=8)
+    data = [0, below, given]
+    ids = {"name": "ids", "shape": [3], "datatype": DATATYPES[dtype], "data": data}
+    body = {"inputs": [ids]}
+    with pytest.raises(UsageError) as caught:
+        parse(model, json.dumps(body).encode())
+    assert f"{given} at [2]: ids there are from 0 to {below}" in str(caught.value)
+    data[2] = 1
+    found = parse(model, json.dumps(body).encode()).values["ids"]
+    assert found.tolist() == [0, below, 1]

@@ -107,6 +107,12 @@ def test_answers_do_not_wait_for_more():
         assert server._socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
 
 
+def test_its_loop_is_the_fast_one():
+    uvloop = pytest.importorskip("uvloop", reason="the extra serve: no uvloop")
+    with Server(Application(), "127.0.0.1", 0) as server:
+        assert isinstance(server._loop, uvloop.Loop)
+
+
 def test_an_address_that_is_taken_is_one_message():
     with (
         socket.create_server(("127.0.0.1", 0)) as taken,

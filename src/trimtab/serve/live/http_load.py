@@ -32,6 +32,7 @@ _DTYPES: Final = {
     "FP64": "float64",
 }  # fmt: skip
 _CONNECTIONS: Final = 512
+_IDLE_S: Final = 2.0  # less than servers wait (uvicorn 5 s): none closes what is asked
 _MOST_BYTES: Final = 2**20  # of metadata
 _META_S: Final = 10.0
 _HEADER: Final = "Inference-Header-Content-Length"
@@ -161,7 +162,9 @@ class Served:
 
     async def _open(self) -> None:
         self._session = self._aiohttp.ClientSession(
-            connector=self._aiohttp.TCPConnector(limit=_CONNECTIONS),
+            connector=self._aiohttp.TCPConnector(
+                limit=_CONNECTIONS, keepalive_timeout=_IDLE_S
+            ),
             timeout=self._aiohttp.ClientTimeout(total=self._timeout_s),
         )
         self._model = self._model or quote(await self._first(), safe="")

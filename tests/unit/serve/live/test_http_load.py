@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from trimtab.errors import DataError, LinkError, MissingExtraError, UsageError
+from trimtab.serve.live import http_load
 from trimtab.serve.live.http_load import Served, fields_of
 
 pytest.importorskip("aiohttp")
@@ -59,3 +60,8 @@ def test_without_the_package_it_is_said(monkeypatch):
     monkeypatch.setitem(sys.modules, "aiohttp", None)
     with pytest.raises(MissingExtraError, match="aiohttp is not installed"):
         Served("http://127.0.0.1:1")
+
+
+def test_idle_connections_are_closed_before_a_server_does():
+    uvicorn = pytest.importorskip("uvicorn", reason="the extra serve: no uvicorn")
+    assert uvicorn.Config(None).timeout_keep_alive > http_load._IDLE_S

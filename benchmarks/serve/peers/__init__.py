@@ -1,0 +1,1 @@
+"""Servers that people build today, asked over HTTP as `trimtab serve` is."""
