@@ -17,9 +17,25 @@ if TYPE_CHECKING:
 
     from fastapi import FastAPI
 
+    from trimtab.runtime.tokens import Token
     from trimtab.runtime.web import Server
 
-__all__ = ["address", "cloud", "guard", "http_server", "require_http"]
+__all__ = [
+    "TokenFile",
+    "address",
+    "cloud",
+    "guard",
+    "http_server",
+    "require_http",
+]
+
+TokenFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--token-file",
+        help="File of the token that is asked with over HTTP; else TRIMTAB_TOKEN.",
+    ),
+]
 
 
 def address(text: str, *, host: str = "127.0.0.1") -> tuple[str, int]:
@@ -70,7 +86,11 @@ def guard(option: str, host: str, *, tls: Path | None, plain: bool) -> None:
 
 
 def http_server(
-    app: FastAPI, host: str, port: int, tls: ssl.SSLContext | None
+    app: FastAPI,
+    host: str,
+    port: int,
+    tls: ssl.SSLContext | None,
+    token: Token | None = None,
 ) -> Server:
     """Return a server of an application, not started yet.
 
@@ -82,7 +102,9 @@ def http_server(
     from trimtab.runtime.web import Server, is_loopback
 
     context = None if is_loopback(host) else tls
-    return Server(app, host, port, tls=context, stopping=app.state.stop)
+    return Server(
+        app, host, port, tls=context, token=token, stopping=app.state.stop
+    )
 
 
 def require_http() -> None:
@@ -93,8 +115,10 @@ def require_http() -> None:
     """
     try:
         import fastapi
+        import httptools
         import prometheus_client
         import uvicorn
+        import uvloop
     except ImportError as error:
         raise MissingExtraError(
             "an HTTP server",
@@ -102,7 +126,7 @@ def require_http() -> None:
             where="--http",
             remedy="install the extra: pip install 'trimtab[edge]'",
         ) from None
-    del fastapi, prometheus_client, uvicorn
+    del fastapi, httptools, prometheus_client, uvicorn, uvloop
 
 
 def cloud(
@@ -133,6 +157,7 @@ def cloud(
     http: Annotated[
         str | None, typer.Option(help="HOST:PORT of a live page of what it does.")
     ] = None,
+    token_file: TokenFile = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Answer the second half of requests until it is stopped."""
@@ -140,6 +165,7 @@ def cloud(
     from trimtab.partition.live.cloud import Cloud, Quotas
     from trimtab.partition.live.open import open_halves
     from trimtab.partition.live.run import serve
+    from trimtab.runtime.tokens import read_token
     from trimtab.units import parse_bytes
 
     host, port = address(listen)
@@ -156,6 +182,7 @@ def cloud(
         page = address(http)
         guard("--http", page[0], tls=tls, plain=plain)
         require_http()
+    token = read_token(token_file)
     context = certs.server(tls, name) if tls is not None else None
     most = None if memory is None else parse_bytes(memory)
     halves, _ = open_halves(bundle, first=range(0) if lazy else None)
@@ -172,7 +199,9 @@ def cloud(
         if page is not None:
             from trimtab.partition.live.http import cloud_app
 
-            served = stack.enter_context(http_server(cloud_app(side), *page, context))
+            served = stack.enter_context(
+                http_server(cloud_app(side), *page, context, token)
+            )
             shown = served.url
         serve(side, host, port, lambda found: _say(what, host, found, shown, as_json))
     if as_json:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from trimtab.cli.cloud import TokenFile
 from trimtab.cli.output import console, plain, print_json, progress_bar, table
 from trimtab.errors import UsageError
 
@@ -46,6 +47,7 @@ def load(
         Path | None, typer.Option(help="File for an HDR histogram.")
     ] = None,
     seed: Annotated[int, typer.Option(min=0, max=2**31, help="Of the queries.")] = 0,
+    token_file: TokenFile = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Ask a server at given times, whether it keeps up or not.
@@ -53,6 +55,7 @@ def load(
     Latencies count from when a query was to come, and none waits for another. It ends
     with VALID, or with INVALID, the reasons, and exit code 2.
     """
+    from trimtab.runtime.tokens import read_token
     from trimtab.serve.arrivals import parse_arrivals
     from trimtab.serve.capacity import parse_target
     from trimtab.serve.histogram import check_histogram, write_histogram
@@ -68,7 +71,11 @@ def load(
     if histogram is not None:
         check_histogram(histogram)
     trace = work.trace(rate_per_s=rate, seed=seed, duration_s=parse_duration(duration))
-    with progress_bar(quiet=as_json) as progress, Served(url, seed=seed) as server:
+    token = read_token(token_file)
+    with (
+        progress_bar(quiet=as_json) as progress,
+        Served(url, seed=seed, token=token) as server,
+    ):
         if int(trace.items.max()) > server.most_items:
             raise UsageError(
                 f"queries of {int(trace.items.max())} items",

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from trimtab.cli.cloud import address, guard, http_server, require_http
+from trimtab.cli.cloud import TokenFile, address, guard, http_server, require_http
 from trimtab.cli.output import console, plain, print_json, progress_bar, table
 from trimtab.errors import UsageError
 
@@ -66,6 +66,7 @@ def start(
         bool,
         typer.Option("--plain", help="No TLS, though others than this host may ask."),
     ] = False,
+    token_file: TokenFile = None,
     weights: Annotated[
         Path | None, typer.Option(help="A .safetensors file for the network.")
     ] = None,
@@ -93,6 +94,7 @@ def start(
     from trimtab.partition.live import certs
     from trimtab.partition.live.run import until_told
     from trimtab.pipeline.serving import OPENER
+    from trimtab.runtime.tokens import read_token
     from trimtab.serve.control import Controller
     from trimtab.serve.control import Settings as Control
     from trimtab.serve.host import Host
@@ -103,6 +105,7 @@ def start(
     from trimtab.serve.sizes import parse_sizes
     from trimtab.serve.tuned import read_tuned
 
+    token = read_token(token_file)
     laws = parse_sizes(sizes)
     found = None if schedule is None else read_tuned(schedule)
     target = found.target if found and slo is None else target_of(spec, slo)
@@ -137,7 +140,7 @@ def start(
     gc.enable()  # each connection leaves cycles
     with contextlib.closing(engine), Steering(engine, controller, target) as side:
         app = serve_app(side, found.why, shown=dashboard)
-        with http_server(app, *listen, context) as served:
+        with http_server(app, *listen, context, token) as served:
             asked = f"{served.url}{model_of(engine).path}"
             if as_json:
                 print_json({

@@ -15,7 +15,7 @@ class Server:
 
     name, most_items = "net", 1024
 
-    def __init__(self, url, seed=0):
+    def __init__(self, url, seed=0, token=None):
         pass
 
     def __enter__(self):
