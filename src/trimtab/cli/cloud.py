@@ -102,9 +102,7 @@ def http_server(
     from trimtab.runtime.web import Server, is_loopback
 
     context = None if is_loopback(host) else tls
-    return Server(
-        app, host, port, tls=context, token=token, stopping=app.state.stop
-    )
+    return Server(app, host, port, tls=context, token=token, stopping=app.state.stop)
 
 
 def require_http() -> None:

@@ -39,9 +39,7 @@ def _refusal(status: bytes, text: bytes, more: bytes = b"") -> bytes:
 _BUSY: Final = _refusal(
     b"503 Service Unavailable", b"too many connections", b"retry-after: 1\r\n"
 )
-_LONG: Final = _refusal(
-    b"431 Request Header Fields Too Large", b"the head is too long"
-)
+_LONG: Final = _refusal(b"431 Request Header Fields Too Large", b"the head is too long")
 
 
 @final

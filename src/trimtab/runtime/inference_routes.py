@@ -47,11 +47,14 @@ class Limits:
 
     Attributes:
         requests: at once; further ones are told to come again.
+        body_bytes: of all bodies that are not answered yet, likewise; one of the
+            largest is taken in any case.
         body_s: that a body may take to come.
         retry_s: after which one that found no room or no answer may come again.
     """
 
     requests: int = 64
+    body_bytes: int = 256 * 2**20
     body_s: float = 30.0
     retry_s: float = 1.0
 
@@ -86,6 +89,7 @@ def add_routes(app: FastAPI, service: Service) -> None:
     """
     model, limits = service.model, service.limits
     open_requests = 0
+    held = _Held(max(limits.body_bytes, model.most_bytes))
 
     @app.get("/v2", summary="What this server is")
     async def server() -> dict[str, Any]:
@@ -126,8 +130,8 @@ def add_routes(app: FastAPI, service: Service) -> None:
             response = _unknown(name, model) or _refused(request, model)
             if response is None:
                 if open_requests > limits.requests:
-                    raise _full(limits)
-                response = await _answered(request, service)
+                    raise _full(f"{limits.requests} are not answered yet", limits)
+                response = await _answered(request, service, held)
         except TrimtabError as error:
             response = _failed(error, limits)
         finally:
@@ -142,22 +146,49 @@ def add_routes(app: FastAPI, service: Service) -> None:
         return JSONResponse(found, error.status_code, headers=error.headers)
 
 
-async def _answered(request: Request, service: Service) -> Response:
+@final
+@dataclass(slots=True)
+class _Held:
+    """Bytes of bodies that are not answered yet."""
+
+    most: int
+    now: int = 0
+
+
+async def _answered(request: Request, service: Service, held: _Held) -> Response:
+    body = bytearray()
     try:
-        async with asyncio.timeout(service.limits.body_s):
-            body = await _body(request, service.model.most_bytes)
-    except TimeoutError:
-        return _error(408, "the body came too slowly", "body")
-    except ClientDisconnect:
-        return _error(400, "the body ended too early", "body")
-    if body is None:
-        return _too_large(service.model)
-    asked = parse(service.model, body, header_bytes=_header_bytes(request))
-    outputs = await service.answer(asked.values)
+        if (wrong := await _read(request, body, service, held)) is not None:
+            return wrong
+        asked = parse(service.model, body, header_bytes=_header_bytes(request))
+        outputs = await service.answer(asked.values)
+    finally:
+        held.now -= len(body)
     content, head = render(service.model, asked, outputs)
     if head is None:
         return Response(content, media_type=_TYPES[0])
     return Response(content, media_type=_TYPES[1], headers={_HEADER: str(head)})
+
+
+async def _read(
+    request: Request, body: bytearray, service: Service, held: _Held
+) -> Response | None:
+    """Read a body; return what is wrong with it."""
+    try:
+        async with asyncio.timeout(service.limits.body_s):
+            async for chunk in request.stream():
+                body += chunk
+                held.now += len(chunk)
+                if len(body) > service.model.most_bytes:
+                    return _too_large(service.model)
+                if held.now > held.most:
+                    rule = f"it holds {held.most} bytes of them already"
+                    raise _full(rule, service.limits)
+    except TimeoutError:
+        return _error(408, "the body came too slowly", "body")
+    except ClientDisconnect:
+        return _error(400, "the body ended too early", "body")
+    return None
 
 
 def _refused(request: Request, model: Model) -> Response | None:
@@ -171,16 +202,6 @@ def _refused(request: Request, model: Model) -> Response | None:
     if size.isdecimal() and int(size[:20]) > model.most_bytes:
         return _too_large(model)
     return None
-
-
-async def _body(request: Request, most: int) -> bytes | None:
-    """Return a body, or None where it is longer than it may be."""
-    body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > most:
-            return None
-    return bytes(body)
 
 
 def _header_bytes(request: Request) -> int | None:
@@ -210,10 +231,10 @@ def _failed(error: TrimtabError, limits: Limits) -> Response:
     raise error
 
 
-def _full(limits: Limits) -> OverloadedError:
+def _full(rule: str, limits: Limits) -> OverloadedError:
     return OverloadedError(
         "a request",
-        rule=f"{limits.requests} are not answered yet",
+        rule=rule,
         where="this server",
         remedy="come again later",
         retry_after_s=limits.retry_s,
