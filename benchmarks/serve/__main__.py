@@ -34,6 +34,9 @@ class Part(enum.StrEnum):
     PROCESSES = "processes"
     FOLLOW = "follow"
     FLEET = "fleet"
+    FAULTS = "faults"
+    SOAK = "soak"
+    REFEREE = "referee"
     ALL = "all"
     NONE = "none"
 

@@ -49,7 +49,7 @@ __all__ = ["SCENARIOS", "Ledger", "growth", "main", "spoilt"]
 _NETWORK: Final = "zoo:rmc1-small"
 _POOL: Final = 4096  # items
 _ARENA: Final = 256 * 2**20
-_RATE: Final = 60.0  # queries a second, where it is not to be too much
+_RATE: Final = 20.0  # queries a second, where it is not to be too much
 _TARGET: Final = Target(latency_s=0.1)
 _WAIT_S: Final = 120.0  # for the last answers
 _CLOSE: Final = 1e-4  # of a value: batches of other sizes add up in another order
@@ -335,7 +335,7 @@ def soak(seconds: float) -> dict[str, Any]:
 
         def ask(over: threading.Event) -> None:
             number = 0
-            while not over.wait(0.05):
+            while not over.wait(0.5 / _RATE):  # twice as often as in shared memory
                 body = server.prepare(1 + number % 300, number)
                 _post(server, spoilt(body, drawn) if number % 3 == 0 else body, web)
                 number += 1

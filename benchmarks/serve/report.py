@@ -12,6 +12,7 @@ from benchmarks.jobs import NOT_MEASURED, Job, Store
 from benchmarks.results import Row
 from benchmarks.serve.follow import LOADS
 from benchmarks.serve.paper import CORES, LEVELS, PROCESSES, SEEDS
+from benchmarks.serve.report_live import live_jobs, live_rows
 from trimtab.serve.curves import curve_names
 from trimtab.stats import bootstrap_interval, geometric_mean
 
@@ -80,6 +81,7 @@ def jobs() -> list[Job]:
             for network in curve_names()
         ],
         Job(key="fleet/day", module="benchmarks.serve.fleet", cap_s=7200.0),
+        *live_jobs(),
     ]
 
 
@@ -91,6 +93,7 @@ def all_rows(store: Store) -> list[Row]:
         *_processes(store),
         *_fleet(store),
         *_follow(store),
+        *live_rows(store),
     ]
 
 

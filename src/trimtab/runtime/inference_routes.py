@@ -36,6 +36,23 @@ from trimtab.runtime.signature import DATATYPES, Model
 __all__ = ["Limits", "Service", "add_routes"]
 
 _HEADER: Final = "Inference-Header-Content-Length"
+_STATUSES: Final = {
+    "400": "no request", "404": "another model", "408": "too slow", "413": "too large",
+    "415": "of another type", "422": "a field is wrong", "429": "no room now",
+    "503": "nobody can answer now",
+}  # fmt: skip
+_ERROR: Final[dict[str, Any]] = {
+    "application/json": {
+        "schema": {
+            "type": "object",
+            "required": ["error"],
+            "properties": {"error": {"type": "string"}, "field": {"type": "string"}},
+        }
+    }
+}
+_UNKNOWN: Final[dict[int | str, dict[str, Any]]] = {
+    404: {"description": _STATUSES["404"], "content": _ERROR}
+}
 _TYPES: Final = ("application/json", "application/octet-stream")
 # Others a page of a browser sends to any server without being asked whether it may.
 
@@ -109,11 +126,19 @@ def add_routes(app: FastAPI, service: Service) -> None:
     async def ready() -> Response:
         return _ready("ready", service.ready())
 
-    @app.get("/v2/models/{name:path}/ready", summary="Whether the model can answer")
+    @app.get(
+        "/v2/models/{name:path}/ready",
+        summary="Whether the model can answer",
+        responses=_UNKNOWN,
+    )
     async def model_ready(name: str) -> Response:
         return _unknown(name, model) or _ready("ready", service.ready(), name=name)
 
-    @app.get("/v2/models/{name:path}", summary="What the model takes and returns")
+    @app.get(
+        "/v2/models/{name:path}",
+        summary="What the model takes and returns",
+        responses=_UNKNOWN,
+    )
     async def metadata(name: str) -> Response:
         return _unknown(name, model) or JSONResponse(model.record())
 
@@ -292,8 +317,27 @@ def _described(model: Model) -> dict[str, Any]:
         },
         "additionalProperties": False,
     }
-    statuses = ("400", "404", "408", "413", "415", "422", "429", "503")
+    answer = {
+        "type": "object",
+        "required": ["model_name", "outputs"],
+        "properties": {
+            "model_name": {"type": "string", "enum": [model.name]},
+            "id": {"type": "string"},
+            "outputs": {"type": "array", "items": {"type": "object"}},
+        },
+    }
+    responses: dict[str, Any] = {
+        "200": {
+            "description": "what was asked for",
+            "content": {_TYPES[0]: {"schema": answer}, _TYPES[1]: {}},
+        }
+    }
+    for status, text in _STATUSES.items():
+        responses[status] = {"description": text, "content": _ERROR}
+        if status in ("429", "503"):
+            again = {"schema": {"type": "integer", "minimum": 1}}
+            responses[status]["headers"] = {"Retry-After": again}
     return {
         "requestBody": {"required": True, "content": {_TYPES[0]: {"schema": body}}},
-        "responses": {each: {"description": "see its error"} for each in statuses},
+        "responses": responses,
     }
