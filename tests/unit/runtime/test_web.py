@@ -7,6 +7,7 @@ import json
 import socket
 import ssl
 import threading
+from typing import Any
 
 import pytest
 from tests.unit.runtime.asgi import ask
@@ -126,14 +127,16 @@ def test_with_a_token_all_but_health_is_for_who_has_it(path):
 def test_a_token_twice_is_none():
     guard = Guard(Application(), here=False, token=TOKEN)
     one = (b"authorization", TOKEN.header.encode())
-    sent = []
+    sent: list[Any] = []
 
     async def run(headers):
         async def send(message):
             sent.append(message)
 
-        asked = {"type": "http", "path": "/", "headers": headers}
-        await guard(asked, lambda: asyncio.sleep(0), send)
+        async def receive():
+            return {"type": "http.disconnect"}
+
+        await guard({"type": "http", "path": "/", "headers": headers}, receive, send)
         return sent.pop(0)["status"]
 
     assert asyncio.run(run([one])) == 200

@@ -53,7 +53,8 @@ def judged(subject, folder, target=TARGET, sizes=(1, 2, 3), rate=400.0, **more):
 
 @pytest.mark.parametrize("later", [False, True])
 def test_what_is_in_time_is_valid_and_its_summary_is_kept(tmp_path, later):
-    subject, over = Subject(later=later), []
+    subject = Subject(later=later)
+    over: list[int] = []
     before = time.monotonic_ns()
     found = judged(subject, tmp_path / "logs", progress=over.append)
     assert found.valid
