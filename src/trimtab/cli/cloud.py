@@ -174,6 +174,13 @@ def cloud(
             where="trimtab cloud",
             remedy="give --lazy, too",
         )
+    if token_file is not None and http is None:
+        raise UsageError(
+            "--token-file",
+            rule="it is of an HTTP interface, which needs an address",
+            where="command line",
+            remedy="give --http :8080 as well",
+        )
     guard("--listen", host, tls=tls, plain=plain)
     page = None
     if http is not None:

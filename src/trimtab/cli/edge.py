@@ -115,10 +115,10 @@ def edge(
                 where="command line",
                 remedy="leave out the one or the others",
             )
-    elif dashboard:
+    elif dashboard or token_file is not None:
         raise UsageError(
-            "--dashboard",
-            rule="a live page needs an address",
+            "--dashboard" if dashboard else "--token-file",
+            rule="it is of an HTTP interface, which needs an address",
             where="command line",
             remedy="give --http :8080 as well",
         )

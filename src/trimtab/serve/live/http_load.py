@@ -212,7 +212,11 @@ class Served:
                 asyncio.timeout(_META_S),
                 self._session.get(where, allow_redirects=False) as response,
             ):
-                content = await response.content.read(_MOST_BYTES)
+                content = b""
+                async for part in response.content.iter_chunked(65_536):
+                    content += part
+                    if len(content) > _MOST_BYTES:
+                        raise ValueError(f"it says more than {_MOST_BYTES} bytes")
                 if response.status == 401:
                     raise UsageError(
                         f"server {where}",
