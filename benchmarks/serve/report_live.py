@@ -30,7 +30,7 @@ def live_jobs() -> list[Job]:
                 cap_s=3600.0)
             for name, (_, seconds) in _FAULTS.items()
         ],
-        Job(key="soak/mixed", module=faults, arguments=("soak", str(_SOAK_S)),
+        Job(key="soak/mixed", module="benchmarks.serve.soak", arguments=(str(_SOAK_S),),
             cap_s=3600.0),
         *[
             Job(key=f"referee/{each}", module=referee, arguments=(each,), cap_s=5400.0)

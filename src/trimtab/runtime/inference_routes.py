@@ -181,14 +181,19 @@ class _Held:
 
 
 async def _answered(request: Request, service: Service, held: _Held) -> Response:
-    body = bytearray()
+    body, taken = bytearray(), 0
     try:
-        if (wrong := await _read(request, body, service, held)) is not None:
+        try:
+            wrong = await _read(request, body, service, held)
+        finally:
+            taken = len(body)
+        if wrong is not None:
             return wrong
         asked = parse(service.model, body, header_bytes=_header_bytes(request))
+        del body  # the tensors have what it said; the answer may take long
         outputs = await service.answer(asked.values)
     finally:
-        held.now -= len(body)
+        held.now -= taken
     content, head = render(service.model, asked, outputs)
     if head is None:
         return Response(content, media_type=_TYPES[0])

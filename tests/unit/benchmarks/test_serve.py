@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from benchmarks.jobs import NOT_MEASURED, Store
 from benchmarks.results import claims
-from benchmarks.serve import faults, fleet, follow, paper, report, report_live
+from benchmarks.serve import fleet, follow, paper, queries, report, report_live, soak
 
 from trimtab.serve.curves import curve_names
 
@@ -76,7 +76,7 @@ def test_loads_name_arrivals():
 
 
 def test_a_query_is_told_once_and_what_is_not_told_is_lost():
-    ledger = faults.Ledger()
+    ledger = queries.Ledger()
     first, second, third = (ledger.sent() for _ in range(3))
     ledger.told(first, "answered")
     ledger.told(second, "shed")
@@ -97,7 +97,7 @@ def test_every_way_to_spoil_a_body_leaves_another_one():
     }, separators=(",", ":")).encode()  # fmt: skip
     right = (body + bytes(16), len(body))
     drawn = random.Random(0)
-    found = [faults.spoilt(right, drawn) for _ in range(200)]
+    found = [queries.spoilt(right, drawn) for _ in range(200)]
     # What is changed at random may be what it was.
     assert sum(each == right for each in found) < 10
     assert {len(content) < len(right[0]) for content, _ in found} == {True, False}
@@ -108,11 +108,11 @@ def test_memory_that_grows_is_told_from_noise():
     noise = np.random.default_rng(0).normal(0, 10_000, 500)
     flat = [(float(at), round(10**8 + each), 7) for at, each in enumerate(noise)]
     grown = [(at, size + 1_000 * int(at), 7) for at, size, _ in flat]
-    found = faults.growth(flat)
+    found = soak.growth(flat)
     assert found["judged_s"] == 399  # the first fifth is left out
     assert found["grown"][1] < 0 < found["grown"][2]
     assert found["worker_bytes"] == 7
-    value, low, high = faults.growth(grown)["grown"]
+    value, low, high = soak.growth(grown)["grown"]
     assert low < 399_000 < high
     assert low > 300_000
     assert value == pytest.approx(399_000, rel=0.1)
@@ -134,9 +134,9 @@ def test_rows_of_live_servers(tmp_path):
     both = {"memory": judged, "http": nothing}
     store.put("referee/rmc1", {"share": 0.95, "target_s": 0.1, "rows": both})
     rows = {row.id: row for row in report_live.live_rows(store)}
-    soak = rows["serve/soak/mixed"]
-    assert (soak.value, soak.goal, soak.op) == (1, 0, "==")
-    assert "of 10 sent: 6 answered once, 2 shed, 1 refused" in soak.note
+    mixed = rows["serve/soak/mixed"]
+    assert (mixed.value, mixed.goal, mixed.op) == (1, 0, "==")
+    assert "of 10 sent: 6 answered once, 2 shed, 1 refused" in mixed.note
     growth = rows["serve/soak/growth"]
     assert growth.interval == (-1e6, 2e6)
     assert "256 MiB at most" in growth.note
@@ -146,4 +146,4 @@ def test_rows_of_live_servers(tmp_path):
     assert rows["serve/referee/rmc1/http"].value is None
     assert "nothing is claimed" in rows["serve/referee/rmc1/http"].note
     assert rows["serve/faults/killed"].note == NOT_MEASURED
-    assert claims([soak, growth, claim]).count("**no**") == 1
+    assert claims([mixed, growth, claim]).count("**no**") == 1
