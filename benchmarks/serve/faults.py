@@ -29,6 +29,7 @@ from benchmarks.serve.queries import (
     Ledger,
     bench_of,
     beside,
+    halt,
     post,
     served,
     spoilt,
