@@ -42,7 +42,7 @@ from trimtab.serve.live.http_load import Served
 
 __all__ = ["SCENARIOS", "main"]
 
-_PATIENT_S: Final = 300.0  # a client that gives up says nothing of the server
+_PATIENT_S: Final = 100.0  # a client that gives up says nothing of the server
 
 # Scenarios
 

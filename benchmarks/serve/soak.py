@@ -103,7 +103,7 @@ def asker(url: str) -> dict[str, Any]:
     drawn, ledger = random.Random(2), Ledger()
     ending = threading.Thread(target=sys.stdin.read, daemon=True)
     ending.start()
-    with Served(url) as server:
+    with Served(url, timeout_s=100.0) as server:  # fewer than the last ones have
         number = 0
         while ending.is_alive():
             time.sleep(0.5 / RATE)  # twice as often as in shared memory
