@@ -35,6 +35,7 @@ _DTYPES: Final = {
 _CONNECTIONS: Final = 512
 _MOST_BYTES: Final = 2**20  # of metadata
 _META_S: Final = 10.0
+_IDLE_S: Final = 3.0  # servers end idle connections after 5: not under a query
 _HEADER: Final = "Inference-Header-Content-Length"
 
 
@@ -171,7 +172,9 @@ class Served:
 
     async def _open(self) -> None:
         self._session = self._aiohttp.ClientSession(
-            connector=self._aiohttp.TCPConnector(limit=_CONNECTIONS),
+            connector=self._aiohttp.TCPConnector(
+                limit=_CONNECTIONS, keepalive_timeout=_IDLE_S
+            ),
             timeout=self._aiohttp.ClientTimeout(total=self._timeout_s),
             headers=self._headers,
         )
