@@ -15,7 +15,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, final
 
-from fastapi import FastAPI, Request, Response
+from fastapi import FastAPI, Path, Request, Response
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
@@ -106,6 +106,8 @@ def add_routes(app: FastAPI, service: Service) -> None:
     """
     model, limits = service.model, service.limits
     open_requests = 0
+    # Others are told that there is no such model: who reads the description knows it.
+    named: Any = Path(json_schema_extra={"enum": [model.name]})
     held = _Held(max(limits.body_bytes, model.most_bytes))
 
     @app.get("/v2", summary="What this server is")
@@ -131,7 +133,7 @@ def add_routes(app: FastAPI, service: Service) -> None:
         summary="Whether the model can answer",
         responses=_UNKNOWN,
     )
-    async def model_ready(name: str) -> Response:
+    async def model_ready(name: str = named) -> Response:
         return _unknown(name, model) or _ready("ready", service.ready(), name=name)
 
     @app.get(
@@ -139,7 +141,7 @@ def add_routes(app: FastAPI, service: Service) -> None:
         summary="What the model takes and returns",
         responses=_UNKNOWN,
     )
-    async def metadata(name: str) -> Response:
+    async def metadata(name: str = named) -> Response:
         return _unknown(name, model) or JSONResponse(model.record())
 
     @app.post(
@@ -147,7 +149,7 @@ def add_routes(app: FastAPI, service: Service) -> None:
         summary="Ask the model",
         openapi_extra=_described(model),
     )
-    async def infer(name: str, request: Request) -> Response:
+    async def infer(request: Request, name: str = named) -> Response:
         nonlocal open_requests
         begun = time.monotonic()
         open_requests += 1
