@@ -20,7 +20,8 @@ __all__ = ["Connection", "look_after"]
 
 CONNECTIONS: Final = 1000
 HEAD_S: Final = 10.0  # that a head may take
-REQUEST_S: Final = 60.0  # that a request may take with its body
+REQUEST_S: Final = 60.0  # that a request may take with its body, and what
+BODY_BYTES_PER_S: Final = 10_000  # at this rate its bytes take: the server may be slow
 READ_S: Final = 60.0  # that an answer may take to be read
 HEAD_BYTES: Final = 64 * 1024
 FRAME: Final = 8  # bytes around one of a body: a chunk of one byte has five more
@@ -106,7 +107,9 @@ class Connection(HttpToolsProtocol):
             elif now_s - self._stuck_s > READ_S:
                 self.transport.abort()
         elif self._since_s is not None:
-            most_s = HEAD_S if self.cycle is self._before else REQUEST_S
+            most_s = HEAD_S
+            if self.cycle is not self._before:
+                most_s = REQUEST_S + self._body / BODY_BYTES_PER_S
             if now_s - self._since_s > most_s:
                 self.transport.abort()
 
