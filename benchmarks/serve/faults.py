@@ -42,7 +42,7 @@ from trimtab.serve.live.http_load import Served
 
 __all__ = ["SCENARIOS", "main"]
 
-_ITEMS: Final = 64
+_ITEMS: Final = 256
 _PATIENT_S: Final = 100.0  # a client that gives up says nothing of the server
 
 # Scenarios
@@ -96,7 +96,7 @@ def overload(seconds: float) -> dict[str, Any]:
             body = server.prepare(_ITEMS, 0)
             ledger = Ledger()
             begun = time.monotonic()
-            for number in range(int(half * rate)):
+            for number in range(int(half / 4 * rate)):
                 time.sleep(max(0.0, begun + number / rate - time.monotonic()))
                 post(server, body, ledger)
             over_http = {**ledger.outcome(), "odd": ledger.odd}
