@@ -90,6 +90,14 @@ class Connection(HttpToolsProtocol):
         self._body += len(body)
         super().on_body(body)
 
+    def timeout_keep_alive_handler(self) -> None:
+        """End an idle connection: not one that was answered while its body comes.
+
+        Who is refused early is still sending, and would not hear why.
+        """
+        if self._since_s is None:
+            super().timeout_keep_alive_handler()
+
     def resume_writing(self) -> None:
         """Go on with an answer."""
         self._stuck_s = None

@@ -96,6 +96,18 @@ def test_an_answer_may_take_longer_than_a_request(address):
         assert made.recv(65536).endswith(b"\r\n\r\n0")
 
 
+def test_who_is_answered_early_may_finish_and_an_idle_one_is_ended():
+    with Server(Application(), "127.0.0.1", 0) as server:
+        server._server.config.timeout_keep_alive = 0  # seconds
+        with connected(server._socket.getsockname()) as made:
+            early = POST.replace(b"/a", b"/unread") + b"content-length: 10\r\n\r\n"
+            made.sendall(early + b"abc")
+            assert made.recv(65536).endswith(b"\r\n\r\n0")
+            time.sleep(0.3)
+            made.sendall(b"defghij" + ASK.replace(b"/a", b"/b") + b"\r\n")
+            assert rest(made).endswith(b"\r\n\r\n0")  # and nothing follows
+
+
 @pytest.mark.parametrize(
     "said", [b"", b"GET", ASK, CHUNKED, POST + b"content-length: 9\r\n\r\nabc"]
 )
