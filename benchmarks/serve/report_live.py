@@ -73,6 +73,10 @@ def _ends(store: Store, key: str, title: str) -> Row:
         f"of {found['sent']} sent: {found['answered']} answered once, {found['shed']} "
         f"shed, {found['refused']} refused for what they were; {', '.join(more)}"
     )
+    if any(found[each] for each in _BROKEN):
+        broken = ", ".join(f"{found[each]} {each}" for each in _BROKEN)
+        told = found.get("over_http", found).get("odd", ())
+        note += f"; {broken}; among them over HTTP: {'; '.join(sorted(set(told)))}"
     if "grown_bytes" in found:
         note += f"; the server grew by {found['grown_bytes'] / 2**20:.0f} MiB at most"
     return Row(
