@@ -96,7 +96,7 @@ def _growth(store: Store) -> Row:
         id="serve/soak/growth", name=name, value=value, unit="bytes", op="<=",
         goal=_GROWTH_BYTES, interval=(low, high),
         note=f"in {found['judged_s']:.0f} s after the first fifth; "
-        f"{found['most_bytes'] / 2**20:.0f} MiB at most, with queries in shared memory; "
+        f"{found['most_bytes'] / 2**20:.0f} MiB at most, asking threads too; "
         f"a worker {found['worker_bytes'] / 2**20:.0f} MiB",
     )  # fmt: skip
 
