@@ -64,7 +64,7 @@ bench-relax: $(BENCH_STAMP) ## relaxations at equal gradients, theory and cost, 
 bench-partition: $(DEV_STAMP) ## a divided network's wire, faults and predictions, resumable, an hour; QUICK=1 for the short form
 	@.venv/bin/python -m benchmarks.partition $(if $(QUICK),--quick)
 
-bench-serve: $(BENCH_STAMP) ## throughput within bounds on the tail, simulated and beside others, resumable; QUICK=1 for the short form
+bench-serve: $(BENCH_STAMP) ## throughput within bounds on the tail, simulated, live and beside others, faults, a referee; resumable; QUICK=1 for the short form
 	@.venv/bin/python -m benchmarks.serve $(if $(QUICK),--quick)
 
 bench-summary: $(DEV_STAMP) ## one table of all stored results

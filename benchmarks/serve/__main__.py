@@ -42,6 +42,9 @@ class Part(enum.StrEnum):
     AGREE = "agree"
     OVERHEAD = "overhead"
     PEERS = "peers"
+    FAULTS = "faults"
+    SOAK = "soak"
+    REFEREE = "referee"
     ALL = "all"
     NONE = "none"
 

@@ -10,7 +10,7 @@ from scipy import stats as distributions
 
 from benchmarks.jobs import NOT_MEASURED, Job, Store
 from benchmarks.results import Row
-from benchmarks.serve import report_live
+from benchmarks.serve import report_faults, report_live
 from benchmarks.serve.follow import LOADS
 from benchmarks.serve.paper import CORES, LEVELS, PROCESSES, SEEDS
 from benchmarks.serve.peers import results as peers
@@ -84,6 +84,7 @@ def jobs(*, quick: bool = False) -> list[Job]:
         Job(key="fleet/day", module="benchmarks.serve.fleet", cap_s=7200.0),
         *report_live.jobs(),
         *peers.jobs(quick=quick),
+        *report_faults.jobs(),
     ]
 
 
@@ -97,6 +98,7 @@ def all_rows(store: Store) -> list[Row]:
         *_follow(store),
         *report_live.rows(store),
         *peers.rows(store),
+        *report_faults.rows(store),
     ]
 
 

@@ -17,15 +17,25 @@ if TYPE_CHECKING:
 
     from fastapi import FastAPI
 
+    from trimtab.runtime.tokens import Token
     from trimtab.runtime.web import Server
 
 __all__ = [
+    "TokenFile",
     "address",
     "cloud",
     "guard",
     "http_server",
     "require_address",
     "require_http",
+]
+
+TokenFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--token-file",
+        help="File of the token that is asked with over HTTP; else TRIMTAB_TOKEN.",
+    ),
 ]
 
 
@@ -77,7 +87,11 @@ def guard(option: str, host: str, *, tls: Path | None, plain: bool) -> None:
 
 
 def http_server(
-    app: FastAPI, host: str, port: int, tls: ssl.SSLContext | None
+    app: FastAPI,
+    host: str,
+    port: int,
+    tls: ssl.SSLContext | None,
+    token: Token | None = None,
 ) -> Server:
     """Return a server of an application, not started yet.
 
@@ -89,7 +103,7 @@ def http_server(
     from trimtab.runtime.web import Server, is_loopback
 
     context = None if is_loopback(host) else tls
-    return Server(app, host, port, tls=context, stopping=app.state.stop)
+    return Server(app, host, port, tls=context, token=token, stopping=app.state.stop)
 
 
 def require_http() -> None:
@@ -100,8 +114,10 @@ def require_http() -> None:
     """
     try:
         import fastapi
+        import httptools
         import prometheus_client
         import uvicorn
+        import uvloop
     except ImportError as error:
         raise MissingExtraError(
             "an HTTP server",
@@ -109,19 +125,21 @@ def require_http() -> None:
             where="--http",
             remedy="install the extra: pip install 'trimtab[edge]'",
         ) from None
-    del fastapi, prometheus_client, uvicorn
+    del fastapi, httptools, prometheus_client, uvicorn, uvloop
 
 
-def require_address(http: str | None, *, dashboard: bool) -> None:
-    """Refuse ``--dashboard`` without ``--http``.
+def require_address(
+    http: str | None, *, dashboard: bool, token_file: Path | None
+) -> None:
+    """Refuse what belongs to ``--http`` without it.
 
     Raises:
         UsageError: it is so.
     """
-    if dashboard and http is None:
+    if http is None and (dashboard or token_file is not None):
         raise UsageError(
-            "--dashboard",
-            rule="a live page needs an address",
+            "--dashboard" if dashboard else "--token-file",
+            rule="it is of an HTTP interface, which needs an address",
             where="command line",
             remedy="give --http :8080 as well",
         )
@@ -158,6 +176,7 @@ def cloud(
     dashboard: Annotated[
         bool, typer.Option("--dashboard", help="With --http: a live page, too.")
     ] = False,
+    token_file: TokenFile = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Answer the second half of requests until it is stopped."""
@@ -165,6 +184,7 @@ def cloud(
     from trimtab.partition.live.cloud import Cloud, Quotas
     from trimtab.partition.live.open import open_halves
     from trimtab.partition.live.run import serve
+    from trimtab.runtime.tokens import read_token
     from trimtab.units import parse_bytes
 
     host, port = address(listen)
@@ -175,13 +195,13 @@ def cloud(
             where="trimtab cloud",
             remedy="give --lazy, too",
         )
-    guard("--listen", host, tls=tls, plain=plain)
-    require_address(http, dashboard=dashboard)
+    require_address(http, dashboard=dashboard, token_file=token_file)
     page = None
     if http is not None:
         page = address(http)
         guard("--http", page[0], tls=tls, plain=plain)
         require_http()
+    token = read_token(token_file)
     context = certs.server(tls, name) if tls is not None else None
     most = None if memory is None else parse_bytes(memory)
     halves, _ = open_halves(bundle, first=range(0) if lazy else None)
@@ -199,7 +219,7 @@ def cloud(
             from trimtab.partition.live.http import cloud_app
 
             app = cloud_app(side, shown=dashboard)
-            told = stack.enter_context(http_server(app, *page, context)).url
+            told = stack.enter_context(http_server(app, *page, context, token)).url
         serve(
             side, host, port,
             lambda found: _say(what, host, found, told, dashboard, as_json),

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from trimtab.cli.cloud import (
+    TokenFile,
     address,
     guard,
     http_server,
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
     from trimtab.graph.types import Graph
     from trimtab.partition.live.edge import Edge
+    from trimtab.runtime.tokens import Token
 
 __all__ = ["edge"]
 
@@ -89,6 +91,7 @@ def edge(
     dashboard: Annotated[
         bool, typer.Option("--dashboard", help="With --http: a live page, too.")
     ] = False,
+    token_file: TokenFile = None,
     plain: Annotated[
         bool,
         typer.Option("--plain", help="No TLS, though others than this host may ask."),
@@ -104,6 +107,7 @@ def edge(
     from trimtab.partition.live.open import open_edge
     from trimtab.partition.live.run import ask, logged
     from trimtab.partition.profiles import read
+    from trimtab.runtime.tokens import read_token
     from trimtab.units import parse_bytes
 
     listen = None
@@ -118,7 +122,7 @@ def edge(
                 where="command line",
                 remedy="leave out the one or the others",
             )
-    require_address(http, dashboard=dashboard)
+    require_address(http, dashboard=dashboard, token_file=token_file)
     where = None
     if cloud is not None:
         host, port = address(cloud)
@@ -133,6 +137,7 @@ def edge(
             where="--log",
             remedy="make the folder first",
         )
+    token = read_token(token_file)
     most = None if memory is None else parse_bytes(memory)
     side = open_edge(
         bundle, cloud=where, edge_bytes=most, mode=mode,
@@ -146,7 +151,7 @@ def edge(
     if listen is not None:
         context = certs.server(tls, name) if tls is not None and not plain else None
         with side, noted:
-            _answer(side, listen, context, dashboard=dashboard, as_json=as_json)
+            _answer(side, listen, context, token, dashboard=dashboard, as_json=as_json)
     else:
         count = requests or 100
         with progress_bar(quiet=as_json) as progress, side, noted:
@@ -181,6 +186,7 @@ def _answer(
     side: Edge,
     listen: tuple[str, int],
     context: ssl.SSLContext | None,
+    token: Token | None,
     *,
     dashboard: bool,
     as_json: bool,
@@ -190,7 +196,8 @@ def _answer(
     from trimtab.runtime.signals import until_told
     from trimtab.runtime.signature import model_of
 
-    with http_server(edge_app(side, shown=dashboard), *listen, context) as served:
+    app = edge_app(side, shown=dashboard)
+    with http_server(app, *listen, context, token) as served:
         if as_json:
             print_json({"http": served.url})
         else:

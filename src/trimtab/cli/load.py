@@ -5,14 +5,19 @@ from __future__ import annotations
 import gc
 import math
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from trimtab.cli.cloud import TokenFile
 from trimtab.cli.output import console, plain, print_json, progress_bar, table
 from trimtab.errors import UsageError
 
 if TYPE_CHECKING:
+    from trimtab.runtime.tokens import Token
+    from trimtab.serve.capacity import Target
+    from trimtab.serve.live.http_load import Served
+    from trimtab.serve.sizes import Sizes
     from trimtab.serve.verdict import Report
 
 __all__ = ["load"]
@@ -45,14 +50,24 @@ def load(
     histogram: Annotated[
         Path | None, typer.Option(help="File for an HDR histogram.")
     ] = None,
+    referee: Annotated[
+        Literal["loadgen"] | None,
+        typer.Option(help="Who asks and judges instead: MLPerf's LoadGen."),
+    ] = None,
+    logs: Annotated[Path, typer.Option(help="Folder for what LoadGen writes.")] = Path(
+        "loadgen"
+    ),
     seed: Annotated[int, typer.Option(min=0, max=2**31, help="Of the queries.")] = 0,
+    token_file: TokenFile = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Ask a server at given times, whether it keeps up or not.
 
     Latencies count from when a query was to come, and none waits for another. It ends
-    with VALID, or with INVALID, the reasons, and exit code 2.
+    with VALID, or with INVALID, the reasons, and exit code 2. With --referee loadgen
+    both are MLPerf's: its Server scenario at that rate, and its verdict.
     """
+    from trimtab.runtime.tokens import read_token
     from trimtab.serve.arrivals import parse_arrivals
     from trimtab.serve.capacity import parse_target
     from trimtab.serve.histogram import check_histogram, write_histogram
@@ -67,15 +82,26 @@ def load(
     target = None if slo is None else parse_target(slo)
     if histogram is not None:
         check_histogram(histogram)
-    trace = work.trace(rate_per_s=rate, seed=seed, duration_s=parse_duration(duration))
-    with progress_bar(quiet=as_json) as progress, Served(url, seed=seed) as server:
-        if int(trace.items.max()) > server.most_items:
+    token = read_token(token_file)
+    if referee is not None:
+        if target is None or arrivals != "poisson" or histogram is not None:
             raise UsageError(
-                f"queries of {int(trace.items.max())} items",
-                rule=f"the server takes {server.most_items} at most",
-                where="--sizes",
-                remedy="give smaller ones",
+                "--referee loadgen without --slo, or with --arrivals or --histogram",
+                rule="it judges a tail, of queries that are a Poisson process",
+                where="command line",
+                remedy="give --slo p95=100ms, and leave out the others",
             )
+        _refereed(
+            url, work.sizes, target, token, rate=rate,
+            seconds=parse_duration(duration), logs=logs, seed=seed, as_json=as_json,
+        )  # fmt: skip
+        return
+    trace = work.trace(rate_per_s=rate, seed=seed, duration_s=parse_duration(duration))
+    with (
+        progress_bar(quiet=as_json) as progress,
+        Served(url, seed=seed, token=token) as server,
+    ):
+        _check_items(int(trace.items.max()), server)
         gc.collect()
         gc.freeze()
         gc.enable()
@@ -92,6 +118,59 @@ def load(
     else:
         _show(server.name, report)
     if not report.valid:
+        raise typer.Exit(2)
+
+
+def _check_items(most: int, server: Served) -> None:
+    if most > server.most_items:
+        raise UsageError(
+            f"queries of {most} items",
+            rule=f"the server takes {server.most_items} at most",
+            where="--sizes",
+            remedy="give smaller ones",
+        )
+
+
+def _refereed(
+    url: str,
+    law: Sizes,
+    target: Target,
+    token: Token | None,
+    *,
+    rate: float,
+    seconds: float,
+    logs: Path,
+    seed: int,
+    as_json: bool,
+) -> None:
+    """Have LoadGen ask and judge, and print what it says."""
+    from trimtab.serve.live.http_load import Served
+    from trimtab.serve.live.referee import check_referee, referee, samples_of
+
+    check_referee()
+    sizes = samples_of(law, seed=seed)
+    with (
+        progress_bar(quiet=as_json) as progress,
+        Served(url, seed=seed, token=token) as server,
+    ):
+        _check_items(max(sizes), server)
+        planned = rate * seconds
+        found = referee(
+            server, sizes, target, rate_per_s=rate, seconds=seconds, folder=logs,
+            seed=seed, progress=lambda ended: progress(
+                "loadgen", min(1.0, ended / planned), f"{ended} queries"
+            ),
+        )  # fmt: skip
+    if as_json:
+        print_json({"server": url, "model": server.name, "logs": str(logs),
+                    **found.record()})  # fmt: skip
+    else:
+        out = console()
+        out.print(plain(found.summary), soft_wrap=True, markup=False)
+        out.print(f"[bold]{'VALID' if found.valid else 'INVALID'}[/]")
+        if found.error:
+            out.print(plain(f"  a query: {found.error}"), soft_wrap=True, markup=False)
+    if not found.valid:
         raise typer.Exit(2)
 
 

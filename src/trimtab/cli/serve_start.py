@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from trimtab.cli.cloud import address, guard, http_server, require_http
+from trimtab.cli.cloud import TokenFile, address, guard, http_server, require_http
 from trimtab.cli.output import console, plain, print_json, progress_bar, table
 from trimtab.cli.serve_cluster import check_cluster, start_cluster
 from trimtab.errors import UsageError
@@ -69,6 +69,7 @@ def start(
         bool,
         typer.Option("--plain", help="No TLS, though others than this host may ask."),
     ] = False,
+    token_file: TokenFile = None,
     weights: Annotated[
         Path | None, typer.Option(help="A .safetensors file for the network.")
     ] = None,
@@ -111,6 +112,7 @@ def start(
     from trimtab.partition.live import certs
     from trimtab.pipeline.serving import OPENER
     from trimtab.runtime.signals import until_told
+    from trimtab.runtime.tokens import read_token
     from trimtab.serve.live.engine import Settings
     from trimtab.serve.live.http import model_of, serve_app
     from trimtab.serve.live.opening import Wanted, opened
@@ -118,6 +120,7 @@ def start(
     from trimtab.serve.sizes import parse_sizes
     from trimtab.serve.tuned import read_tuned
 
+    token = read_token(token_file)
     found = None if schedule is None else read_tuned(schedule)
     target = found.target if found and slo is None else target_of(spec, slo)
     context = certs.server(tls, name) if tls is not None and not open_to_all else None
@@ -133,7 +136,8 @@ def start(
     )  # fmt: skip
     if cluster is not None:
         start_cluster(
-            wanted, cluster, replicas, lambda app: http_server(app, *listen, context),
+            wanted, cluster, replicas,
+            lambda app: http_server(app, *listen, context, token),
             dashboard=dashboard, as_json=as_json,
         )  # fmt: skip
         return
@@ -146,7 +150,7 @@ def start(
     gc.enable()  # each connection leaves cycles
     with contextlib.closing(engine), Steering(engine, controller, target) as side:
         app = serve_app(side, found.why, shown=dashboard)
-        with http_server(app, *listen, context) as served:
+        with http_server(app, *listen, context, token) as served:
             asked = f"{served.url}{model_of(engine).path}"
             if as_json:
                 print_json({

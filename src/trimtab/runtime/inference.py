@@ -96,7 +96,9 @@ _BODY = TypeAdapter(_Body)
 # From bytes
 
 
-def parse(model: Model, body: bytes, *, header_bytes: int | None = None) -> Asked:
+def parse(
+    model: Model, body: bytes | bytearray, *, header_bytes: int | None = None
+) -> Asked:
     """Return what a body asks for.
 
     Args:

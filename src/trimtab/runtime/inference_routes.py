@@ -15,7 +15,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, final
 
-from fastapi import FastAPI, Request, Response
+from fastapi import FastAPI, Path, Request, Response
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
@@ -36,6 +36,23 @@ from trimtab.runtime.signature import DATATYPES, Model
 __all__ = ["Limits", "Service", "add_routes"]
 
 _HEADER: Final = "Inference-Header-Content-Length"
+_STATUSES: Final = {
+    "400": "no request", "404": "another model", "408": "too slow", "413": "too large",
+    "415": "of another type", "422": "a field is wrong", "429": "no room now",
+    "503": "nobody can answer now",
+}  # fmt: skip
+_ERROR: Final[dict[str, Any]] = {
+    "application/json": {
+        "schema": {
+            "type": "object",
+            "required": ["error"],
+            "properties": {"error": {"type": "string"}, "field": {"type": "string"}},
+        }
+    }
+}
+_UNKNOWN: Final[dict[int | str, dict[str, Any]]] = {
+    404: {"description": _STATUSES["404"], "content": _ERROR}
+}
 _TYPES: Final = ("application/json", "application/octet-stream")
 # Others a page of a browser sends to any server without being asked whether it may.
 
@@ -47,11 +64,14 @@ class Limits:
 
     Attributes:
         requests: at once; further ones are told to come again.
+        body_bytes: of all bodies that are not answered yet, likewise; one of the
+            largest is taken in any case.
         body_s: that a body may take to come.
         retry_s: after which one that found no room or no answer may come again.
     """
 
     requests: int = 64
+    body_bytes: int = 256 * 2**20
     body_s: float = 30.0
     retry_s: float = 1.0
 
@@ -86,6 +106,9 @@ def add_routes(app: FastAPI, service: Service) -> None:
     """
     model, limits = service.model, service.limits
     open_requests = 0
+    # Others are told that there is no such model: who reads the description knows it.
+    named: Any = Path(json_schema_extra={"enum": [model.name]})
+    held = _Held(max(limits.body_bytes, model.most_bytes))
 
     @app.get("/v2", summary="What this server is")
     async def server() -> dict[str, Any]:
@@ -105,12 +128,20 @@ def add_routes(app: FastAPI, service: Service) -> None:
     async def ready() -> Response:
         return _ready("ready", service.ready())
 
-    @app.get("/v2/models/{name:path}/ready", summary="Whether the model can answer")
-    async def model_ready(name: str) -> Response:
+    @app.get(
+        "/v2/models/{name:path}/ready",
+        summary="Whether the model can answer",
+        responses=_UNKNOWN,
+    )
+    async def model_ready(name: str = named) -> Response:
         return _unknown(name, model) or _ready("ready", service.ready(), name=name)
 
-    @app.get("/v2/models/{name:path}", summary="What the model takes and returns")
-    async def metadata(name: str) -> Response:
+    @app.get(
+        "/v2/models/{name:path}",
+        summary="What the model takes and returns",
+        responses=_UNKNOWN,
+    )
+    async def metadata(name: str = named) -> Response:
         return _unknown(name, model) or JSONResponse(model.record())
 
     @app.post(
@@ -118,7 +149,7 @@ def add_routes(app: FastAPI, service: Service) -> None:
         summary="Ask the model",
         openapi_extra=_described(model),
     )
-    async def infer(name: str, request: Request) -> Response:
+    async def infer(request: Request, name: str = named) -> Response:
         nonlocal open_requests
         begun = time.monotonic()
         open_requests += 1
@@ -126,8 +157,8 @@ def add_routes(app: FastAPI, service: Service) -> None:
             response = _unknown(name, model) or _refused(request, model)
             if response is None:
                 if open_requests > limits.requests:
-                    raise _full(limits)
-                response = await _answered(request, service)
+                    raise _full(f"{limits.requests} are not answered yet", limits)
+                response = await _answered(request, service, held)
         except TrimtabError as error:
             response = _failed(error, limits)
         finally:
@@ -142,22 +173,54 @@ def add_routes(app: FastAPI, service: Service) -> None:
         return JSONResponse(found, error.status_code, headers=error.headers)
 
 
-async def _answered(request: Request, service: Service) -> Response:
+@final
+@dataclass(slots=True)
+class _Held:
+    """Bytes of bodies that are not answered yet."""
+
+    most: int
+    now: int = 0
+
+
+async def _answered(request: Request, service: Service, held: _Held) -> Response:
+    body, taken = bytearray(), 0
     try:
-        async with asyncio.timeout(service.limits.body_s):
-            body = await _body(request, service.model.most_bytes)
-    except TimeoutError:
-        return _error(408, "the body came too slowly", "body")
-    except ClientDisconnect:
-        return _error(400, "the body ended too early", "body")
-    if body is None:
-        return _too_large(service.model)
-    asked = parse(service.model, body, header_bytes=_header_bytes(request))
-    outputs = await service.answer(asked)
+        try:
+            wrong = await _read(request, body, service, held)
+        finally:
+            taken = len(body)
+        if wrong is not None:
+            return wrong
+        asked = parse(service.model, body, header_bytes=_header_bytes(request))
+        del body  # the tensors have what it said; the answer may take long
+        outputs = await service.answer(asked)
+    finally:
+        held.now -= taken
     content, head = render(service.model, asked, outputs)
     if head is None:
         return Response(content, media_type=_TYPES[0])
     return Response(content, media_type=_TYPES[1], headers={_HEADER: str(head)})
+
+
+async def _read(
+    request: Request, body: bytearray, service: Service, held: _Held
+) -> Response | None:
+    """Read a body; return what is wrong with it."""
+    try:
+        async with asyncio.timeout(service.limits.body_s):
+            async for chunk in request.stream():
+                body += chunk
+                held.now += len(chunk)
+                if len(body) > service.model.most_bytes:
+                    return _too_large(service.model)
+                if held.now > held.most:
+                    rule = f"it holds {held.most} bytes of them already"
+                    raise _full(rule, service.limits)
+    except TimeoutError:
+        return _error(408, "the body came too slowly", "body")
+    except ClientDisconnect:
+        return _error(400, "the body ended too early", "body")
+    return None
 
 
 def _refused(request: Request, model: Model) -> Response | None:
@@ -171,17 +234,6 @@ def _refused(request: Request, model: Model) -> Response | None:
     if size.isdecimal() and int(size[:20]) > model.most_bytes:
         return _too_large(model)
     return None
-
-
-async def _body(request: Request, most: int) -> bytes | None:
-    """Return a body, or None where it is longer than it may be."""
-    chunks, size = [], 0
-    async for chunk in request.stream():
-        chunks.append(chunk)
-        size += len(chunk)
-        if size > most:
-            return None
-    return b"".join(chunks)
 
 
 def _header_bytes(request: Request) -> int | None:
@@ -211,10 +263,10 @@ def _failed(error: TrimtabError, limits: Limits) -> Response:
     raise error
 
 
-def _full(limits: Limits) -> OverloadedError:
+def _full(rule: str, limits: Limits) -> OverloadedError:
     return OverloadedError(
         "a request",
-        rule=f"{limits.requests} are not answered yet",
+        rule=rule,
         where="this server",
         remedy="come again later",
         retry_after_s=limits.retry_s,
@@ -272,8 +324,27 @@ def _described(model: Model) -> dict[str, Any]:
         },
         "additionalProperties": False,
     }
-    statuses = ("400", "404", "408", "413", "415", "422", "429", "503")
+    answer = {
+        "type": "object",
+        "required": ["model_name", "outputs"],
+        "properties": {
+            "model_name": {"type": "string", "enum": [model.name]},
+            "id": {"type": "string"},
+            "outputs": {"type": "array", "items": {"type": "object"}},
+        },
+    }
+    responses: dict[str, Any] = {
+        "200": {
+            "description": "what was asked for",
+            "content": {_TYPES[0]: {"schema": answer}, _TYPES[1]: {}},
+        }
+    }
+    for status, text in _STATUSES.items():
+        responses[status] = {"description": text, "content": _ERROR}
+        if status in ("429", "503"):
+            again = {"schema": {"type": "integer", "minimum": 1}}
+            responses[status]["headers"] = {"Retry-After": again}
     return {
         "requestBody": {"required": True, "content": {_TYPES[0]: {"schema": body}}},
-        "responses": {each: {"description": "see its error"} for each in statuses},
+        "responses": responses,
     }

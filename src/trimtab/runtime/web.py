@@ -2,29 +2,36 @@
 
 Signals, and the loop of the caller, stay the caller's. On loopback only requests for
 this very machine are answered: a page of a browser whose name was made to point here
-is none.
+is none. Where there is a token, all but ``/healthz`` is for those who have it.
 """
 
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import socket
 import ssl
 import threading
 import time
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 from types import TracebackType
 from typing import Any, Final, final
 
 import uvicorn
 
 from trimtab.errors import UsageError
+from trimtab.runtime.connection import Connection, look_after
+from trimtab.runtime.tokens import Token
 
 __all__ = ["Guard", "Server", "is_loopback"]
 
 _GRACE_S: Final = 30  # for what was accepted, when it ends
-_CONNECTIONS: Final = 1000
+_OPEN: Final = "/healthz"  # to all
+_CHALLENGES: Final = (
+    (b"www-authenticate", b'Bearer realm="trimtab"'),
+    (b"www-authenticate", b'Basic realm="trimtab", charset="UTF-8"'),  # for browsers
+)
 _HEADERS: Final = {
     b"x-content-type-options": b"nosniff",
     b"referrer-policy": b"no-referrer",
@@ -56,10 +63,11 @@ class Guard:
     Args:
         app: what answers.
         here: whether only requests that name this machine are answered.
+        token: that requests have to have, or None.
     """
 
-    def __init__(self, app: App, *, here: bool) -> None:
-        self.app, self.here = app, here
+    def __init__(self, app: App, *, here: bool, token: Token | None = None) -> None:
+        self.app, self.here, self.token = app, here, token
 
     async def __call__(
         self,
@@ -79,14 +87,35 @@ class Guard:
             await send(message)
 
         if scope["type"] == "http" and self.here and not _names_here(scope):
-            text = b'{"error": "this server is asked as localhost only"}'
-            await guarded(
-                {"type": "http.response.start", "status": 421,
-                 "headers": [(b"content-type", b"application/json")]}
-            )  # fmt: skip
-            await guarded({"type": "http.response.body", "body": text})
-            return
-        await self.app(scope, receive, guarded)
+            await _refuse(guarded, 421, "this server is asked as localhost only")
+        elif scope["type"] == "http" and not self._may(scope):
+            text = "this server is asked with a token"
+            await _refuse(guarded, 401, text, _CHALLENGES)
+        else:
+            await self.app(scope, receive, guarded)
+
+    def _may(self, scope: Message) -> bool:
+        if self.token is None or scope["path"] == _OPEN:
+            return True
+        said = [value for name, value in scope["headers"] if name == b"authorization"]
+        return len(said) == 1 and self.token.fits(said[0])
+
+
+async def _refuse(
+    send: Callable[[Message], Awaitable[None]],
+    status: int,
+    text: str,
+    headers: Sequence[tuple[bytes, bytes]] = (),
+) -> None:
+    body = json.dumps({"error": text}).encode()
+    own = [
+        (b"content-type", b"application/json"),
+        (b"content-length", str(len(body)).encode()),
+    ]
+    await send(
+        {"type": "http.response.start", "status": status, "headers": [*own, *headers]}
+    )
+    await send({"type": "http.response.body", "body": body})
 
 
 def _names_here(scope: Message) -> bool:
@@ -106,6 +135,7 @@ class Server:
         host: to listen on.
         port: to listen on; 0 for any.
         tls: context of a server, or None.
+        token: that all have to have who ask, or None.
         stopping: called in the server's loop before it waits for what it accepted.
 
     Attributes:
@@ -122,6 +152,7 @@ class Server:
         port: int,
         *,
         tls: ssl.SSLContext | None = None,
+        token: Token | None = None,
         stopping: Callable[[], None] = lambda: None,
     ) -> None:
         self._socket = _listening(host, port)
@@ -129,8 +160,10 @@ class Server:
         scheme = "http" if tls is None else "https"
         self.url = f"{scheme}://{name}:{self._socket.getsockname()[1]}"
         self._stopping = stopping
-        config = uvicorn.Config(
-            Guard(app, here=is_loopback(host) and tls is None),
+        config = self._config = uvicorn.Config(
+            Guard(app, here=is_loopback(host) and tls is None, token=token),
+            loop="uvloop",
+            http=Connection,
             log_config=None,
             log_level=logging.ERROR,  # not a line for each request that is none
             access_log=False,
@@ -138,7 +171,6 @@ class Server:
             proxy_headers=False,
             ws="none",
             lifespan="on",
-            limit_concurrency=_CONNECTIONS,
             timeout_graceful_shutdown=_GRACE_S,
         )
         config.load()
@@ -150,11 +182,12 @@ class Server:
     def _run(self) -> None:
         async def serve() -> None:
             self._loop = asyncio.get_running_loop()
+            watch = asyncio.create_task(look_after(self._server.server_state))
             await self._server.serve(sockets=[self._socket])
+            watch.cancel()
 
-        # The loop that uvicorn would choose: uvloop, where that is installed.
-        with asyncio.Runner(loop_factory=self._server.config.get_loop_factory()) as own:
-            own.run(serve())
+        with asyncio.Runner(loop_factory=self._config.get_loop_factory()) as runner:
+            runner.run(serve())
 
     def __enter__(self) -> Server:
         """Listen."""

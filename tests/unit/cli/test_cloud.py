@@ -24,6 +24,8 @@ from trimtab.partition.live import run
         (("{bundle}", "--listen", "7400"), "address '7400'"),
         (("{bundle}", "--tls", "none"), "trimtab certs"),
         (("{bundle}", "--memory", "10MB"), "without --lazy"),
+        (("{bundle}", "--token-file", "x"), "needs an address"),
+        (("{bundle}", "--http", ":0", "--token-file", "absent"), "a token from"),
     ],
 )
 def test_bad_input_is_one_message(trimtab, bundle, options, said):  # noqa: F811

@@ -174,6 +174,8 @@ def test_an_edge_is_predicted_by_its_own_profile(trimtab, plan, bundle):  # noqa
         (("--budget", "little"), "rate 'little'"),
         (("--profile", "none.json"), "none.json"),
         (("--dashboard",), "needs an address"),
+        (("--token-file", "x"), "needs an address"),
+        (("--http", ":0", "--token-file", "absent"), "a token from 'absent'"),
         (("--http", "0.0.0.0:0"), "without TLS"),
         (("--http", ":0", "--requests", "5"), "asks nothing"),
         (("--http", "192.0.2.1:0", "--plain"), "listening on 192.0.2.1"),

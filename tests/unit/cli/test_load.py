@@ -15,7 +15,7 @@ class Server:
 
     name, most_items = "net", 1024
 
-    def __init__(self, url, seed=0):
+    def __init__(self, url, seed=0, token=None):
         pass
 
     def __enter__(self):
@@ -66,3 +66,34 @@ def test_nobody_there(trimtab):
     done = trimtab("load", "http://127.0.0.1:1", "--duration", "1s")
     assert done.returncode == 1
     assert "Start it" in done.stderr
+
+
+def test_loadgen_asks_and_judges_instead(asked, tmp_path):
+    pytest.importorskip("mlperf_loadgen", reason="mlcommons-loadgen is not installed")
+    options = ("--slo", "p95=30s", "--referee", "loadgen", "--logs", str(tmp_path))
+    done = asked(*options)
+    assert done.returncode == 0, done.stdout
+    assert "Result is : VALID" in done.stdout
+    assert done.stdout.rstrip().endswith("VALID")
+    assert "Scenario : Server" in (tmp_path / "mlperf_log_summary.txt").read_text()
+    done = asked("--slo", "p95=1ns", *options[2:], "--json")
+    assert done.returncode == 2
+    found = json.loads(done.stdout)
+    assert (found["verdict"], found["said"]) == ("INVALID", "INVALID")
+    assert found["logs"] == str(tmp_path)
+    assert found["ends"] == {"answered": sum(found["ends"].values())}
+
+
+@pytest.mark.parametrize(
+    "options",
+    [(), ("--slo", "p95=1s", "--arrivals", "constant"),
+     ("--slo", "p95=1s", "--histogram", "x.hgrm")],
+)  # fmt: skip
+def test_what_loadgen_cannot_judge_is_refused(asked, tmp_path, monkeypatch, options):
+    monkeypatch.chdir(tmp_path)
+    done = asked("--referee", "loadgen", *options)
+    assert done.returncode == 1
+    assert "it judges a tail" in done.stderr
+    done = asked("--referee", "loadgen", "--slo", "p95=1s", "--sizes", "fixed:2000")
+    assert "1024 at most" in done.stderr
+    assert not (tmp_path / "loadgen").exists()

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+import urllib.error
 import urllib.request
 from pathlib import Path
 
@@ -81,6 +82,33 @@ def test_it_finds_a_batch_answers_and_ends_in_order():
     assert server.process.returncode == 0
 
 
+@pytest.mark.timeout(180)
+def test_with_a_token_only_who_has_it_is_answered(trimtab, tmp_path):
+    pytest.importorskip("aiohttp")
+    token = "correct-horse-battery"
+    (path := tmp_path / "token").write_text(token)
+    server = Process(
+        NETS, "--slo", "p95=10s", "--workers", "1", "--batch", "8", "--steady",
+        "--http", ":0", "--token-file", str(path),
+    )  # fmt: skip
+    options = ("--rate", "20", "--duration", "1s", "--sizes", "fixed:3", "--json")
+    try:
+        with pytest.raises(urllib.error.HTTPError, match="401"):
+            post(server.said["infer"], 1)
+        root = server.said["http"]
+        with urllib.request.urlopen(f"{root}/healthz", timeout=60) as response:
+            assert response.status == 200
+        refused = trimtab("load", root, *options)
+        assert (refused.returncode, "--token-file" in refused.stdout) == (1, True)
+        done = trimtab("load", root, *options, "--token-file", str(path))
+        found = json.loads(done.stdout)
+        state = server.stop()
+    finally:
+        server.process.kill()
+    assert found["ends"]["answered"] == found["issued"] == state["answers"] > 0
+    assert token not in json.dumps([server.said, state, done.stdout, refused.stdout])
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [
@@ -89,6 +117,7 @@ def test_it_finds_a_batch_answers_and_ends_in_order():
         (("zoo:ncf-small", "--http", "0.0.0.0:0"), "without TLS"),
         (("zoo:ncf-small", "--batch", "8", "--schedule", "x.json"), "--batch with"),
         (("zoo:ncf-small", "--schedule", "absent.json"), "No such file"),
+        (("zoo:ncf-small", "--token-file", "absent"), "a token from 'absent'"),
     ],
 )
 def test_what_is_wrong_is_said_before_anything_is_opened(trimtab, options, said):

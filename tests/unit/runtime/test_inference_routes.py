@@ -229,6 +229,42 @@ def test_more_at_once_than_it_takes_are_told_to_come_again():
     assert later.status == 200
 
 
+def test_bodies_that_are_held_have_a_limit_together():
+    async def run():
+        gate = asyncio.Event()
+
+        async def slow(values):
+            await gate.wait()
+            return {"output": values["x"]}
+
+        room = MODEL.most_bytes
+        app = made(slow, body_bytes=1)  # one of the largest is taken in any case
+        half = json.dumps({**RIGHT, "id": "a" * 9}).encode().ljust(room * 2 // 3)
+
+        async def one():
+            sent = []
+
+            async def receive():
+                return {"type": "http.request", "body": half}
+
+            async def send(message):
+                sent.append(message)
+
+            await app(scope("POST", INFER, JSON.items()), receive, send)
+            return answer(sent)
+
+        first = asyncio.create_task(one())
+        await asyncio.sleep(0.01)
+        second = await one()
+        gate.set()
+        return (await first).status, second, (await one()).status
+
+    first, second, later = asyncio.run(run())
+    assert (first, later) == (200, 200)
+    assert second.status == 429
+    assert f"holds {MODEL.most_bytes} bytes" in second.json["error"]
+
+
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=4),
     lambda each: (

@@ -7,6 +7,7 @@ import json
 import socket
 import ssl
 import threading
+from typing import Any
 
 import pytest
 from tests.unit.runtime.asgi import ask
@@ -15,7 +16,10 @@ from trimtab.errors import UsageError
 
 pytest.importorskip("uvicorn")
 
+from trimtab.runtime.tokens import Token
 from trimtab.runtime.web import Guard, Server, is_loopback
+
+TOKEN = Token("correct-horse-battery", where="a test")
 
 
 class Application:
@@ -100,6 +104,56 @@ def test_what_was_accepted_is_answered_before_it_ends():
     assert found[0][1] == b"hello"
     with pytest.raises(OSError):
         get(server.url)
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/", "/metrics", "/openapi.json", "/v2/health/live", "/healthz/", "//healthz"],
+)
+def test_with_a_token_all_but_health_is_for_who_has_it(path):
+    guard = Guard(Application(), here=True, token=TOKEN)
+    found = ask(guard, "GET", path)
+    assert found.status == 401
+    assert "Basic realm" in found.headers["www-authenticate"]  # the last of both
+    assert found.headers["content-length"] == str(len(found.body))
+    assert "token" in json.loads(found.body)["error"]
+    wrong = {"authorization": "Bearer correct-horse-batterz"}.items()
+    assert ask(guard, "GET", path, headers=wrong).status == 401
+    right = {"authorization": TOKEN.header}.items()
+    assert ask(guard, "GET", path, headers=right).status == 200
+    assert ask(guard, "GET", "/healthz").status == 200
+
+
+def test_a_token_twice_is_none():
+    guard = Guard(Application(), here=False, token=TOKEN)
+    one = (b"authorization", TOKEN.header.encode())
+    sent: list[Any] = []
+
+    async def run(headers):
+        async def send(message):
+            sent.append(message)
+
+        async def receive():
+            return {"type": "http.disconnect"}
+
+        await guard({"type": "http", "path": "/", "headers": headers}, receive, send)
+        return sent.pop(0)["status"]
+
+    assert asyncio.run(run([one])) == 200
+    sent.clear()
+    assert asyncio.run(run([one, one])) == 401
+
+
+def test_a_token_goes_over_the_wire_as_a_challenge_of_two_schemes():
+    with Server(Application(), "127.0.0.1", 0, token=TOKEN) as server:
+        found, _ = get(server.url)
+        assert found.status == 401
+        schemes = [
+            each.split()[0] for each in found.headers.get_all("WWW-Authenticate")
+        ]
+        assert schemes == ["Bearer", "Basic"]
+        assert get(server.url, Authorization=TOKEN.header)[1] == b"hello"
+        assert get(server.url, "/healthz")[1] == b"hello"
 
 
 def test_answers_do_not_wait_for_more():

@@ -21,6 +21,22 @@ from trimtab.runtime.dashboard.state import State
 __all__ = ["create"]
 
 _VIEWERS: Final = 64
+_ERROR: Final[dict[str, Any]] = {
+    "application/json": {
+        "schema": {
+            "type": "object",
+            "required": ["error"],
+            "properties": {"error": {"type": "string"}},
+        }
+    }
+}
+# Of `trimtab.runtime.web` and `trimtab.runtime.connection`, whatever is asked.
+_REFUSALS: Final[dict[int | str, dict[str, Any]]] = {
+    401: {"description": "it is asked with a token", "content": _ERROR},
+    421: {"description": "it is asked as localhost only", "content": _ERROR},
+    431: {"description": "the head is too long", "content": _ERROR},
+    503: {"description": "no room, or nobody answers", "content": _ERROR},
+}
 
 
 def create(
@@ -52,7 +68,7 @@ def create(
 
     app = FastAPI(
         title=title, version=__version__, docs_url=None, redoc_url=None,
-        lifespan=lifespan,
+        lifespan=lifespan, responses=_REFUSALS,
     )  # fmt: skip
     app.state.stop = broadcast.close
 
@@ -60,7 +76,12 @@ def create(
     async def health() -> dict[str, str]:
         return {"status": "ok"}
 
-    @app.get("/metrics", summary="Numbers for Prometheus")
+    @app.get(
+        "/metrics",
+        summary="Numbers for Prometheus",
+        response_class=Response,
+        responses={200: {"content": {CONTENT_TYPE: {}}}},
+    )
     async def metrics() -> Response:
         return Response(text(prefix, broadcast.state), media_type=CONTENT_TYPE)
 
@@ -87,7 +108,12 @@ def create(
     async def state() -> dict[str, Any]:
         return broadcast.state.record()
 
-    @app.get("/events", summary="What the page shows, as it changes")
+    @app.get(
+        "/events",
+        summary="What the page shows, as it changes",
+        response_class=Response,
+        responses={200: {"content": {"text/event-stream": {}}}},
+    )
     async def events() -> Response:
         if broadcast.viewers >= _VIEWERS or broadcast.closed:
             raise HTTPException(503, f"{_VIEWERS} look at it already")

@@ -21,6 +21,7 @@ from trimtab.errors import (
     TrimtabError,
     UsageError,
 )
+from trimtab.runtime.tokens import Token
 from trimtab.serve.live.arena import Field
 from trimtab.serve.live.load import Drawn, Told
 
@@ -91,6 +92,7 @@ class Served:
         url: of its root, or of one of its models: ``.../v2/models/NAME``.
         timeout_s: after which a request has failed.
         seed: of the inputs.
+        token: that the server asks for.
 
     Attributes:
         name: of the model.
@@ -101,7 +103,14 @@ class Served:
         UsageError: no such address.
     """
 
-    def __init__(self, url: str, *, timeout_s: float = 30.0, seed: int = 0) -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        timeout_s: float = 30.0,
+        seed: int = 0,
+        token: Token | None = None,
+    ) -> None:
         try:
             import aiohttp
         except ImportError:
@@ -122,6 +131,7 @@ class Served:
         self._aiohttp: Any = aiohttp
         self._root, _, self._model = url.rstrip("/").partition("/v2/models/")
         self._timeout_s, self._seed = timeout_s, seed
+        self._headers = {} if token is None else {"Authorization": token.header}
         self.name, self.most_items = "", 0
         self._drawn: Drawn | None = None
         self._tasks: set[asyncio.Task[None]] = set()
@@ -166,6 +176,7 @@ class Served:
                 limit=_CONNECTIONS, keepalive_timeout=_IDLE_S
             ),
             timeout=self._aiohttp.ClientTimeout(total=self._timeout_s),
+            headers=self._headers,
         )
         self._model = self._model or quote(await self._first(), safe="")
         fields, self.most_items = fields_of(
@@ -199,8 +210,23 @@ class Served:
     async def _json(self, path: str) -> Any:
         where = f"{self._root}{path}"
         try:
-            async with asyncio.timeout(_META_S), self._session.get(where) as response:
-                content = await response.content.read(_MOST_BYTES)
+            # Whom a redirect names has no business with the token.
+            async with (
+                asyncio.timeout(_META_S),
+                self._session.get(where, allow_redirects=False) as response,
+            ):
+                content = b""
+                async for part in response.content.iter_chunked(65_536):
+                    content += part
+                    if len(content) > _MOST_BYTES:
+                        raise ValueError(f"it says more than {_MOST_BYTES} bytes")
+                if response.status == 401:
+                    raise UsageError(
+                        f"server {where}",
+                        rule="it does not answer without its token",
+                        where="trimtab load",
+                        remedy="give --token-file, or set TRIMTAB_TOKEN",
+                    )
                 if response.status != 200:
                     raise ValueError(f"it answers with status {response.status}")
                 return json.loads(content)
@@ -210,6 +236,8 @@ class Served:
                 rule=getattr(error, "strerror", None) or "it does not answer",
                 where="trimtab load", remedy="start it: trimtab serve zoo:wnd-small",
             ) from None  # fmt: skip
+        except UsageError:
+            raise
         except ValueError as error:
             raise DataError(
                 f"server {where}", rule=str(error)[:200], where="trimtab load",
@@ -252,7 +280,7 @@ class Served:
         error: TrimtabError | None
         try:
             async with self._session.post(
-                self._path, data=body, headers=headers
+                self._path, data=body, headers=headers, allow_redirects=False
             ) as response:
                 said = await response.read()
             error = None if response.status == 200 else _of(response.status, said)

@@ -26,7 +26,7 @@ from trimtab.serve.workload import Trace
 from trimtab.zoo.preset import Input
 from trimtab.zoo.queries import Queries
 
-__all__ = ["Drawn", "InProcess", "Subject", "run"]
+__all__ = ["Drawn", "InProcess", "Subject", "end_of", "run"]
 
 _SPIN_NS: Final = 300_000  # a sleep ends late by about as much
 _START_NS: Final = 100_000_000
@@ -162,7 +162,7 @@ def run(
             now = time.monotonic_ns()
             with lock:
                 ended_ns[number] = now
-                ends[number] = _end(error)
+                ends[number] = ENDS.index(end_of(error))
                 ended += 1
                 if ends[number] == ENDS.index("failed") and error is not None:
                     failures[1:] = [error]
@@ -205,10 +205,11 @@ def run(
         )
 
 
-def _end(error: TrimtabError | None) -> int:
+def end_of(error: TrimtabError | None) -> str:
+    """Return how a query ended that was told this: a name of `ENDS`."""
     if error is None:
-        return ENDS.index("answered")
-    return ENDS.index("shed" if isinstance(error, OverloadedError) else "failed")
+        return "answered"
+    return "shed" if isinstance(error, OverloadedError) else "failed"
 
 
 def _until(due_ns: int) -> int:

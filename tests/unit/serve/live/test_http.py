@@ -19,10 +19,11 @@ from trimtab.serve.host import Host
 from trimtab.serve.live.engine import Engine
 from trimtab.serve.live.http import model_of, serve_app
 from trimtab.serve.live.http_load import Served
-from trimtab.serve.live.load import run
+from trimtab.serve.live.load import Drawn, InProcess, run
+from trimtab.serve.live.referee import referee
 from trimtab.serve.live.steering import Steering
 from trimtab.serve.schedule import Schedule
-from trimtab.serve.verdict import judge
+from trimtab.serve.verdict import judge, least_queries
 from trimtab.serve.workload import Trace
 
 TARGET = Target(latency_s=0.5)
@@ -145,6 +146,23 @@ def test_load_over_http_is_answered(served):
         assert subject.most_items == 1024
         report = judge(run(subject, trace))
     assert report.ends["answered"] == report.issued == 60
+
+
+def test_loadgen_asks_in_shared_memory_and_over_http(served, tmp_path):
+    pytest.importorskip("mlperf_loadgen", reason="mlcommons-loadgen is not installed")
+    engine, url = served
+    target = Target(latency_s=60.0)
+    drawn = Drawn(engine.inputs, most_items=engine.settings.most_items)
+    with Served(url) as server:
+        for subject in (InProcess(engine, drawn), server):
+            before = engine.state()["answers"]
+            found = referee(
+                subject, [1, 7, 30], target, rate_per_s=200.0, seconds=1.0,
+                folder=tmp_path,
+            )  # fmt: skip
+            assert found.valid, found.summary
+            assert found.ends["answered"] >= least_queries(target)
+            assert engine.state()["answers"] - before == found.ends["answered"]
 
 
 def test_the_page_and_its_numbers(served):

@@ -1,12 +1,17 @@
 """What is asked over HTTP; a whole run stands in test_http.py."""
 
+import contextlib
 import json
+import socket
 import sys
+import threading
+import time
 
 import numpy as np
 import pytest
 
 from trimtab.errors import DataError, LinkError, MissingExtraError, UsageError
+from trimtab.runtime.tokens import Token
 from trimtab.serve.live import http_load
 from trimtab.serve.live.http_load import Served, fields_of
 
@@ -65,3 +70,76 @@ def test_without_the_package_it_is_said(monkeypatch):
 def test_idle_connections_are_closed_before_a_server_does():
     uvicorn = pytest.importorskip("uvicorn", reason="the extra serve: no uvicorn")
     assert uvicorn.Config(None).timeout_keep_alive > http_load._IDLE_S
+
+
+class Raw:
+    """A server of one answer, which comes in parts."""
+
+    def __init__(self, head, *parts):
+        self.socket = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self.socket.getsockname()[1]}/v2/models/net"
+        self.said, self.asked = (head, *parts), b""
+        self.thread = threading.Thread(target=self.answer)
+
+    def answer(self):
+        made, _ = self.socket.accept()
+        with made, contextlib.suppress(ConnectionError):
+            self.asked = made.recv(65536)
+            for part in self.said:
+                made.sendall(part)
+                time.sleep(0.05)
+
+    def __enter__(self):
+        self.thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self.thread.join()
+        self.socket.close()
+
+
+def answered(body):
+    return b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n" % len(body)
+
+
+def test_metadata_come_in_parts_and_the_token_goes_with_the_question():
+    body = json.dumps({"inputs": [IDS]}).encode()
+    token = Token("correct-horse-battery", where="a test")
+    with (
+        Raw(answered(body), body[:20], body[20:]) as server,
+        Served(server.url, token=token) as subject,
+    ):
+        assert subject.most_items == 1024
+    assert b"Authorization: Bearer correct-horse-battery\r\n" in server.asked
+
+
+def test_metadata_have_an_end():
+    body = b" " * (2**20 + 1)
+    with (
+        Raw(answered(body), body) as server,
+        pytest.raises(DataError, match="more than 1048576"),
+        Served(server.url),
+    ):
+        pass
+
+
+def test_a_token_does_not_follow_a_redirect():
+    with Raw(b"") as other:
+        moved = f"HTTP/1.1 302 Found\r\nlocation: {other.url}\r\n".encode()
+        with (
+            Raw(moved + b"content-length: 0\r\n\r\n") as server,
+            pytest.raises(DataError, match="status 302"),
+            Served(server.url, token=Token("correct-horse-battery", where="a test")),
+        ):
+            pass
+        socket.create_connection(other.socket.getsockname()).close()
+    assert other.asked == b""
+
+
+def test_without_its_token_a_server_is_not_asked():
+    with (
+        Raw(b"HTTP/1.1 401 Unauthorized\r\ncontent-length: 0\r\n\r\n") as server,
+        pytest.raises(UsageError, match="--token-file"),
+        Served(server.url),
+    ):
+        pass
