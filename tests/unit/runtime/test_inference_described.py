@@ -38,7 +38,8 @@ ENDLESS = "/events"
 INFER = "POST /v2/models/{name}/infer"
 
 
-async def doubled(values):
+async def doubled(asked):
+    values = asked.values
     return {"output": 2 * values["x"] + values["ids"].sum(1, keepdim=True)}
 
 

@@ -233,9 +233,9 @@ def test_bodies_that_are_held_have_a_limit_together():
     async def run():
         gate = asyncio.Event()
 
-        async def slow(values):
+        async def slow(asked):
             await gate.wait()
-            return {"output": values["x"]}
+            return {"output": asked.values["x"]}
 
         room = MODEL.most_bytes
         app = made(slow, body_bytes=1)  # one of the largest is taken in any case

@@ -36,7 +36,8 @@ class Hosts:
         self.replicas = replicas
         self.counts = {"queries": 9, "answers": 5, "shed": 3, "failed": 1, "again": 2}
 
-    async def ask(self, inputs):
+    async def ask(self, inputs, *, deadline_s, priority):
+        self.urgency = deadline_s, priority
         if self.fails is not None:
             raise self.fails
         y = inputs["x"].sum(1)
@@ -108,6 +109,7 @@ def test_queries_pass_and_refusals_say_when_to_come_again():
         status, said, _ = post(where, inputs)
         assert status == 200
         assert outputs(said)["y"].tolist() == [0 + 1 + 2, 3 + 4 + 5]
+        assert hosts.urgency == (None, 1)
         hosts.fails = OverloadedError("q", remedy="wait", retry_after_s=7.0)
         status, _, headers = post(where, inputs)
         assert (status, headers["Retry-After"]) == (429, "7")

@@ -49,13 +49,13 @@ def test_what_is_wrong_is_returned_as_what_it_is(replica):
 
 
 def test_a_refusal_is_returned_with_when_to_come_again(replica):
-    before, seconds = replica.engine.schedule, replica.engine._dispatcher.seconds
-    replica.engine._dispatcher.seconds = lambda rows: 10.0
+    before, seconds = replica.engine.schedule, replica.engine._dispatcher._pool.seconds
+    replica.engine._dispatcher._pool.seconds = lambda rows: 10.0
     replica.engine.schedule = Schedule(batch=8, shed=True)
     try:
         (late,) = ask(replica, query(3))
     finally:
-        replica.engine._dispatcher.seconds = seconds
+        replica.engine._dispatcher._pool.seconds = seconds
         replica.engine.schedule = before
     assert isinstance(late, OverloadedError)
     assert late.retry_after_s >= 10
