@@ -135,7 +135,7 @@ def test_a_limit_that_training_misses_ends_with_two_and_a_bundle(folder, trimtab
         (("zoo:digits_cnn", "zoo:digit_cnn"), "digits_cnn"),
         (("zoo:digits_cnn", "zoo:lenet5"), "shape"),
         (('name = "small"', 'nmae = "small"'), "nmae: no such key"),
-        (("[inspect]", "[serve]"), "does not have it"),
+        (("[inspect]", "[serve]"), "it serves within a limit on the tail"),
     ],
 )
 def test_a_wrong_run_file_is_one_message(folder, trimtab, change, said):

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from trimtab.bundle.section import Section
 from trimtab.cost.latency import LatencyModel
-from trimtab.cost.verdict import Budget
+from trimtab.cost.verdict import Budget, Verdict
 from trimtab.hardware.machine import Machine
 
 if TYPE_CHECKING:
@@ -61,6 +61,7 @@ class Context:
         seed: of everything random.
         folder: the run file's, for relative paths.
         progress: told the share that is done and a short text.
+        files: that the stages before left for the bundle, by name.
     """
 
     name: str
@@ -75,6 +76,7 @@ class Context:
     seed: int
     folder: Path
     progress: Callable[[float, str], None]
+    files: Mapping[str, bytes] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,6 +92,7 @@ class StageResult:
         values: quantities a budget can limit, by the names of `Budget`.
         observed: kinds of observations and their values, kept beside the bundle.
         observed_sections: what it has to show of them; drawn, not bundled.
+        observed_verdicts: how what was observed stands to the budget.
         files: further files for the bundle.
     """
 
@@ -100,6 +103,7 @@ class StageResult:
     values: Mapping[str, float] = field(default_factory=dict)
     observed: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     observed_sections: tuple[Section, ...] = ()
+    observed_verdicts: tuple[Verdict, ...] = ()
     files: Mapping[str, bytes] = field(default_factory=dict)
 
 

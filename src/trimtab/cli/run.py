@@ -85,7 +85,7 @@ def carry_out(
         gc.freeze()  # what was imported stays
         gc.enable()
         result = through(wanted, overwrite=overwrite, progress=progress)
-    fitting = fits(result.verdicts)
+    fitting = fits([*result.verdicts, *result.observed])
     if as_json:
         print_json(
             {
@@ -96,6 +96,7 @@ def carry_out(
                     for name, summary in result.stages
                 ],
                 "verdicts": verdict_records(result.verdicts),
+                "observed": verdict_records(result.observed),
                 "fits": fitting,
             }
         )
@@ -104,6 +105,8 @@ def carry_out(
         out.print(table("Decided", [("stage", ""), ("result", "")], result.stages))
         if result.verdicts:
             out.print(verdict_table(result.verdicts))
+        if result.observed:
+            out.print(verdict_table(result.observed, "Observed on this host"))
         out.print(f"bundle: {result.bundle}", soft_wrap=True)
         out.print(f"report: {result.report}", soft_wrap=True)
     if not fitting:

@@ -49,7 +49,7 @@ STAGES: dict[str, str] = {
     "verify": "trimtab.pipeline.steps.verify:STAGE",
     "compile": "trimtab.compiler.step:STAGE",
     "partition": "trimtab.partition.step:STAGE",
-    "serve": "trimtab.serve.step:STAGE",
+    "serve": "trimtab.pipeline.steps.serve:STAGE",
 }
 """Where each stage stands, in the order they run; imported when a plan names it."""
 
@@ -65,12 +65,14 @@ class RunResult:
         report: the HTML page.
         stages: name and closing sentences of every stage.
         verdicts: how the result stands to the budget.
+        observed: how what was observed stands to it.
     """
 
     bundle: Path
     report: Path
     stages: tuple[tuple[str, str], ...]
     verdicts: tuple[Verdict, ...]
+    observed: tuple[Verdict, ...] = ()
 
 
 def _stage(name: str, where: str) -> Stage[Any]:
@@ -78,7 +80,7 @@ def _stage(name: str, where: str) -> Stage[Any]:
     try:
         found: Stage[Any] = getattr(importlib.import_module(module), attribute)
     except ModuleNotFoundError as error:
-        if error.name is None or not module.startswith(error.name):
+        if not (error.name or "").startswith("trimtab."):
             raise  # the stage is there, something it needs is not
         raise PlanError(
             f"stage [{name}]",
@@ -167,7 +169,7 @@ def run(
     files: dict[str, bytes] = {"machine.toml": load.to_toml(machine).encode()}
     for _, result in results:
         values.update(result.values)
-        files.update(result.files)
+    files.update(context.files)
     inputs = {"graph": digest(graph), "plan": _sha256(repr(plan.resolved()))}
     if data is not None:
         inputs["data"] = data.digest
@@ -212,6 +214,9 @@ def run(
         report=report,
         stages=tuple((name, _sentence(result)) for name, result in results),
         verdicts=manifest.verdicts,
+        observed=tuple(
+            each for _, result in results for each in result.observed_verdicts
+        ),
     )
 
 
@@ -285,7 +290,9 @@ def _carry_out(
         if decides is not None and name in _DECIDE:
             given = replace(context, latency=decides)
         result = stage.run(given, settings)
-        context = replace(context, network=result.network)
+        context = replace(
+            context, network=result.network, files={**context.files, **result.files}
+        )
         results.append((name, result))
         tell(1.0, _sentence(result))
     return results, context

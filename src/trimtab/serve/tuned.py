@@ -14,7 +14,7 @@ from trimtab.serve.capacity import Target
 from trimtab.serve.curves import ServiceCurve
 from trimtab.serve.schedule import Schedule
 
-__all__ = ["Tuned", "check_place", "read_tuned", "write_tuned"]
+__all__ = ["Tuned", "check_place", "dumps", "read_tuned", "write_tuned"]
 
 _MOST_BYTES: Final = 2**20
 
@@ -64,6 +64,11 @@ def check_place(path: Path) -> None:
         )
 
 
+def dumps(tuned: Tuned) -> str:
+    """Return a schedule as the text of a file."""
+    return json.dumps(asdict(tuned), indent=1) + "\n"
+
+
 def write_tuned(tuned: Tuned, path: Path) -> None:
     """Write a schedule as JSON, whole or not at all.
 
@@ -72,7 +77,7 @@ def write_tuned(tuned: Tuned, path: Path) -> None:
     """
     check_place(path)
     draft = path.with_name(f".{path.name}.making")
-    draft.write_text(json.dumps(asdict(tuned), indent=1) + "\n", "utf-8")
+    draft.write_text(dumps(tuned), "utf-8")
     draft.replace(path)
 
 
