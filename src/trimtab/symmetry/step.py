@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import final
 
+from torch import nn
+
 from trimtab.bundle.stage import Context, StageResult
+from trimtab.symmetry.collapse import collapse
 from trimtab.symmetry.fitting import STEPS, Search, Way, fit
+from trimtab.symmetry.network import retie
 from trimtab.symmetry.schemes import Prior, family_of
 from trimtab.symmetry.sections import posterior_section
 from trimtab.symmetry.train import Recipe
@@ -15,7 +20,10 @@ from trimtab.symmetry.tying import symmetrize
 from trimtab.training.loop import evaluate
 from trimtab.training.stage import data_of
 
-__all__ = ["STAGE", "Settings"]
+__all__ = ["FILE", "STAGE", "Settings"]
+
+FILE = "symmetry.json"
+"""In the bundle: the scheme, and how all of them explain the data."""
 
 _SHOWN = 500  # examples of the figure
 
@@ -50,6 +58,7 @@ class Settings:
 class _Symmetry:
     settings = Settings
     gives = ("accuracy_frac",)
+    reads: tuple[str, ...] = ("data", "seed")
 
     def run(self, context: Context, settings: Settings) -> StageResult:
         """Tie a copy of the network, fit its family, and hand on the plain result.
@@ -84,9 +93,20 @@ class _Symmetry:
             summary=f"scheme {posterior.best.scheme.name}; {posterior.verdict()}",
             sections=(posterior_section(posterior, data.test[0][:_SHOWN]),),
             values={"accuracy_frac": accuracy},
-            files={"symmetry.json": (json.dumps(
-                {"schemes": posterior.table()}, indent=1) + "\n").encode()},
+            files={FILE: (json.dumps(
+                {"scheme": posterior.best.scheme.name, "schemes": posterior.table()},
+                indent=1) + "\n").encode()},
         )  # fmt: skip
+
+    def rebuild(
+        self, context: Context, settings: Settings, files: Mapping[str, bytes]
+    ) -> nn.Module:
+        """Return the plain layers of the scheme that an earlier run has found."""
+        example = context.inputs[0]
+        family = family_of(settings.family, tuple(example.shape[1:]))
+        tied = symmetrize(context.network, family, example)
+        scheme = family[json.loads(files[FILE])["scheme"]]
+        return collapse(retie(tied, scheme, seed=0))
 
 
 STAGE = _Symmetry()

@@ -118,6 +118,7 @@ class _Decided:
 class _Serve:
     settings = Settings
     gives = ("p95_latency_s", "throughput_per_s")
+    reads: tuple[str, ...] = ("data", "machine", "threads", "budget", "seed", "files")
 
     def run(self, context: Context, settings: Settings) -> StageResult:
         """Find the schedule, and confirm it where the plan is for this host.
@@ -318,6 +319,7 @@ def _confirmed(
             ),
         ),
         observed_verdicts=_verdicts(report, here.at.rate_per_s, context),
+        lasting=report.punctual,
     )
 
 

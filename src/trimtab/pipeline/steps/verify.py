@@ -50,6 +50,7 @@ class Settings:
 class _Verify:
     settings = Settings
     gives: tuple[str, ...] = ()
+    reads: tuple[str, ...] = ("data", "machine", "threads", "latency")
 
     def run(self, context: Context, settings: Settings) -> StageResult:
         """Compare graph and module bit by bit, whole and cut in the middle.

@@ -10,7 +10,7 @@ from trimtab.errors import ExecutionError, OverloadedError
 from trimtab.serve.capacity import Target
 from trimtab.serve.live import load
 from trimtab.serve.live.arena import Field
-from trimtab.serve.live.load import Drawn, run
+from trimtab.serve.live.load import Drawn, Sampled, run
 from trimtab.serve.verdict import ENDS, judge
 from trimtab.serve.workload import Trace
 
