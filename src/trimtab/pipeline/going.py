@@ -26,6 +26,8 @@ __all__ = ["DECIDE", "Going", "Progress", "Watched", "sentence", "sha256"]
 DECIDE: Final = ("design",)
 """Stages whose decisions rest on the latency of what later runs."""
 
+_MOST: Final = 0.99
+
 Progress = Callable[[str, float, str], None]
 
 
@@ -102,7 +104,10 @@ class Going:
             self._progress(name, done, text)
 
         tell(0.0, "")
-        given = replace(self.context, progress=tell)
+        # It is through when its result is kept, whatever it says itself.
+        given = replace(
+            self.context, progress=lambda done, text: tell(min(done, _MOST), text)
+        )
         if self._decides is not None and name in DECIDE:
             given = replace(given, latency=self._decides)
         self._reached = self._reached or name == self._again

@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any, Final, final
 
 import torch
-from pydantic import ConfigDict, TypeAdapter, with_config
+from pydantic import ConfigDict, TypeAdapter
 from torch import Tensor, nn
 
 from trimtab._version import __version__
@@ -161,7 +161,6 @@ def _named(value: Any, folder: Path) -> dict[str, str]:
 
 
 @final
-@with_config(ConfigDict(ser_json_inf_nan="constants"))  # an empty cell is NaN
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Record:
     """What JSON holds of a result; the state and the files stand beside it."""
@@ -179,7 +178,10 @@ class _Record:
     observed_verdicts: tuple[Verdict, ...]
 
 
-_RECORD: Final = TypeAdapter(_Record)
+_RECORD: Final = TypeAdapter(
+    tuple[_Record],
+    config=ConfigDict(ser_json_inf_nan="constants"),  # an empty cell is NaN
+)
 _SHARED: Final = [
     each.name
     for each in fields(_Record)
@@ -325,7 +327,7 @@ def _dumps(
 ) -> bytes:
     from safetensors.torch import save
 
-    head = _RECORD.dump_json(record)
+    head = _RECORD.dump_json((record,))
     tensors = {f"{_STATE}{name}": each.clone() for name, each in state.items()}
     for name, content in files.items():
         tensors[f"{_FILE}{name}"] = torch.frombuffer(
@@ -341,7 +343,7 @@ def _loads(content: bytes) -> tuple[_Record, dict[str, Tensor], dict[str, bytes]
     from safetensors.torch import load
 
     length = int.from_bytes(content[:8], "little")
-    record = _RECORD.validate_json(content[8 : 8 + length])
+    (record,) = _RECORD.validate_json(content[8 : 8 + length])
     tensors = load(content[8 + length :])
     state = {
         name.removeprefix(_STATE): each
