@@ -153,7 +153,7 @@ def carry_out(
         out.print(table("Decided", [("stage", ""), ("result", "")], result.stages))
         out.print(_bought(result.stands))
         for note in result.notes:
-            out.print(plain(f"note: {note}"), soft_wrap=True)
+            out.print(plain(f"note: {note}"), markup=False, soft_wrap=True)
         if result.verdicts:
             out.print(verdict_table(result.verdicts))
         if result.observed:
@@ -170,7 +170,8 @@ def _bought(stands: Sequence[Stand]) -> Table:
     from trimtab.units import format_value
 
     names = columns_of(stands)
-    rows, before = [], None
+    rows: list[list[str]] = []
+    before: Stand | None = None
     for each in stands:
         row = [each.stage]
         for name in names:

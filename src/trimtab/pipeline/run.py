@@ -24,18 +24,21 @@ from trimtab.bundle import manifest as manifests
 from trimtab.bundle import observations, store
 from trimtab.bundle.section import Section
 from trimtab.bundle.stage import Context, Stage
-from trimtab.cost.latency import LatencyModel, Roofline
+from trimtab.cost.latency import Corrected, LatencyModel, Roofline
 from trimtab.cost.verdict import Verdict
 from trimtab.errors import BundleError, PlanError, UsageError
 from trimtab.graph.capture import weights_of
 from trimtab.graph.store import digest
 from trimtab.hardware import load
+from trimtab.hardware.detect import fingerprint
+from trimtab.hardware.machine import Machine
 from trimtab.pipeline import bought
 from trimtab.pipeline.bought import Stand
 from trimtab.pipeline.going import DECIDE, Going, Progress, sentence, sha256
 from trimtab.pipeline.inspection import totals
 from trimtab.pipeline.kept import Done
 from trimtab.pipeline.network import beside, open_network
+from trimtab.pipeline.observed import Correction, correction_of
 from trimtab.pipeline.plan import Plan, validated
 from trimtab.report.html import render
 from trimtab.runtime.store import is_compiled, seal_bundle
@@ -153,6 +156,10 @@ def run(
     data = None
     if plan.data is not None:
         data = load_data(beside(plan.data, plan.folder), seed=plan.seed)
+    observed = None
+    if latency is None:
+        spec = beside(plan.network, plan.folder)
+        observed = correction_of(spec, host=_host_of(machine), threads=plan.threads)
     context = Context(
         name=opened.name,
         network=opened.module,
@@ -161,7 +168,7 @@ def run(
         data=data,
         machine=machine,
         threads=plan.threads,
-        latency=latency or Roofline(),
+        latency=latency or _corrected(observed),
         budget=plan.budget,
         seed=plan.seed,
         folder=plan.folder,
@@ -174,6 +181,10 @@ def run(
         again=again,
         progress=progress,
     )
+    if observed is not None:
+        going.notes.append(
+            f"times of {opened.name} in PyTorch are corrected {observed}"
+        )
     for name, stage, settings in stages:
         going.do(name, stage, settings)
     results, context, seen = going.results, going.context, going.seen
@@ -194,6 +205,8 @@ def run(
     inputs = {"graph": digest(seen.graph), "plan": sha256(repr(plan.resolved()))}
     if data is not None:
         inputs["data"] = data.digest
+    if observed is not None:
+        inputs["observations"] = sha256(repr(observed.factor))
     manifest = manifests.Manifest(
         format=manifests.FORMAT,
         name=plan.name,
@@ -228,8 +241,8 @@ def run(
         seal_bundle(bundle)
     _observe(path, results)
     progress("bundle", 0.6, "drawing the report")
-    observed = [each for done in results for each in done.result.observed_sections]
-    _write_report(report, bundle.manifest, [*sections, *observed], machine.title)
+    sections += [each for done in results for each in done.result.observed_sections]
+    _write_report(report, bundle.manifest, sections, machine.title)
     progress("bundle", 1.0, "done")
     return RunResult(
         bundle=path,
@@ -328,6 +341,18 @@ def _require_writable(folder: Path, report: Path, *, overwrite: bool) -> None:
         )
 
 
+def _host_of(machine: Machine) -> str:
+    """Return the fingerprint of this host, where the machine is this host."""
+    here = fingerprint()
+    return here if machine.fingerprint == here else ""
+
+
+def _corrected(observed: Correction | None) -> LatencyModel:
+    if observed is None:
+        return Roofline()
+    return Corrected(Roofline(), observed.factor, observed.host)
+
+
 def _of_code(plan: Plan) -> LatencyModel | None:
     """Return the compiler's model of latency where the run makes machine code."""
     if "compile" not in plan.stages or not set(DECIDE) & set(plan.stages):
@@ -338,8 +363,12 @@ def _of_code(plan: Plan) -> LatencyModel | None:
 
 
 def _observe(path: Path, results: list[Done]) -> None:
+    """Write what was observed; once, also where its stage was taken from a run."""
+    known = [(each.kind, each.date, each.host) for each in observations.read(path)]
     for done in results:
         for kind, values in done.result.observed.items():
+            if done.kept and (kind, done.date, done.host) in known:
+                continue
             observations.append(path, kind, values, date=done.date, host=done.host)
 
 

@@ -24,8 +24,8 @@ class Adding:
     """Adds to every weight, and counts how often it was asked."""
 
     settings = Settings
-    gives = ()
-    reads = ("seed",)
+    gives: tuple[str, ...] = ()
+    reads: tuple[str, ...] = ("seed",)
 
     def __init__(self):
         self.asked = 0

@@ -19,6 +19,8 @@ from trimtab.pipeline.identity import (
 class Odd(nn.Module):
     """Has a buffer that its state leaves out, and a number that code alone knows."""
 
+    hidden: torch.Tensor
+
     def __init__(self, factor: float = 2.0) -> None:
         super().__init__()
         self.layer = nn.Linear(3, 3)

@@ -27,8 +27,8 @@ class Plain:
     """A stage that cannot build a network again."""
 
     settings = Settings
-    gives = ()
-    reads = ("budget", "latency", "machine", "seed")
+    gives: tuple[str, ...] = ()
+    reads: tuple[str, ...] = ("budget", "latency", "machine", "seed")
 
     def run(self, context, settings):
         raise AssertionError("it is not run here")
@@ -105,7 +105,7 @@ def trained(network):
 
 
 def test_a_result_is_the_same_when_it_is_taken(context):
-    notes = []
+    notes: list[str] = []
     kept = Kept(notes.append)
     after = trained(context.network)
     first = done(after, files={"a": b"\x00\x01", "empty": b""})
@@ -145,7 +145,7 @@ def test_a_rewritten_network_is_built_again_by_its_stage(context):
 
 
 def test_one_that_cannot_be_built_again_is_not_kept_and_that_is_said(context):
-    notes = []
+    notes: list[str] = []
     kept = Kept(notes.append)
     after = nn.Sequential(nn.Linear(3, 3), nn.Tanh()).eval()
     kept.put(key(context), done(after), Plain(), seen(context.network), seen(after))
@@ -160,7 +160,7 @@ def test_one_that_is_built_otherwise_is_refused(context):
                 *context.network, *context.network, nn.Linear(3, 3), nn.Tanh()
             )
 
-    notes = []
+    notes: list[str] = []
     kept = Kept(notes.append)
     after = Doubling().rebuild(context, Settings(), {"how": b"twice"}).eval()
     found = key(context, Doubling())
@@ -174,7 +174,7 @@ def test_one_that_is_built_otherwise_is_refused(context):
 
 def test_what_is_too_large_is_not_kept_and_that_is_said(context, monkeypatch):
     monkeypatch.setattr(module, "MOST_ENTRY_BYTES", 10)
-    notes = []
+    notes: list[str] = []
     kept = Kept(notes.append)
     before = seen(context.network)
     files = {"large": b"x" * 11}
@@ -196,7 +196,7 @@ def test_what_is_too_large_is_not_kept_and_that_is_said(context, monkeypatch):
 def test_what_was_damaged_or_forged_is_refused_and_that_is_said(
     context, damage, tmp_path
 ):
-    notes = []
+    notes: list[str] = []
     kept = Kept(notes.append)
     before = seen(context.network)
     kept.put(key(context), done(context.network), Plain(), before, before)

@@ -305,7 +305,7 @@ def _confirmed(
         f"{format_duration(p95)}, "
         f"{format_duration(here.at.latency_s['p95'])} in a simulation of the profiled "
         f"workers{said}",
-        observed=_observed(report, here, curve),
+        observed=_observed(report, here, prior.host.curve, context.threads),
         observed_sections=(
             observed_section(
                 curve_of(host, here.schedule, work, rates, seed=context.seed),
@@ -373,7 +373,7 @@ def _rows(engine: Engine, context: Context) -> Rows:
 
 
 def _observed(
-    report: Report, here: _Decided, curve: ServiceCurve
+    report: Report, here: _Decided, prior: ServiceCurve, threads: int
 ) -> dict[str, dict[str, float]]:
     found: dict[str, float] = {
         "valid": float(report.valid),
@@ -387,11 +387,12 @@ def _observed(
     for name, each in report.latency_s.items():
         if math.isfinite(each.value):
             found[f"{name}_latency_s"] = each.value
-    times = zip(curve.sizes, curve.seconds, strict=True)
-    return {
-        "serving": found,
-        "batches": {f"batch_{size}_s": seconds for size, seconds in times},
-    }
+    curve = here.host.curve
+    batches: dict[str, float] = {"threads": threads}
+    for size, seconds in zip(curve.sizes, curve.seconds, strict=True):
+        batches[f"measured_batch_{size}_s"] = seconds
+        batches[f"predicted_batch_{size}_s"] = prior.batch_s(size) - prior.dispatch_s
+    return {"serving": found, "batches": batches}
 
 
 def _verdicts(report: Report, rate: float, context: Context) -> tuple[Verdict, ...]:

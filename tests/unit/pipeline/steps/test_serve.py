@@ -1,6 +1,7 @@
 """The schedule for a target, from the cost model, and what a load shows of it."""
 
 import json
+from typing import Any
 
 import numpy as np
 import pytest
@@ -99,10 +100,8 @@ def test_the_rate_is_the_budgets_where_the_table_has_none(compiled):
 
 
 def test_a_load_that_came_late_judges_nothing(context):
-    class Late:
-        punctual = False
-
-    assert serve._verdicts(Late(), 1.0, context(budget=Budget(p95_latency_s=1.0))) == ()
+    late: Any = type("Late", (), {"punctual": False})
+    assert serve._verdicts(late, 1.0, context(budget=Budget(p95_latency_s=1.0))) == ()
 
 
 @pytest.mark.integration
@@ -119,7 +118,9 @@ def test_where_the_plan_is_for_this_host_it_is_put_under_load(compiled):
     assert seen["workers"] == 1
     assert seen["answered_per_s"] > 0
     assert np.isfinite(list(seen.values())).all()
-    assert result.observed["batches"]["batch_1_s"] > 0
+    batches = result.observed["batches"]
+    assert batches["measured_batch_1_s"] > 0
+    assert batches["predicted_batch_1_s"] > 0
     assert [section.name for section in result.observed_sections] == ["served"]
     assert "observed" in result.observed_summary
     assert {each.name for each in result.observed_verdicts} <= {
