@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Final, final
 
 from torch import Tensor, nn
@@ -55,11 +55,13 @@ class Stand:
         stage: its name, or `START`.
         values: by the names of `QUANTITIES`; what is not known is absent.
         verdicts: how they stand to the budget.
+        found: names of what the stage itself found, which no graph says.
     """
 
     stage: str
     values: Mapping[str, float]
-    verdicts: tuple[Verdict, ...] = field(default=())
+    verdicts: tuple[Verdict, ...] = ()
+    found: tuple[str, ...] = ()
 
     def judged(self) -> str:
         """Return the verdict on the budget in a word or two; nothing without one.
@@ -104,6 +106,7 @@ def records(stands: Sequence[Stand]) -> list[dict[str, Any]]:
         {
             "stage": each.stage,
             "values": dict(each.values),
+            "found": list(each.found),
             "fits": fits(each.verdicts),
             "over": [verdict.name for verdict in each.verdicts if not verdict.fits],
         }

@@ -131,7 +131,7 @@ class Going:
             self._accuracy = result.values["accuracy_frac"]
         elif changed:
             self._accuracy = self._measured()
-        self.stands.append(self._stand(name))
+        self.stands.append(self._stand(name, tuple(sorted(result.values))))
         tell(1.0, ("kept: " if done.kept else "") + sentence(result))
 
     def _taken(
@@ -195,7 +195,7 @@ class Going:
         words = f"accuracy {__version__} {self.seen.digest} {given.data.digest}"
         return self._kept.number(sha256(words), find)
 
-    def _stand(self, name: str) -> Stand:
+    def _stand(self, name: str, found: tuple[str, ...] = ()) -> Stand:
         given = self.context
         estimate = given.latency.estimate(self.seen.graph, given.machine, given.threads)
         values = {**totals(self.seen.graph, estimate), **self._given}
@@ -206,6 +206,7 @@ class Going:
             stage=name,
             values={key: values[key] for key in bought.QUANTITIES if key in values},
             verdicts=verdicts,
+            found=found,
         )
 
 

@@ -1,4 +1,4 @@
-"""Why a number of a bundle is what it is: its rule, its parts, and what they rest on.
+"""Why a number of a bundle is what it is; over 400 lines: each kind has its parts.
 
 Everything is computed again from the graph, the machine and the files in the bundle, so
 that an explanation and the number it explains cannot drift apart: where they differ,
@@ -449,17 +449,12 @@ def _of_stage(bundle: Bundle, name: str, value: float, unit: str) -> Why:
 
 
 def _finder(bundle: Bundle, name: str) -> str:
-    """Return the last stage after which a number was another one; "" if unknown."""
+    """Return the last stage that found a number; "" if unknown."""
     if FILE not in bundle.manifest.files:
         return ""
     stands: Sequence[Any] = json.loads(bundle.content(FILE, _MOST_JSON))
-    found, before = "", None
-    for each in stands:
-        value = each["values"].get(name)
-        if value is not None and value != before:
-            found = each["stage"]
-        before = value
-    return str(found)
+    found = [each["stage"] for each in stands if name in each.get("found", ())]
+    return str(found[-1]) if found else ""
 
 
 # ------------------------------------------------------------------------- words

@@ -51,6 +51,7 @@ def test_records_say_what_is_over():
     assert records(STANDS)[0] == {
         "stage": START,
         "values": {"latency_s": 2.0, "parameters": 10},
+        "found": [],
         "fits": False,
         "over": ["latency_s"],
     }
