@@ -179,7 +179,7 @@ def _bought(stands: Sequence[Stand]) -> Table:
             old = before.values.get(name) if before is not None else None
             text = "" if value is None else format_value(value, QUANTITIES[name][1])
             if value and old and value != old and name != "accuracy_frac":
-                text += f" ({value / old:.2f}x)"
+                text += f" ({value / old:.3g}x)"
             row.append(text)
         rows.append([*row, each.judged()])
         before = each

@@ -148,13 +148,13 @@ class _Serve:
             network=context.name, workers=workers, target=target, schedule=schedule,
             rate_per_s=0.0, curve=curve,
             why=f"Batch {schedule.batch} sustains most within {limit} in a simulation "
-            f"of {curve.source}: {decided.capacity_per_s:.3g} queries a second.",
+            f"of {curve.source}: {_rated(decided.capacity_per_s)}.",
         )  # fmt: skip
         result = StageResult(
             network=context.network,
             summary=f"batch {schedule.batch} on {workers} worker(s), predicted "
-            f"{decided.capacity_per_s:.3g} queries/s within {limit}; at "
-            f"{at.rate_per_s:.3g} queries/s p95 {format_duration(at.latency_s['p95'])}",
+            f"{_rated(decided.capacity_per_s)} within {limit}; at "
+            f"{_rated(at.rate_per_s)} p95 {format_duration(at.latency_s['p95'])}",
             sections=(
                 predicted_section(
                     decided.host, schedule, work, target, at=at, seed=context.seed,
@@ -238,6 +238,10 @@ def _needs_compile(rule: str) -> PlanError:
     )
 
 
+def _rated(per_s: float) -> str:
+    return format_value(per_s, "queries/s")
+
+
 def _rate(capacity_per_s: float, settings: Settings, context: Context) -> float:
     wanted = settings.rate_per_s or context.budget.throughput_per_s
     return wanted or settings.load * min(capacity_per_s, MOST_PER_S)
@@ -301,7 +305,7 @@ def _confirmed(
     return replace(
         result,
         observed_summary=f"observed {'VALID' if report.valid else 'INVALID'} at "
-        f"{report.rate_per_s:.3g} queries/s with batch {here.schedule.batch}: p95 "
+        f"{_rated(report.rate_per_s)} with batch {here.schedule.batch}: p95 "
         f"{format_duration(p95)}, "
         f"{format_duration(here.at.latency_s['p95'])} in a simulation of the profiled "
         f"workers{said}",
@@ -351,7 +355,7 @@ def _under_load(
     settings: Settings,
     context: Context,
 ) -> Report:
-    context.progress(0.7, f"{format_value(rate, 'queries/s')}")
+    context.progress(0.7, _rated(rate))
     count = max(least_queries(target), round(rate * settings.seconds))
     trace = work.trace(rate_per_s=rate, seed=context.seed, count=count)
     subject = InProcess(engine, _rows(engine, context))
