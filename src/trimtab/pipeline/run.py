@@ -52,6 +52,7 @@ STAGES: dict[str, str] = {
     "inspect": "trimtab.pipeline.steps.inspect:STAGE",
     "train": "trimtab.pipeline.steps.train:STAGE",
     "relax": "trimtab.relax.step:STAGE",
+    "collapse": "trimtab.symmetry.collapse_step:STAGE",
     "verify": "trimtab.pipeline.steps.verify:STAGE",
     "compile": "trimtab.compiler.step:STAGE",
     "partition": "trimtab.partition.step:STAGE",
