@@ -359,6 +359,16 @@ def test_a_bundle_is_a_network_for_run_too(folder, trimtab):
     )
     done = trimtab("run", "again.toml", "--json")
     assert done.returncode == 0, done.stderr
+    # The first run measured it on this host: that corrects what is predicted now.
+    (note,) = json.loads(done.stdout)["notes"]
+    assert "are corrected times" in note
+    seen = json.loads(
+        (folder / "second" / "again.trimtab.observations.jsonl").read_text()
+    )
+    assert seen["values"]["corrected_by"] != 1.0
+    inspected = json.loads(trimtab("inspect", "out/small.trimtab", "--json").stdout)
+    factor = inspected["corrected_s"] / inspected["totals"]["latency_s"]
+    assert factor == pytest.approx(seen["values"]["corrected_by"])
     first = read(folder / "out" / "small.trimtab")
     second = read(folder / json.loads(done.stdout)["bundle"])
     assert second.graph == first.graph

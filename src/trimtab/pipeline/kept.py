@@ -247,7 +247,7 @@ class Kept:
                     network = stage.rebuild(context, settings, files)
                 load_state(network, state)
                 seen = look(network.eval())
-            except TrimtabError as error:
+            except (TrimtabError, RuntimeError, LookupError, ValueError) as error:
                 self._say(f"the network after [{name}] cannot be built again: {error}")
                 return None
         if seen.digest != record.digest:
