@@ -124,3 +124,35 @@ def test_the_plan_of_a_recommender_says_where_its_data_are(trimtab, monkeypatch)
     done = trimtab("run", EXAMPLES / "movielens.toml")
     assert done.returncode == 1
     assert "TRIMTAB_MOVIELENS names no file" in done.stderr
+
+
+def test_the_main_job_shortened(tmp_path, trimtab):
+    """Every stage of `make demo`, each with as little work as it takes."""
+    plan = (EXAMPLES / "digits.toml").read_text()
+    for old, new in (
+        ('"turned.py', f'"{EXAMPLES}/turned.py'),
+        ('"D4:hflip,C4,D4"', '"D4:C4"'),
+        ("examples = 200\nsteps = 400", "examples = 40\nsteps = 12"),
+        ("epochs = 6", "epochs = 1"),
+        ("accuracy_frac = 0.85\n", ""),
+        ("examples = 64", "examples = 4\nmeasure = false"),
+        ("[serve] ", "[serve]\nconfirm = false"),
+    ):
+        assert old in plan
+        plan = plan.replace(old, new)
+    (tmp_path / "plan.toml").write_text(plan)
+    done = trimtab("run", "plan.toml", "--json")
+    assert done.returncode == 0, done.stderr
+    record = json.loads(done.stdout)
+    assert record["notes"] == []
+    values = {each["stage"]: each["values"] for each in record["stands"]}
+    assert list(values)[1:] == [
+        "design", "symmetry", "relax", "collapse", "verify", "compile", "partition",
+        "serve",
+    ]  # fmt: skip
+    assert values["design"]["parameters"] <= values["(start)"]["parameters"] / 4
+    assert values["symmetry"]["parameters"] < values["design"]["parameters"]
+    # Written out they are as many as the design has, but for norms that are folded.
+    assert values["collapse"]["parameters"] <= values["design"]["parameters"]
+    assert values["compile"]["latency_s"] < values["collapse"]["latency_s"]
+    assert values["serve"]["p95_latency_s"] < 0.025
