@@ -133,8 +133,8 @@ def test_the_main_job_shortened(tmp_path, trimtab):
         ('"turned.py', f'"{EXAMPLES}/turned.py'),
         ('"D4:hflip,C4,D4"', '"D4:C4"'),
         ("examples = 200\nsteps = 400", "examples = 40\nsteps = 12"),
-        ("epochs = 6", "epochs = 1"),
-        ("accuracy_frac = 0.85\n", ""),
+        ("epochs = 16", "epochs = 1"),
+        ("accuracy_frac = 0.80\n", ""),
         ("examples = 64", "examples = 4\nmeasure = false"),
         ("[serve] ", "[serve]\nconfirm = false"),
     ):
