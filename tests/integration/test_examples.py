@@ -133,7 +133,7 @@ def test_the_main_job_shortened(tmp_path, trimtab):
         ('"turned.py', f'"{EXAMPLES}/turned.py'),
         ('"D4:hflip,C4,D4"', '"D4:C4"'),
         ("examples = 200\nsteps = 400", "examples = 40\nsteps = 12"),
-        ("epochs = 16\nbatch_size = 32", "epochs = 1\nbatch_size = 40"),
+        ("epochs = 24\nbatch_size = 32", "epochs = 1\nbatch_size = 40"),
         ("accuracy_frac = 0.80\n", ""),
         ("examples = 64", "examples = 4\nmeasure = false"),
         ("[serve] ", "[serve]\nconfirm = false"),
