@@ -37,7 +37,7 @@ venv: $(USER_STAMP) ## make .venv with what the demo needs
 
 install: $(DEV_STAMP) ## make .venv with everything for development
 
-demo: $(USER_STAMP) ## train a network on real digits inside a budget, write a bundle and a report
+demo: $(USER_STAMP) ## take a network the whole way on real digits, turned at random: bundle and report
 	@.venv/bin/trimtab run examples/digits.toml --overwrite
 
 test: $(DEV_STAMP) ## run all tests

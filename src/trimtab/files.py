@@ -11,7 +11,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from trimtab.errors import TrimtabError, UsageError
 
-__all__ = ["check_place", "parse", "read", "write"]
+__all__ = ["check_place", "dumps", "parse", "read", "write"]
 
 T = TypeVar("T")
 
@@ -88,6 +88,16 @@ def check_place(path: Path, what: str) -> None:
         )
 
 
+def dumps(record: Mapping[str, Any], *, indent: int | None = None) -> str:
+    """Return a record as the text of a file: JSON, and the end of its last line.
+
+    Example:
+        >>> dumps({"batch": 8}).rstrip()
+        '{"batch": 8}'
+    """
+    return json.dumps(record, indent=indent) + "\n"
+
+
 def write(
     record: Mapping[str, Any], path: Path, what: str, *, indent: int | None = None
 ) -> None:
@@ -104,5 +114,5 @@ def write(
     """
     check_place(path, what)
     draft = path.with_name(f".{path.name}.making")
-    draft.write_text(json.dumps(record, indent=indent) + "\n", "utf-8")
+    draft.write_text(dumps(record, indent=indent), "utf-8")
     draft.replace(path)

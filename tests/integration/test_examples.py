@@ -1,5 +1,6 @@
 """The examples run as a user would run them, with smaller numbers."""
 
+import json
 import os
 import re
 import runpy
@@ -90,3 +91,68 @@ def test_movielens_refuses_what_is_no_rating(tmp_path, line):
     path.write_text("1\t2\t3\t4\n")
     with pytest.raises(DataError, match=r"^1 ratings: training needs 100"):
         read(path)
+
+
+def test_the_plan_of_a_recommender(tmp_path, trimtab, monkeypatch):
+    """The whole way: it learns, is compiled, and gets a schedule within its target."""
+    ratings(tmp_path / "u.data")
+    monkeypatch.setenv("TRIMTAB_MOVIELENS", str(tmp_path / "u.data"))
+    plan = (EXAMPLES / "movielens.toml").read_text()
+    assert "recommend.py:network" in plan
+    (tmp_path / "plan.toml").write_text(
+        plan.replace("recommend.py", f"{EXAMPLES}/recommend.py").replace(
+            "[serve]", "[serve]\nconfirm = false"
+        )
+    )
+    done = trimtab("run", "plan.toml", "--json")
+    assert done.returncode == 0, done.stderr
+    record = json.loads(done.stdout)
+    assert [stage["name"] for stage in record["stages"]] == [
+        "train",
+        "compile",
+        "serve",
+    ]
+    values = record["stands"][-1]["values"]
+    # Nine in ten are liked of every other film, one in ten of the rest.
+    assert values["accuracy_frac"] > 0.85
+    assert values["p95_latency_s"] < 0.025
+    assert record["fits"]
+
+
+def test_the_plan_of_a_recommender_says_where_its_data_are(trimtab, monkeypatch):
+    monkeypatch.delenv("TRIMTAB_MOVIELENS", raising=False)
+    done = trimtab("run", EXAMPLES / "movielens.toml")
+    assert done.returncode == 1
+    assert "TRIMTAB_MOVIELENS names no file" in done.stderr
+
+
+def test_the_main_job_shortened(tmp_path, trimtab):
+    """Every stage of `make demo`, each with as little work as it takes."""
+    plan = (EXAMPLES / "digits.toml").read_text()
+    for old, new in (
+        ('"turned.py', f'"{EXAMPLES}/turned.py'),
+        ('"D4:hflip,C4,D4"', '"D4:C4"'),
+        ("examples = 200\nsteps = 400", "examples = 40\nsteps = 12"),
+        ("epochs = 24\nbatch_size = 32", "epochs = 1\nbatch_size = 40"),
+        ("accuracy_frac = 0.80\n", ""),
+        ("examples = 64", "examples = 4\nmeasure = false"),
+        ("[serve] ", "[serve]\nconfirm = false"),
+    ):
+        assert old in plan
+        plan = plan.replace(old, new)
+    (tmp_path / "plan.toml").write_text(plan)
+    done = trimtab("run", "plan.toml", "--json")
+    assert done.returncode == 0, done.stderr
+    record = json.loads(done.stdout)
+    assert record["notes"] == []
+    values = {each["stage"]: each["values"] for each in record["stands"]}
+    assert list(values)[1:] == [
+        "design", "symmetry", "relax", "collapse", "verify", "compile", "partition",
+        "serve",
+    ]  # fmt: skip
+    assert values["design"]["parameters"] <= values["(start)"]["parameters"] / 4
+    assert values["symmetry"]["parameters"] < values["design"]["parameters"]
+    # Written out they are as many as the design has, but for norms that are folded.
+    assert values["collapse"]["parameters"] <= values["design"]["parameters"]
+    assert values["compile"]["latency_s"] < values["collapse"]["latency_s"]
+    assert values["serve"]["p95_latency_s"] < 0.025

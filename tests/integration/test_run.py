@@ -73,6 +73,7 @@ def test_a_run_leaves_a_bundle_a_report_and_verdicts(folder, trimtab):
         "inspect",
         "train",
         "verify",
+        "stages",
     }
     page = (folder / record["report"]).read_text()
     assert "Predicted beside measured" in page
@@ -135,7 +136,7 @@ def test_a_limit_that_training_misses_ends_with_two_and_a_bundle(folder, trimtab
         (("zoo:digits_cnn", "zoo:digit_cnn"), "digits_cnn"),
         (("zoo:digits_cnn", "zoo:lenet5"), "shape"),
         (('name = "small"', 'nmae = "small"'), "nmae: no such key"),
-        (("[inspect]", "[serve]"), "does not have it"),
+        (("[inspect]", "[serve]"), "it serves within a limit on the tail"),
     ],
 )
 def test_a_wrong_run_file_is_one_message(folder, trimtab, change, said):
@@ -146,8 +147,8 @@ def test_a_wrong_run_file_is_one_message(folder, trimtab, change, said):
     assert not (folder / "out").exists()
 
 
-def test_a_killed_run_leaves_nothing(folder, trimtab):
-    (folder / "plan.toml").write_text(PLAN.replace("epochs = 1", "epochs = 1000"))
+def killed_after(folder, stage, wait_s=0.0):
+    """Run the plan in a process, and kill it once a stage is through."""
     with subprocess.Popen(
         [sys.executable, "-m", "trimtab", "run", "plan.toml"],
         cwd=folder,
@@ -157,14 +158,135 @@ def test_a_killed_run_leaves_nothing(folder, trimtab):
         try:
             assert process.stderr is not None
             for line in process.stderr:
-                if line.startswith("inspect"):
+                if line.startswith(stage):
                     break
-            time.sleep(0.5)  # it trains now
+            time.sleep(wait_s)
         finally:
             process.send_signal(signal.SIGKILL)
     assert not (folder / "out").exists()
+
+
+def test_a_killed_run_leaves_nothing(folder, trimtab):
+    (folder / "plan.toml").write_text(PLAN.replace("epochs = 1", "epochs = 1000"))
+    killed_after(folder, "inspect", 0.5)  # it trains now
     (folder / "plan.toml").write_text(PLAN)
     assert trimtab("run", "plan.toml").returncode == 0
+
+
+def test_a_killed_run_goes_on_after_the_last_finished_stage(folder, trimtab):
+    assert trimtab("run", "plan.toml", "-o", "whole", "--no-cache").returncode == 0
+    assert not list((folder / "cache").glob("stages/*/*"))
+    killed_after(folder, "train")  # TRIMTAB_CACHE is that of the test
+    done = trimtab("run", "plan.toml", "--json")
+    assert done.returncode == 0, done.stderr
+    record = json.loads(done.stdout)
+    kept = {stage["name"]: stage["kept"] for stage in record["stages"]}
+    assert kept["inspect"]
+    assert kept["train"]
+    assert contents(folder / "out" / "small.trimtab") == contents(
+        folder / "whole" / "small.trimtab"
+    )
+    page = (folder / "out" / "report.html").read_text()
+    assert "What each stage bought" in page
+
+
+def test_a_changed_plan_does_again_what_the_change_concerns(folder, trimtab):
+    def kept(*options):
+        done = trimtab("run", "plan.toml", "--json", "--overwrite", *options)
+        assert done.returncode == 0, done.stderr
+        return [stage["kept"] for stage in json.loads(done.stdout)["stages"]]
+
+    assert kept() == [False, False, False]
+    assert kept() == [True, True, True]
+    assert kept("--threads", "2") == [False, True, False]  # training has its own
+    assert kept("--seed", "4") == [False, False, False]
+    (folder / "plan.toml").write_text(PLAN.replace("calls = 5", "calls = 6"))
+    assert kept() == [True, True, False]
+    assert kept("--from", "train") == [True, False, False]
+    assert kept("--only", "train") == [True, False]  # [verify] is left out
+
+
+def test_earlier_stages_that_are_not_there_are_named(folder, trimtab):
+    done = trimtab("run", "plan.toml", "--from", "train")
+    assert done.returncode == 1
+    assert "what [inspect] before it leads to is not kept" in done.stderr
+    assert "Run the plan once without the option" in done.stderr
+    done = trimtab("run", "plan.toml", "--only", "serve")
+    assert "the stages of the plan are inspect, train, verify" in done.stderr
+    done = trimtab("run", "plan.toml", "--only", "train", "--from", "train")
+    assert "each says which stages are done" in done.stderr
+    done = trimtab("run", "plan.toml", "--only", "train", "--no-cache")
+    assert "--only train with --no-cache" in done.stderr
+    assert not (folder / "out").exists()
+
+
+def test_a_damaged_result_is_refused_and_done_again(folder, trimtab):
+    assert trimtab("run", "plan.toml").returncode == 0
+    before = contents(folder / "out" / "small.trimtab")
+    for path in (folder / "cache" / "stages").glob("*/*.bin"):
+        content = path.read_bytes()
+        path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    done = trimtab("run", "plan.toml", "--overwrite", "--json")
+    assert done.returncode == 0, done.stderr
+    record = json.loads(done.stdout)
+    assert [stage["kept"] for stage in record["stages"]] == [False, False, False]
+    assert "[train] is damaged or not from here" in " ".join(record["notes"])
+    assert contents(folder / "out" / "small.trimtab") == before
+
+
+STAGES_THAT_REWRITE = """
+name = "small"
+network = "net.py"
+data = "data.npz"
+machine = "milan"
+output = "out"
+
+[design]
+parameters = "0.9x"
+
+[symmetry]
+family = "flips"
+steps = 10
+restarts = 1
+
+[train]
+epochs = 1
+threads = 1
+"""
+
+NET = """
+import torch
+from torch import nn
+
+
+def build():
+    return nn.Sequential(
+        nn.Conv2d(1, 8, 5, padding=2), nn.ReLU(), nn.MaxPool2d(4),
+        nn.Conv2d(8, 16, 3, padding=1), nn.ReLU(),
+        nn.Conv2d(16, 16, 3, padding=1), nn.ReLU(), nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(), nn.Linear(16, 10),
+    )
+
+
+def example_inputs():
+    return (torch.zeros(1, 1, 28, 28),)
+"""
+
+
+def test_stages_that_rewrite_the_network_are_kept_too(folder, trimtab):
+    (folder / "net.py").write_text(NET)
+    (folder / "plan.toml").write_text(STAGES_THAT_REWRITE)
+    done = trimtab("run", "plan.toml", "--json")
+    assert done.returncode == 0, done.stderr
+    first = json.loads(done.stdout)
+    assert first["notes"] == []
+    before = contents(folder / "out" / "small.trimtab")
+    done = trimtab("run", "plan.toml", "--json", "--overwrite")
+    second = json.loads(done.stdout)
+    assert second["notes"] == []
+    assert [stage["kept"] for stage in second["stages"]] == [True, True, True]
+    assert second["stands"] == first["stands"]
+    assert contents(folder / "out" / "small.trimtab") == before
 
 
 def test_a_limit_that_no_stage_can_judge_is_refused_first(folder, trimtab):
@@ -237,6 +359,16 @@ def test_a_bundle_is_a_network_for_run_too(folder, trimtab):
     )
     done = trimtab("run", "again.toml", "--json")
     assert done.returncode == 0, done.stderr
+    # The first run measured it on this host: that corrects what is predicted now.
+    (note,) = json.loads(done.stdout)["notes"]
+    assert "are corrected times" in note
+    seen = json.loads(
+        (folder / "second" / "again.trimtab.observations.jsonl").read_text()
+    )
+    assert seen["values"]["corrected_by"] != 1.0
+    inspected = json.loads(trimtab("inspect", "out/small.trimtab", "--json").stdout)
+    factor = inspected["corrected_s"] / inspected["totals"]["latency_s"]
+    assert factor == pytest.approx(seen["values"]["corrected_by"])
     first = read(folder / "out" / "small.trimtab")
     second = read(folder / json.loads(done.stdout)["bundle"])
     assert second.graph == first.graph

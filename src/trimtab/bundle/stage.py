@@ -10,17 +10,17 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, runtime_checkable
 
 from trimtab.bundle.section import Section
 from trimtab.cost.latency import LatencyModel
-from trimtab.cost.verdict import Budget
+from trimtab.cost.verdict import Budget, Verdict
 from trimtab.hardware.machine import Machine
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-__all__ = ["Context", "Data", "Stage", "StageResult"]
+__all__ = ["Context", "Data", "Rebuilds", "Stage", "StageResult"]
 
 
 class Data(Protocol):
@@ -61,6 +61,7 @@ class Context:
         seed: of everything random.
         folder: the run file's, for relative paths.
         progress: told the share that is done and a short text.
+        files: that the stages before left for the bundle, by name.
     """
 
     name: str
@@ -75,6 +76,7 @@ class Context:
     seed: int
     folder: Path
     progress: Callable[[float, str], None]
+    files: Mapping[str, bytes] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,7 +92,10 @@ class StageResult:
         values: quantities a budget can limit, by the names of `Budget`.
         observed: kinds of observations and their values, kept beside the bundle.
         observed_sections: what it has to show of them; drawn, not bundled.
+        observed_verdicts: how what was observed stands to the budget.
         files: further files for the bundle.
+        lasting: whether a later run may take it; not where an observation failed for
+            reasons of the moment.
     """
 
     network: nn.Module
@@ -100,7 +105,9 @@ class StageResult:
     values: Mapping[str, float] = field(default_factory=dict)
     observed: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     observed_sections: tuple[Section, ...] = ()
+    observed_verdicts: tuple[Verdict, ...] = ()
     files: Mapping[str, bytes] = field(default_factory=dict)
+    lasting: bool = True
 
 
 Settings = TypeVar("Settings")
@@ -112,15 +119,35 @@ class Stage(Protocol[Settings]):
     Attributes:
         settings: a frozen dataclass whose fields are the keys of the stage's table.
         gives: the limits of `Budget` that only this stage finds a value for.
+        reads: the attributes of `Context` that its result follows from, beside the
+            network and its inputs; what is kept of it is good for the same ones only.
     """
 
     settings: type[Settings]
     gives: tuple[str, ...]
+    reads: tuple[str, ...]
 
     def run(self, context: Context, settings: Settings) -> StageResult:
         """Do the step.
 
         Raises:
             TrimtabError: it cannot be done; nothing was written.
+        """
+        ...
+
+
+@runtime_checkable
+class Rebuilds(Protocol):
+    """A stage that rewrites the network, and can do so again without its work."""
+
+    def rebuild(
+        self, context: Context, settings: Any, files: Mapping[str, bytes]
+    ) -> nn.Module:
+        """Return a network of the structure that the stage led to, of any values.
+
+        Args:
+            context: as the stage got it.
+            settings: of its table.
+            files: that it left.
         """
         ...

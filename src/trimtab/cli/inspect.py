@@ -75,6 +75,7 @@ def inspect(
         from trimtab.hardware.measure import profile
         from trimtab.pipeline.inspection import rows, totals
         from trimtab.pipeline.network import open_graph
+        from trimtab.pipeline.observed import correction_of
         from trimtab.zoo.inputs import example_values
 
         target = find_machine(machine)
@@ -88,6 +89,8 @@ def inspect(
         graph = traced.graph
         progress("load", 0.9, "estimating")
         estimate = Roofline().estimate(graph, target, threads)
+        here = fingerprint() if target.fingerprint == fingerprint() else ""
+        observed = correction_of(network, host=here, threads=threads)
         progress("load", 1.0, f"{len(graph.nodes)} operators")
         measured, compiled_s = None, None
         if measure:
@@ -107,6 +110,7 @@ def inspect(
             "machine": target.name,
             "threads": threads,
             "totals": whole,
+            "corrected_s": observed and whole["latency_s"] * observed.factor,
             "layers": [asdict(row) for row in layers],
         }
         if measured is not None:
@@ -151,6 +155,9 @@ def inspect(
         f"peak activations {format_bytes(whole['peak_bytes'])}"
     )
     out.print(f"predicted: {format_duration(whole['latency_s'])}")
+    if observed is not None:
+        corrected_s = whole["latency_s"] * observed.factor
+        out.print(f"corrected: {format_duration(corrected_s)}, {observed}")
     if measured is not None:
         low, high = measured.interval_s
         out.print(

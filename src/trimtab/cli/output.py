@@ -107,10 +107,10 @@ def verdict_records(verdicts: Sequence[Verdict]) -> list[dict[str, Any]]:
     ]
 
 
-def verdict_table(verdicts: Sequence[Verdict]) -> Table:
+def verdict_table(verdicts: Sequence[Verdict], title: str = "Budget") -> Table:
     """Return how a result stands to its budget."""
     return table(
-        "Budget",
+        title,
         [("limit on", ""), ("value", ""), ("limit", ""), ("slack", ""), ("fits", "")],
         [
             (

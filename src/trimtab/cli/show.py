@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -16,6 +16,9 @@ from trimtab.cli.output import (
     verdict_table,
 )
 
+if TYPE_CHECKING:
+    from trimtab.bundle.store import Bundle
+
 __all__ = ["show"]
 
 
@@ -24,6 +27,15 @@ def show(
     graph: Annotated[
         bool, typer.Option("--graph", help="Print the graph as text.")
     ] = False,
+    reason: Annotated[
+        str | None,
+        typer.Option(
+            "--why",
+            metavar="NUMBER",
+            help="Trace a number to its rule and inputs: latency, parameters, peak, "
+            "accuracy ...",
+        ),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Show a bundle: origin, stages, verdicts, files, observations."""
@@ -36,6 +48,9 @@ def show(
     found = read(bundle)
     if graph and not as_json:
         print(plain(to_text(found.graph)), end="")
+        return
+    if reason is not None:
+        _explain(found, reason, as_json=as_json)
         return
     manifest = found.manifest
     seen = observations.read(bundle)
@@ -81,3 +96,50 @@ def show(
                 ],
             )
         )
+
+
+def _explain(bundle: Bundle, quantity: str, *, as_json: bool) -> None:
+    """Print where a number comes from."""
+    from dataclasses import asdict
+
+    from trimtab.pipeline.why import why
+    from trimtab.units import format_value
+
+    found = why(bundle, quantity)
+    if as_json:
+        print_json(asdict(found))
+        return
+    out = console()
+    value = format_value(found.value, found.unit)
+    said = f"{found.quantity} is {value}: {found.rule}."
+    out.print(plain(said), markup=False, soft_wrap=True)
+    total = sum(each.value or 0.0 for each in found.parts)
+    if found.parts:
+        out.print(
+            table(
+                "Parts",
+                [("part", ""), ("value", found.unit or "count"), ("share", "frac"),
+                 ("rule", ""), ("inputs", "")],
+                [
+                    (
+                        each.what, each.value,
+                        each.value / total if each.value and total else None,
+                        each.rule, each.inputs,
+                    )
+                    for each in found.parts
+                ],
+            )
+        )  # fmt: skip
+    if found.figures:
+        out.print(
+            table(
+                "Numbers of the machine",
+                [("number", ""), ("value", "count"), ("known", ""), ("from", "")],
+                [
+                    (each.path, each.value, each.origin, each.source)
+                    for each in found.figures
+                ],
+            )
+        )
+    for note in found.notes:
+        out.print(plain(note), markup=False, soft_wrap=True)

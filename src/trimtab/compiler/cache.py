@@ -135,6 +135,10 @@ class Cache:
         """Keep machine code; where that is impossible, nothing happens."""
         self._write(key, "bin", content)
 
+    def holds(self, key: str, kind: str = "bin") -> bool:
+        """Whether something stands there, whoever wrote it; `get` may refuse it."""
+        return self._path(key, kind).exists()
+
     def clear(self) -> None:
         """Remove all entries."""
         for path, _, _ in self._entries():

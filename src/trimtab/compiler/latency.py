@@ -32,6 +32,9 @@ class ClosedForm:
     Args:
         seed: of searches through spaces that are too large to judge whole.
 
+    Attributes:
+        identity: what is kept of a stage that asks it is good for the same one only.
+
     Example:
         >>> from torch import nn
         >>> from trimtab.graph.capture import capture
@@ -45,6 +48,7 @@ class ClosedForm:
 
     def __init__(self, *, seed: int = 0) -> None:
         self._seed = seed
+        self.identity = f"closed form, seed {seed}"
         self._known: dict[tuple[Any, str, int], Estimate] = {}
 
     def estimate(

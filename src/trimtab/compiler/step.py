@@ -36,6 +36,7 @@ class Settings:
 class _Compile:
     settings = Settings
     gives: tuple[str, ...] = ()
+    reads: tuple[str, ...] = ("machine", "threads", "seed")
 
     def run(self, context: Context, settings: Settings) -> StageResult:
         """Choose and compile the kernels; the network stays what it is.

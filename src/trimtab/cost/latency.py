@@ -8,6 +8,8 @@ handed either.
 
 from __future__ import annotations
 
+import math
+from dataclasses import replace
 from typing import Protocol, final
 
 from trimtab.cost import rules as _rules  # fills the table of rules
@@ -18,7 +20,7 @@ from trimtab.graph.operators import OPERATORS, Family
 from trimtab.graph.types import ConstantKind, Graph, Node
 from trimtab.hardware.machine import Machine
 
-__all__ = ["LatencyModel", "Roofline", "efficiency_class"]
+__all__ = ["Corrected", "LatencyModel", "Roofline", "efficiency_class"]
 
 assert _rules
 
@@ -115,6 +117,67 @@ class Roofline:
             for node in graph.nodes
         )
         return NetworkEstimate(machine=machine.name, threads=threads, nodes=nodes)
+
+
+@final
+class Corrected:
+    """A model whose times of one machine are scaled by what was observed on it.
+
+    Limits and overhead are scaled alike, so what bounds an operator stays what it was.
+
+    Args:
+        model: that predicts.
+        factor: measured over predicted.
+        fingerprint: of the machine; times of others stay as they are.
+
+    Attributes:
+        factor: the same.
+        identity: what is kept of a stage that asks it is good for the same one only.
+
+    Raises:
+        UsageError: a factor that is not above 0 and finite.
+    """
+
+    def __init__(self, model: LatencyModel, factor: float, fingerprint: str) -> None:
+        if not 0 < factor < math.inf:
+            raise UsageError(
+                f"a correction by {factor}",
+                rule="it is measured over predicted: above 0 and finite",
+                where="trimtab.cost.latency.Corrected",
+                remedy="leave the observation out",
+            )
+        self._model, self._fingerprint = model, fingerprint
+        self.factor = factor
+        self.identity = f"{type(model).__name__} of {fingerprint} times {factor!r}"
+
+    def estimate(
+        self, graph: Graph, machine: Machine, threads: int = 1
+    ) -> NetworkEstimate:
+        """Return the estimate of every node, in order.
+
+        Raises:
+            UnknownWorkError: an operator has no rule.
+            MachineError: the machine lacks a number that is needed.
+        """
+        found = self._model.estimate(graph, machine, threads)
+        if not self._fingerprint or machine.fingerprint != self._fingerprint:
+            return found
+        return replace(
+            found,
+            nodes=tuple(
+                replace(
+                    each,
+                    estimate=Estimate(
+                        limits_s={
+                            name: self.factor * seconds
+                            for name, seconds in each.estimate.limits_s.items()
+                        },
+                        overhead_s=self.factor * each.estimate.overhead_s,
+                    ),
+                )
+                for each in found.nodes
+            ),
+        )
 
 
 def _node(

@@ -64,7 +64,10 @@ _UNITS = {
     "peak_bytes": "bytes",
     "latency_s": "s",
     "accuracy_frac": "frac",
+    "p95_latency_s": "s",
+    "throughput_per_s": "1/s",
 }
+_AT_LEAST = ("accuracy_frac", "throughput_per_s")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,6 +81,8 @@ class Budget:
         peak_bytes: activations alive at once, without weights.
         latency_s: predicted time of one call.
         accuracy_frac: at least this share of held-out examples right.
+        p95_latency_s: that 95 % of queries stay within while they are served.
+        throughput_per_s: at least so many queries a second within the served target.
     """
 
     parameters: int | None = None
@@ -86,6 +91,8 @@ class Budget:
     peak_bytes: int | None = None
     latency_s: float | None = None
     accuracy_frac: float | None = None
+    p95_latency_s: float | None = None
+    throughput_per_s: float | None = None
 
     def __post_init__(self) -> None:
         for each in fields(self):
@@ -116,7 +123,7 @@ class Budget:
                 value=values[each.name],
                 limit=getattr(self, each.name),
                 unit=_UNITS[each.name],
-                at_least=each.name == "accuracy_frac",
+                at_least=each.name in _AT_LEAST,
             )
             for each in fields(self)
             if getattr(self, each.name) is not None and each.name in values

@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, final
 
+from torch import nn
+
 from trimtab.bundle.stage import Context, StageResult
 from trimtab.design.analysis import analysis_of, windows_of
-from trimtab.design.edits import edits_to_json
+from trimtab.design.edits import edits_from_json, edits_to_json
 from trimtab.design.explain import findings_of
-from trimtab.design.search import Level, Problem, optimize
+from trimtab.design.search import Level, Problem, optimize, replay
 from trimtab.design.sections import field_section, result_section
 from trimtab.errors import PlanError
 from trimtab.graph.module import GraphModule
 from trimtab.graph.types import Graph
 
-__all__ = ["STAGE", "Settings"]
+__all__ = ["FILE", "STAGE", "Settings"]
+
+FILE = "design.json"
+"""In the bundle: the edits."""
 
 
 @final
@@ -44,6 +50,7 @@ class Settings:
 class _Design:
     settings = Settings
     gives: tuple[str, ...] = ()
+    reads: tuple[str, ...] = ("machine", "threads", "latency", "budget", "seed")
 
     def run(self, context: Context, settings: Settings) -> StageResult:
         """Rewrite a copy of the network, or show what it sees.
@@ -118,8 +125,17 @@ class _Design:
             f"{after.multiply_adds / before.multiply_adds:.2f}x the multiply-adds, "
             f"score {before.score:.3f} to {after.score:.3f}",
             sections=(shown, result_section(result)),
-            files={"design.json": (json.dumps(record, indent=1) + "\n").encode()},
+            files={FILE: (json.dumps(record, indent=1) + "\n").encode()},
         )
+
+    def rebuild(
+        self, context: Context, settings: Settings, files: Mapping[str, bytes]
+    ) -> nn.Module:
+        """Return the network with the edits of an earlier run made again."""
+        del settings
+        record = json.loads(files[FILE])
+        rounds = [edits_from_json(each) for each in record["rounds"]]
+        return replay(context.network, rounds, seed=record["seed"])
 
 
 STAGE = _Design()

@@ -6,7 +6,7 @@ last. Constants are not counted, nor views of them: they are always there.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from trimtab.graph.types import Graph, Ref, refs_in
@@ -15,6 +15,7 @@ __all__ = [
     "Cut",
     "Peak",
     "activation_sizes",
+    "activations",
     "cuts",
     "fixed_names",
     "live_sets",
@@ -132,7 +133,12 @@ def activation_sizes(graph: Graph) -> tuple[int, ...]:
     Its inputs, its outputs and all that is needed later are alive. Views take no memory
     of their own; they keep alive what they show.
     """
-    sizes = []
+    return tuple(_size(graph, alive) for alive in activations(graph))
+
+
+def activations(graph: Graph) -> tuple[frozenset[Ref], ...]:
+    """Return which values have memory while each node runs, weights left out."""
+    found = []
     sets = live_sets(graph)
     for index, node in enumerate(graph.nodes):
         made = {
@@ -140,9 +146,9 @@ def activation_sizes(graph: Graph) -> tuple[int, ...]:
             for output, kind in enumerate(node.outputs)
             if kind is not None
         }
-        alive = {graph.owner(ref) for ref in {*sets[index], *made}}
-        sizes.append(_size(graph, alive))
-    return tuple(sizes)
+        owners = {graph.owner(ref) for ref in {*sets[index], *made}}
+        found.append(frozenset(ref for ref in owners if not graph.is_weight(ref)))
+    return tuple(found)
 
 
 def peak_activation(graph: Graph) -> Peak:
@@ -154,7 +160,7 @@ def peak_activation(graph: Graph) -> Peak:
     return Peak(size_bytes=largest, node=graph.nodes[sizes.index(largest)].name)
 
 
-def _size(graph: Graph, refs: set[Ref]) -> int:
+def _size(graph: Graph, refs: Collection[Ref]) -> int:
     return sum(
         graph.type_of(ref).size_bytes for ref in refs if not graph.is_weight(ref)
     )

@@ -67,6 +67,7 @@ class Settings:
 class _Partition:
     settings = Settings
     gives = ()
+    reads: tuple[str, ...] = ("data", "machine", "threads", "latency")
 
     def run(self, context: Context, settings: Settings) -> StageResult:
         """Choose cuts, check that each joins to the same bits, and keep them.

@@ -65,6 +65,7 @@ _Bytes = Annotated[int, _with(parse_bytes), Field(gt=0)] | None
 _Seconds = (
     Annotated[float, _with(parse_duration), Field(gt=0, allow_inf_nan=False)] | None
 )
+_Rate = Annotated[float, _with(parse_count), Field(gt=0, allow_inf_nan=False)] | None
 _Share = Annotated[float, _with(float), Field(gt=0, le=1)] | None
 
 
@@ -77,6 +78,8 @@ class _BudgetTable:
     peak_bytes: _Bytes = None
     latency_s: _Seconds = None
     accuracy_frac: _Share = None
+    p95_latency_s: _Seconds = None
+    throughput_per_s: _Rate = None
 
 
 @with_config(ConfigDict(extra="forbid"))

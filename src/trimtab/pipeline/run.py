@@ -1,20 +1,20 @@
 """`trimtab run`: the stages of a plan in order, then a bundle and a report.
 
 Nothing is written before every stage is through: a run that fails or is killed leaves
-what was there before.
+what was there before. What finished stages led to is kept in the cache folder
+(`trimtab.pipeline.kept`), and the next run goes on from there.
 """
 
 from __future__ import annotations
 
-import datetime
-import hashlib
 import importlib
+import json
 import os
 import platform
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, final
 
 import torch
 from pydantic import ConfigDict, TypeAdapter, with_config
@@ -23,16 +23,22 @@ from trimtab._version import __version__
 from trimtab.bundle import manifest as manifests
 from trimtab.bundle import observations, store
 from trimtab.bundle.section import Section
-from trimtab.bundle.stage import Context, Stage, StageResult
-from trimtab.cost.latency import LatencyModel, Roofline
+from trimtab.bundle.stage import Context, Stage
+from trimtab.cost.latency import Corrected, LatencyModel, Roofline
 from trimtab.cost.verdict import Verdict
-from trimtab.errors import BundleError, PlanError
-from trimtab.graph.capture import capture, weights_of
+from trimtab.errors import BundleError, PlanError, UsageError
+from trimtab.graph.capture import weights_of
 from trimtab.graph.store import digest
 from trimtab.hardware import load
 from trimtab.hardware.detect import fingerprint
+from trimtab.hardware.machine import Machine
+from trimtab.pipeline import bought
+from trimtab.pipeline.bought import Stand
+from trimtab.pipeline.going import DECIDE, Going, Progress, sentence, sha256
 from trimtab.pipeline.inspection import totals
+from trimtab.pipeline.kept import Done
 from trimtab.pipeline.network import beside, open_network
+from trimtab.pipeline.observed import Correction, correction_of
 from trimtab.pipeline.plan import Plan, validated
 from trimtab.report.html import render
 from trimtab.runtime.store import is_compiled, seal_bundle
@@ -46,16 +52,16 @@ STAGES: dict[str, str] = {
     "inspect": "trimtab.pipeline.steps.inspect:STAGE",
     "train": "trimtab.pipeline.steps.train:STAGE",
     "relax": "trimtab.relax.step:STAGE",
+    "collapse": "trimtab.symmetry.collapse_step:STAGE",
     "verify": "trimtab.pipeline.steps.verify:STAGE",
     "compile": "trimtab.compiler.step:STAGE",
     "partition": "trimtab.partition.step:STAGE",
-    "serve": "trimtab.serve.step:STAGE",
+    "serve": "trimtab.pipeline.steps.serve:STAGE",
 }
 """Where each stage stands, in the order they run; imported when a plan names it."""
 
-Progress = Callable[[str, float, str], None]
 
-
+@final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunResult:
     """What a run left.
@@ -64,13 +70,21 @@ class RunResult:
         bundle: folder of the bundle.
         report: the HTML page.
         stages: name and closing sentences of every stage.
+        kept: stages that were taken from an earlier run.
+        stands: where the network stood before the first stage and after each.
         verdicts: how the result stands to the budget.
+        observed: how what was observed stands to it.
+        notes: what could not be kept, or not be used.
     """
 
     bundle: Path
     report: Path
     stages: tuple[tuple[str, str], ...]
+    kept: tuple[str, ...]
+    stands: tuple[Stand, ...]
     verdicts: tuple[Verdict, ...]
+    observed: tuple[Verdict, ...]
+    notes: tuple[str, ...]
 
 
 def _stage(name: str, where: str) -> Stage[Any]:
@@ -78,7 +92,7 @@ def _stage(name: str, where: str) -> Stage[Any]:
     try:
         found: Stage[Any] = getattr(importlib.import_module(module), attribute)
     except ModuleNotFoundError as error:
-        if error.name is None or not module.startswith(error.name):
+        if not (error.name or "").startswith("trimtab."):
             raise  # the stage is there, something it needs is not
         raise PlanError(
             f"stage [{name}]",
@@ -101,6 +115,9 @@ def run(
     *,
     overwrite: bool = False,
     latency: LatencyModel | None = None,
+    cache: bool = True,
+    only: str | None = None,
+    first: str | None = None,
     progress: Progress = lambda stage, done, text: None,
 ) -> RunResult:
     """Do what the plan says and return where the result lies.
@@ -110,19 +127,17 @@ def run(
         overwrite: whether an existing bundle may be replaced.
         latency: predicts times; by default the roofline, for stages that decide ahead
             of ``[compile]`` the compiler's own model.
+        cache: whether results of stages are kept, and taken from earlier runs.
+        only: the stage that is done, again if need be; those before it are taken from
+            an earlier run, those behind it left out.
+        first: the stage from which on all are done, again if need be.
         progress: told the stage, the share of it that is done, and a short text.
 
     Raises:
         TrimtabError: the plan cannot be carried out; nothing was written.
         BudgetInfeasibleError: a limit cannot be met; carries the verdicts.
     """
-    if not plan.stages:
-        raise PlanError(
-            "a run without stages",
-            rule="a stage runs if its table is there, and there is none",
-            where=plan.where,
-            remedy=f"add one of {', '.join(f'[{name}]' for name in STAGES)}",
-        )
+    plan, again = _selected(plan, only=only, first=first, cache=cache)
     path = plan.output / f"{plan.name}.trimtab"
     store.require_free(path, overwrite=overwrite)
     stages = [
@@ -130,7 +145,8 @@ def run(
         for name in STAGES
         if name in plan.stages
     ]
-    _require_values(plan, [stage for _, stage, _ in stages])
+    if only is None:
+        _require_values(plan, [stage for _, stage, _ in stages])
     report = plan.output / "report.html"
     _require_writable(plan.output, report, overwrite=overwrite)
     machine = load.machine(beside(plan.machine, plan.folder))
@@ -141,6 +157,10 @@ def run(
     data = None
     if plan.data is not None:
         data = load_data(beside(plan.data, plan.folder), seed=plan.seed)
+    observed = None
+    if latency is None:
+        spec = beside(plan.network, plan.folder)
+        observed = correction_of(spec, host=_host_of(machine), threads=plan.threads)
     context = Context(
         name=opened.name,
         network=opened.module,
@@ -149,28 +169,45 @@ def run(
         data=data,
         machine=machine,
         threads=plan.threads,
-        latency=latency or Roofline(),
+        latency=latency or _corrected(observed),
         budget=plan.budget,
         seed=plan.seed,
         folder=plan.folder,
         progress=lambda done, text: None,
     )
-    decides = latency or _of_code(plan)
-    results, context = _carry_out(stages, context, decides, progress)
-    progress("bundle", 0.0, "capturing the result")
-    graph = capture(
-        context.network, context.inputs, context.keywords, name=context.name
+    going = Going(
+        context=context,
+        decides=latency or _of_code(plan),
+        kept=cache,
+        again=again,
+        progress=progress,
     )
-    weights = weights_of(context.network, graph)
-    estimate = context.latency.estimate(graph, machine, plan.threads)
-    values = totals(graph, estimate)
-    files: dict[str, bytes] = {"machine.toml": load.to_toml(machine).encode()}
-    for _, result in results:
-        values.update(result.values)
-        files.update(result.files)
-    inputs = {"graph": digest(graph), "plan": _sha256(repr(plan.resolved()))}
+    if observed is not None:
+        going.notes.append(
+            f"times of {opened.name} in PyTorch are corrected {observed}"
+        )
+    for name, stage, settings in stages:
+        going.do(name, stage, settings)
+    results, context, seen = going.results, going.context, going.seen
+    progress("bundle", 0.0, "capturing the result")
+    weights = weights_of(context.network, seen.graph)
+    files: dict[str, bytes] = {
+        "machine.toml": load.to_toml(machine).encode(),
+        bought.FILE: (
+            json.dumps(bought.records(going.stands), indent=1) + "\n"
+        ).encode(),
+        **context.files,
+    }
+    values = totals(
+        seen.graph, context.latency.estimate(seen.graph, machine, plan.threads)
+    )
+    for done in results:
+        values.update(done.result.values)
+    inputs = {"graph": digest(seen.graph), "plan": sha256(repr(plan.resolved()))}
     if data is not None:
         inputs["data"] = data.digest
+    if observed is not None:
+        inputs["observations"] = sha256(repr(observed.factor))
     manifest = manifests.Manifest(
         format=manifests.FORMAT,
         name=plan.name,
@@ -184,17 +221,18 @@ def run(
         threads=plan.threads,
         plan=plan.resolved(),
         inputs=inputs,
-        stages=tuple((name, result.summary) for name, result in results),
+        stages=tuple((done.name, done.result.summary) for done in results),
         values=values,
         verdicts=plan.budget.judge(values),
         files={},
     )
-    sections = [section for _, result in results for section in result.sections]
+    sections = [section for done in results for section in done.result.sections]
+    sections.append(bought.section(going.stands))
     progress("bundle", 0.3, "writing")
     bundle = store.write(
         path,
         manifest,
-        graph=graph,
+        graph=seen.graph,
         weights=weights,
         sections=sections,
         extra=files,
@@ -204,15 +242,65 @@ def run(
         seal_bundle(bundle)
     _observe(path, results)
     progress("bundle", 0.6, "drawing the report")
-    observed = [each for _, result in results for each in result.observed_sections]
-    _write_report(report, bundle.manifest, [*sections, *observed], machine.title)
+    sections += [each for done in results for each in done.result.observed_sections]
+    _write_report(report, bundle.manifest, sections, machine.title)
     progress("bundle", 1.0, "done")
     return RunResult(
         bundle=path,
         report=report,
-        stages=tuple((name, _sentence(result)) for name, result in results),
+        stages=tuple((done.name, sentence(done.result)) for done in results),
+        kept=tuple(done.name for done in results if done.kept),
+        stands=tuple(going.stands),
         verdicts=manifest.verdicts,
+        observed=tuple(
+            each for done in results for each in done.result.observed_verdicts
+        ),
+        notes=tuple(going.notes),
     )
+
+
+def _selected(
+    plan: Plan, *, only: str | None, first: str | None, cache: bool
+) -> tuple[Plan, str | None]:
+    """Return the plan that is carried out, and from which stage on it is done again.
+
+    Raises:
+        PlanError: it has no stages, or not the one that is asked for.
+        UsageError: both are asked for, or earlier results without the cache.
+    """
+    if not plan.stages:
+        raise PlanError(
+            "a run without stages",
+            rule="a stage runs if its table is there, and there is none",
+            where=plan.where,
+            remedy=f"add one of {', '.join(f'[{name}]' for name in STAGES)}",
+        )
+    asked, option = (first, "--from") if only is None else (only, "--only")
+    if asked is None:
+        return plan, None
+    if only is not None and first is not None:
+        raise UsageError(
+            f"--only {only} with --from {first}",
+            rule="each says which stages are done",
+            remedy="leave out one of them",
+        )
+    if not cache:
+        raise UsageError(
+            f"{option} {asked} with --no-cache",
+            rule="stages before it are taken from an earlier run",
+            remedy="leave out one of them",
+        )
+    order = [name for name in STAGES if name in plan.stages]
+    if asked not in order:
+        raise PlanError(
+            f"{option} {asked}",
+            rule=f"the stages of the plan are {', '.join(order)}",
+            where=plan.where,
+            remedy="name one of these, or add its table",
+        )
+    if only is not None:
+        order = order[: order.index(only) + 1]
+    return replace(plan, stages={name: plan.stages[name] for name in order}), asked
 
 
 _ALWAYS = ("parameters", "multiply_adds", "weight_bytes", "peak_bytes", "latency_s")
@@ -254,57 +342,35 @@ def _require_writable(folder: Path, report: Path, *, overwrite: bool) -> None:
         )
 
 
-_DECIDE = ("design",)
-# Stages whose decisions rest on the latency of what later runs.
+def _host_of(machine: Machine) -> str:
+    """Return the fingerprint of this host, where the machine is this host."""
+    here = fingerprint()
+    return here if machine.fingerprint == here else ""
+
+
+def _corrected(observed: Correction | None) -> LatencyModel:
+    if observed is None:
+        return Roofline()
+    return Corrected(Roofline(), observed.factor, observed.host)
 
 
 def _of_code(plan: Plan) -> LatencyModel | None:
     """Return the compiler's model of latency where the run makes machine code."""
-    if "compile" not in plan.stages or not set(_DECIDE) & set(plan.stages):
+    if "compile" not in plan.stages or not set(DECIDE) & set(plan.stages):
         return None
     from trimtab.compiler.latency import ClosedForm  # needs TVM
 
     return ClosedForm(seed=plan.seed)
 
 
-def _carry_out(
-    stages: list[tuple[str, Stage[Any], Any]],
-    context: Context,
-    decides: LatencyModel | None,
-    progress: Progress,
-) -> tuple[list[tuple[str, StageResult]], Context]:
-    results: list[tuple[str, StageResult]] = []
-    for name, stage, settings in stages:
-
-        def tell(done: float, text: str, name: str = name) -> None:
-            progress(name, done, text)
-
-        tell(0.0, "")
-        context = replace(context, progress=tell)
-        given = context
-        if decides is not None and name in _DECIDE:
-            given = replace(context, latency=decides)
-        result = stage.run(given, settings)
-        context = replace(context, network=result.network)
-        results.append((name, result))
-        tell(1.0, _sentence(result))
-    return results, context
-
-
-def _sentence(result: StageResult) -> str:
-    return "; ".join(filter(None, (result.summary, result.observed_summary)))
-
-
-def _sha256(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
-def _observe(path: Path, results: list[tuple[str, StageResult]]) -> None:
-    date = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-    host = fingerprint()
-    for _, result in results:
-        for kind, values in result.observed.items():
-            observations.append(path, kind, values, date=date, host=host)
+def _observe(path: Path, results: list[Done]) -> None:
+    """Write what was observed; once, also where its stage was taken from a run."""
+    known = [(each.kind, each.date, each.host) for each in observations.read(path)]
+    for done in results:
+        for kind, values in done.result.observed.items():
+            if done.kept and (kind, done.date, done.host) in known:
+                continue
+            observations.append(path, kind, values, date=done.date, host=done.host)
 
 
 def _write_report(

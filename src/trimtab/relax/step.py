@@ -179,6 +179,7 @@ def _sgd(
 class _Relax:
     settings = Settings
     gives = ("accuracy_frac",)
+    reads: tuple[str, ...] = ("data", "seed")
 
     def run(self, context: Context, settings: Settings) -> StageResult:
         """Train, and judge on the held-out part of the data.

@@ -15,7 +15,7 @@ from trimtab.serve.capacity import Target
 from trimtab.serve.curves import ServiceCurve
 from trimtab.serve.schedule import Schedule
 
-__all__ = ["Tuned", "check_place", "read_tuned", "write_tuned"]
+__all__ = ["Tuned", "check_place", "dumps", "read_tuned", "write_tuned"]
 
 _MOST_BYTES: Final = 2**20
 
@@ -57,6 +57,11 @@ def check_place(path: Path) -> None:
         UsageError: it does not.
     """
     files.check_place(path, "schedule")
+
+
+def dumps(tuned: Tuned) -> str:
+    """Return a schedule as the text of a file."""
+    return files.dumps(asdict(tuned), indent=1)
 
 
 def write_tuned(tuned: Tuned, path: Path) -> None:

@@ -104,6 +104,13 @@ class Report:
     delay_p99_s: float
     target: Target | None
 
+    @property
+    def punctual(self) -> bool:
+        """Whether the load came in time: if not, the run says nothing of the server."""
+        if self.target is None:
+            return True
+        return self.delay_p99_s <= _DELAY_FRAC * self.target.latency_s
+
     def record(self) -> dict[str, Any]:
         """Return it as JSON takes it: what is infinite is null there."""
         return {"verdict": "VALID" if self.valid else "INVALID", **_plain(asdict(self))}

@@ -1,13 +1,20 @@
-"""Stage `symmetry`: the network with the invariances of its data, as a plain one."""
+"""Stage `symmetry`: the network with the invariances of its data, plain or tied."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import final
+from typing import Annotated, final
 
-from trimtab.bundle.stage import Context, StageResult
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from trimtab.bundle.stage import Context, Data, StageResult
+from trimtab.symmetry.collapse import collapse
 from trimtab.symmetry.fitting import STEPS, Search, Way, fit
+from trimtab.symmetry.network import retie
 from trimtab.symmetry.schemes import Prior, family_of
 from trimtab.symmetry.sections import posterior_section
 from trimtab.symmetry.train import Recipe
@@ -15,7 +22,10 @@ from trimtab.symmetry.tying import symmetrize
 from trimtab.training.loop import evaluate
 from trimtab.training.stage import data_of
 
-__all__ = ["STAGE", "Settings"]
+__all__ = ["FILE", "STAGE", "Settings"]
+
+FILE = "symmetry.json"
+"""In the bundle: the scheme, and how all of them explain the data."""
 
 _SHOWN = 500  # examples of the figure
 
@@ -34,6 +44,10 @@ class Settings:
         learning_rate: of Adam.
         batch_size: examples of a step.
         restarts: starts of the best two schemes.
+        examples: of the data that it is fitted on, the first ones of a draw; all if
+            left out.
+        tied: whether the network is handed on as it is tied, for stages that train;
+            ``[collapse]`` then makes it plain.
     """
 
     family: str = "D4"
@@ -44,12 +58,15 @@ class Settings:
     learning_rate: float = 1e-2
     batch_size: int = 25
     restarts: int = 2
+    examples: Annotated[int, Field(ge=1)] | None = None
+    tied: bool = False
 
 
 @final
 class _Symmetry:
     settings = Settings
     gives = ("accuracy_frac",)
+    reads: tuple[str, ...] = ("data", "seed")
 
     def run(self, context: Context, settings: Settings) -> StageResult:
         """Tie a copy of the network, fit its family, and hand on the plain result.
@@ -64,7 +81,7 @@ class _Symmetry:
         network = symmetrize(context.network, family, context.inputs[0])
         posterior = fit(
             network,
-            data,
+            _some(data, settings.examples, context.seed),
             evidence=settings.evidence,
             seed=context.seed,
             search=Search(
@@ -77,16 +94,55 @@ class _Symmetry:
             ),
             progress=context.progress,
         )
-        plain = posterior.collapse(data.test[0][:_SHOWN])
-        _, accuracy = evaluate(plain, *data.test)
+        found = (
+            posterior.best.members[0].network.eval()
+            if settings.tied
+            else posterior.collapse(data.test[0][:_SHOWN])
+        )
+        _, accuracy = evaluate(found, *data.test)
         return StageResult(
-            network=plain,
+            network=found,
             summary=f"scheme {posterior.best.scheme.name}; {posterior.verdict()}",
             sections=(posterior_section(posterior, data.test[0][:_SHOWN]),),
             values={"accuracy_frac": accuracy},
-            files={"symmetry.json": (json.dumps(
-                {"schemes": posterior.table()}, indent=1) + "\n").encode()},
+            files={FILE: (json.dumps(
+                {"scheme": posterior.best.scheme.name, "schemes": posterior.table()},
+                indent=1) + "\n").encode()},
         )  # fmt: skip
+
+    def rebuild(
+        self, context: Context, settings: Settings, files: Mapping[str, bytes]
+    ) -> nn.Module:
+        """Return the layers of the scheme that an earlier run has found."""
+        example = context.inputs[0]
+        family = family_of(settings.family, tuple(example.shape[1:]))
+        tied = symmetrize(context.network, family, example)
+        scheme = family[json.loads(files[FILE])["scheme"]]
+        made = retie(tied, scheme, seed=0)
+        return made if settings.tied else collapse(made)
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Some:
+    """A part of a data set."""
+
+    name: str
+    train: tuple[Tensor, Tensor]
+    test: tuple[Tensor, Tensor]
+    digest: str
+
+
+def _some(data: Data, examples: int | None, seed: int) -> Data:
+    x, y = data.train
+    if examples is None or examples >= len(x):
+        return data
+    drawn = torch.Generator().manual_seed(seed)
+    rows = torch.randperm(len(x), generator=drawn)[:examples]
+    return _Some(
+        name=data.name, train=(x[rows], y[rows]), test=data.test,
+        digest=f"{data.digest} {examples} {seed}",
+    )  # fmt: skip
 
 
 STAGE = _Symmetry()

@@ -6,19 +6,21 @@
 | ``PATH.npz`` | arrays ``x_train, y_train`` and ``x_test, y_test``, or ``x, y`` |
 | ``FOLDER`` | images below ``train/CLASS`` and ``test/CLASS``, or below ``CLASS`` |
 | ``package.module:factory`` | a function without arguments that returns a data set |
+| ``PATH.py:factory`` | the same in a file, whose folder is importable |
 
 What has no test part is split with a seed, each class in the same proportion.
 """
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import hashlib
 import importlib
 import importlib.util
 import re
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, final
@@ -28,9 +30,16 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from trimtab.errors import DataError, MissingExtraError, TrimtabError, UsageError
+from trimtab.errors import (
+    DataError,
+    MissingExtraError,
+    NetworkNotFoundError,
+    TrimtabError,
+    UsageError,
+)
 from trimtab.training.arrays import read_npz
 from trimtab.training.images import read_folder
+from trimtab.zoo._foreign import attribute, executed, importable
 
 __all__ = ["DIGITS_MEAN", "DIGITS_STD", "Dataset", "load"]
 
@@ -39,6 +48,7 @@ DIGITS_MEAN: Final = 0.1307
 DIGITS_STD: Final = 0.3081
 
 _FACTORY: Final = re.compile(r"(?P<module>[^\W\d][\w.]*):(?P<name>[^\W\d][\w.]*)")
+_FILE: Final = re.compile(r"(?P<path>.+\.py):(?P<name>[^\W\d][\w.]*)")
 _DIGITS_BYTES: Final = 5_000 * 785 * 4  # digits, values of each, characters of each
 _MOST_CLASSES: Final = 1_000_000
 
@@ -52,7 +62,8 @@ class Dataset:
 
     Attributes:
         name: for people.
-        train: inputs (n, ...) of float32 and targets (n,) of int64, from 0.
+        train: inputs (n, ...) of float32, or of int64 where they are ids, and targets
+            (n,) of int64, from 0.
         test: the same.
         classes: how many; every target is below.
         class_names: of each class, or empty.
@@ -105,7 +116,7 @@ def load(spec: str, *, seed: int = 0, test_frac: float = 0.2) -> Dataset:
     """Return the data set of a specification; the forms stand in the module docstring.
 
     Args:
-        spec: one of the four forms.
+        spec: one of the forms.
         seed: of the split, where there is no test part.
         test_frac: share of each class that the split puts aside.
 
@@ -131,6 +142,12 @@ def load(spec: str, *, seed: int = 0, test_frac: float = 0.2) -> Dataset:
         )
     if spec == "digits":
         return _split(spec, *_digits(), seed=seed, test_frac=test_frac)
+    if match := _FILE.fullmatch(spec):
+        file = Path(match["path"]).expanduser().absolute()
+        with _refused(spec), importable(file.parent):
+            module = executed(spec, file)
+            value = attribute(spec, module, match["name"])
+        return _made(spec, value, f"{match['path']}, {match['name']}", seed, test_frac)
     path = Path(spec).expanduser()
     if path.suffix == ".npz":
         parts = read_npz(path)
@@ -142,8 +159,8 @@ def load(spec: str, *, seed: int = 0, test_frac: float = 0.2) -> Dataset:
     else:
         raise DataError(
             f"data set {spec!r}",
-            rule="it is neither `digits`, a .npz file, a folder of images nor "
-            "`package.module:factory`",
+            rule="it is neither `digits`, a .npz file, a folder of images, "
+            "`package.module:factory` nor `path/to/file.py:factory`",
             where=str(path),
             remedy="check the spelling and the current directory",
         )
@@ -246,16 +263,44 @@ def _from_factory(
         value: object = importlib.import_module(module)
         for each in name.split("."):
             value = getattr(value, each)
+    except TrimtabError:
+        raise
+    except Exception as error:
+        raise _raised(spec, error, f"{module}.{name}") from error
+    return _made(spec, value, f"{module}.{name}", seed, test_frac)
+
+
+@contextlib.contextmanager
+def _refused(spec: str) -> Iterator[None]:
+    """Say of a data set what running its file has said of a network."""
+    try:
+        yield
+    except NetworkNotFoundError as error:
+        raise DataError(
+            f"data set {spec!r}",
+            rule=error.rule,
+            where=error.where,
+            remedy=error.remedy,
+        ) from error
+
+
+def _raised(spec: str, error: Exception, where: str) -> DataError:
+    return DataError(
+        f"data set {spec!r}",
+        rule=f"it raised {type(error).__name__}: {str(error)[:200]}",
+        where=where,
+        remedy="check the name, or correct the code",
+    )
+
+
+def _made(spec: str, value: object, where: str, seed: int, test_frac: float) -> Dataset:
+    """Return the data set that a factory of the user makes."""
+    try:
         made = value() if callable(value) else value
     except TrimtabError:
         raise
     except Exception as error:
-        raise DataError(
-            f"data set {spec!r}",
-            rule=f"it raised {type(error).__name__}: {str(error)[:200]}",
-            where=f"{module}.{name}",
-            remedy="check the name, or correct the code",
-        ) from error
+        raise _raised(spec, error, where) from error
     if isinstance(made, Dataset):
         return made
     pairs = list(made) if isinstance(made, tuple | list) else []
@@ -265,7 +310,7 @@ def _from_factory(
         raise DataError(
             f"data set {spec!r}",
             rule=f"the factory returned a {type(made).__name__}",
-            where=f"{module}.{name}",
+            where=where,
             remedy="return a Dataset, or (x_train, y_train), (x_test, y_test)",
         )
     converted = [(_tensor(x), _tensor(y)) for x, y in pairs]
@@ -291,8 +336,11 @@ def _check(name: str, part: str, x: Tensor, y: Tensor, classes: int) -> None:
     rule = ""
     if not 1 <= classes <= _MOST_CLASSES:
         rule = f"{classes} classes: there must be 1 to {_MOST_CLASSES}"
-    elif x.dtype != torch.float32 or x.ndim < 2:
-        rule = f"inputs of {x.dtype}, rank {x.ndim}: they must be float32 (n, ...)"
+    elif x.dtype not in (torch.float32, torch.int64) or x.ndim < 2:
+        rule = (
+            f"inputs of {x.dtype}, rank {x.ndim}: they must be float32 (n, ...), or "
+            "int64 for ids"
+        )
     elif y.dtype != torch.int64 or y.ndim != 1:
         rule = f"targets of {y.dtype}, rank {y.ndim}: they must be int64 (n,)"
     elif len(x) != len(y):

@@ -43,6 +43,7 @@ class _Scale:
 
     settings = _Settings
     gives: tuple[str, ...] = ()
+    reads: tuple[str, ...] = ()
 
     def run(self, context: Context, settings: _Settings) -> StageResult:
         layer = nn.Linear(2, 2, bias=False)

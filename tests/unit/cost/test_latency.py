@@ -10,10 +10,17 @@ import torch
 from torch import nn
 
 from trimtab.cost.estimate import Estimate, Limit
-from trimtab.cost.latency import LatencyModel, Roofline, efficiency_class
+from trimtab.cost.latency import (
+    Corrected,
+    LatencyModel,
+    Roofline,
+    efficiency_class,
+)
 from trimtab.cost.work import RULES
 from trimtab.errors import MachineError, UnknownWorkError, UsageError
+from trimtab.graph.capture import capture
 from trimtab.graph.types import Graph, TensorType
+from trimtab.hardware import load
 from trimtab.hardware.machine import Kind, Machine
 
 Captured = Callable[..., Graph]
@@ -269,3 +276,20 @@ def test_an_operator_without_a_rule_is_refused(
     monkeypatch.delitem(RULES, "aten.relu.default")
     with pytest.raises(UnknownWorkError, match="Add a rule with @rule"):
         Roofline().estimate(graph, machine)
+
+
+def test_a_correction_scales_times_of_its_own_machine_alone() -> None:
+    graph = capture(nn.Linear(8, 8).eval(), (torch.zeros(1, 8),))
+    other = load.machine("milan")
+    mine = replace(other, fingerprint="f")
+    model = Corrected(Roofline(), 2.0, "f")
+    plain = Roofline().estimate(graph, mine)
+    found = model.estimate(graph, mine)
+    assert found.latency_s == pytest.approx(2 * plain.latency_s)
+    assert found.work == plain.work
+    assert [each.estimate.bottleneck for each in found.nodes] == [
+        each.estimate.bottleneck for each in plain.nodes
+    ]
+    assert model.estimate(graph, other) == Roofline().estimate(graph, other)
+    with pytest.raises(UsageError, match="a correction by 0"):
+        Corrected(Roofline(), 0.0, "f")

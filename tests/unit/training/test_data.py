@@ -196,3 +196,45 @@ def test_the_digest_sees_values_types_and_split():
         )
     }
     assert len(digests) == 4
+
+
+FACTORY = """
+import torch
+from other import COUNT
+
+
+def data():
+    x = torch.arange(2 * COUNT).reshape(COUNT, 2)
+    return (x, torch.arange(COUNT) % 2), (x, torch.arange(COUNT) % 2)
+
+
+def fails():
+    raise RuntimeError("no such day")
+"""
+
+
+def test_a_factory_in_a_file_may_give_ids_and_import_its_neighbours(tmp_path):
+    (tmp_path / "made.py").write_text(FACTORY)
+    (tmp_path / "other.py").write_text("COUNT = 6\n")
+    found = load(f"{tmp_path / 'made.py'}:data")
+    assert found.train[0].dtype == torch.int64
+    assert found.classes == 2
+    assert len(found.digest) == 64
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("made.py:absent", "there is no 'absent'"),
+        ("made.py:fails", "no such day"),
+        ("broken.py:data", "SyntaxError"),
+        ("nowhere.py:data", "nowhere.py"),
+    ],
+)
+def test_a_factory_in_a_file_that_fails_is_one_message(tmp_path, name, said):
+    (tmp_path / "made.py").write_text(FACTORY)
+    (tmp_path / "other.py").write_text("COUNT = 6\n")
+    (tmp_path / "broken.py").write_text("def data(:\n")
+    with pytest.raises(DataError, match="data set") as caught:
+        load(f"{tmp_path / name}")
+    assert said in str(caught.value)

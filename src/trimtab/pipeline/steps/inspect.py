@@ -24,6 +24,7 @@ class Settings:
 class _Inspect:
     settings = Settings
     gives: tuple[str, ...] = ()
+    reads: tuple[str, ...] = ("machine", "threads", "latency", "budget")
 
     def run(self, context: Context, settings: Settings) -> StageResult:
         """Judge what training cannot change.

@@ -22,6 +22,7 @@ __all__ = ["STAGE"]
 class _Train:
     settings = Settings
     gives = ("accuracy_frac",)
+    reads: tuple[str, ...] = ("data", "seed")
 
     def run(self, context: Context, settings: Settings) -> StageResult:
         """Train and judge on the held-out part of the data.

@@ -9,6 +9,7 @@ import torch
 
 from trimtab.bundle.section import Section, Table
 from trimtab.bundle.stage import Context, StageResult
+from trimtab.cost.latency import Corrected
 from trimtab.errors import ExecutionError, UsageError
 from trimtab.graph.capture import capture, weights_of
 from trimtab.graph.execute import Executor
@@ -50,6 +51,7 @@ class Settings:
 class _Verify:
     settings = Settings
     gives: tuple[str, ...] = ()
+    reads: tuple[str, ...] = ("data", "machine", "threads", "latency")
 
     def run(self, context: Context, settings: Settings) -> StageResult:
         """Compare graph and module bit by bit, whole and cut in the middle.
@@ -124,7 +126,7 @@ class _Verify:
             observed={
                 "latency": {
                     "measured_s": measured.latency_s,
-                    **({"predicted_s": estimate.latency_s} if here else {}),
+                    **(_predicted(context, estimate.latency_s) if here else {}),
                     "threads": measured.threads,
                 }
             },
@@ -134,6 +136,13 @@ class _Verify:
             if here
             else (),
         )
+
+
+def _predicted(context: Context, latency_s: float) -> dict[str, float]:
+    """Return what was predicted, and by what that was corrected already."""
+    model = context.latency
+    factor = model.factor if isinstance(model, Corrected) else 1.0
+    return {"predicted_s": latency_s, "corrected_by": factor}
 
 
 def _leaves(value: object) -> list[torch.Tensor]:

@@ -26,7 +26,7 @@ from trimtab.serve.workload import Trace
 from trimtab.zoo.preset import Input
 from trimtab.zoo.queries import Queries
 
-__all__ = ["Drawn", "InProcess", "Subject", "end_of", "run"]
+__all__ = ["Drawn", "InProcess", "Rows", "Sampled", "Subject", "end_of", "run"]
 
 _SPIN_NS: Final = 300_000  # a sleep ends late by about as much
 _START_NS: Final = 100_000_000
@@ -34,6 +34,7 @@ _MOST_OPEN: Final = 20_000
 _LATE_NS: Final = 10_000_000_000  # that the first query that is open may be
 _POOL_BYTES: Final = 64 * 2**20
 _POOL_ITEMS: Final = 8192
+_APART: Final = 7919  # a prime: queries one behind the other differ
 
 Arrays = Mapping[str, NDArray[Any]]
 Told = Callable[[TrimtabError | None], None]
@@ -47,6 +48,13 @@ class Subject(Protocol):
 
     def send(self, query: Any, scheduled_ns: int, done: Told) -> None:
         """Send a query, and return at once; `done` is told once, from any thread."""
+
+
+class Rows(Protocol):
+    """Where the inputs of queries come from."""
+
+    def draw(self, items: int, number: int) -> Arrays:
+        """Return the inputs of a query; the same number gives the same ones."""
 
 
 @final
@@ -82,7 +90,34 @@ class Drawn:
 
     def draw(self, items: int, number: int) -> Arrays:
         """Return the inputs of a query; the same number gives the same ones."""
-        start = number * 7919 % self._starts  # a prime: neighbours differ
+        start = number * _APART % self._starts
+        return {name: rows[start : start + items] for name, rows in self._pool.items()}
+
+
+@final
+class Sampled:
+    """Inputs that are examples of a data set, one behind the other.
+
+    Args:
+        rows: of each input, by name; as many of each.
+        most_items: of a query; fewer examples are repeated.
+
+    Example:
+        >>> rows = Sampled({"x": np.arange(3)}, most_items=4)
+        >>> rows.draw(4, 0)["x"].tolist()
+        [0, 1, 2, 0]
+    """
+
+    def __init__(self, rows: Arrays, *, most_items: int) -> None:
+        count = min(len(each) for each in rows.values())
+        taken = np.arange(max(count, most_items)) % count
+        self._starts = len(taken) - most_items + 1
+        self._pool = {name: np.ascontiguousarray(each[taken])
+                      for name, each in rows.items()}  # fmt: skip
+
+    def draw(self, items: int, number: int) -> Arrays:
+        """Return the inputs of a query; the same number gives the same ones."""
+        start = number * _APART % self._starts
         return {name: rows[start : start + items] for name, rows in self._pool.items()}
 
 
@@ -104,7 +139,7 @@ class InProcess:
     """
 
     def __init__(
-        self, engine: Engine, drawn: Drawn, *, deadline_s: float | None = None
+        self, engine: Engine, drawn: Rows, *, deadline_s: float | None = None
     ) -> None:
         self.engine, self.drawn, self.deadline_s = engine, drawn, deadline_s
 

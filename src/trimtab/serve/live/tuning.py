@@ -17,13 +17,25 @@ from trimtab.serve.scheduler import search
 from trimtab.serve.verdict import Report, judge, least_queries
 from trimtab.serve.workload import Workload
 
-__all__ = ["Confirmed", "accelerator_of", "confirm", "profiled", "proposed"]
+__all__ = [
+    "DISPATCH_S",
+    "MOST_PER_S",
+    "Confirmed",
+    "accelerator_of",
+    "confirm",
+    "profiled",
+    "proposed",
+]
 
 _SIZES: Final = (1, 8, 32, 128, 512, 1024)
 _QUERIES: Final = 3_000  # of a simulation
-_DISPATCH_S: Final = 60e-6  # of a batch, to a worker and back
+DISPATCH_S: Final = 60e-6
+"""Of a batch, to a worker and back."""
+
+MOST_PER_S: Final = 4_000
+"""Queries a second that a load in Python can send in time."""
+
 _SHARES: Final = (1.0, 0.85, 0.7, 0.55, 0.4, 0.25)  # of the simulated rate, tried live
-_MOST_PER_S: Final = 4_000  # that a load in Python can send in time
 
 Progress = Callable[[float, str], None]
 
@@ -64,7 +76,7 @@ def profiled(engine: Engine, *, device: Literal["cuda"] | None = None) -> Servic
         source=f"profiled on this machine, {device or 'a worker'} alone",
         sizes=tuple(sizes),
         seconds=tuple(found[each] for each in sizes),
-        dispatch_s=_DISPATCH_S,
+        dispatch_s=DISPATCH_S,
     )
 
 
@@ -140,7 +152,7 @@ def confirm(
     for at, (schedule, simulated) in enumerate(candidates):
         engine.schedule = schedule
         for step, share in enumerate(_SHARES):
-            rate = share * min(simulated.rate_per_s, _MOST_PER_S)
+            rate = share * min(simulated.rate_per_s, MOST_PER_S)
             done = (at + step / len(_SHARES)) / len(candidates)
             progress(done, f"batch {schedule.batch} at {rate:.3g} queries a second")
             count = max(least_queries(target), round(rate * seconds))

@@ -10,7 +10,7 @@ from trimtab.errors import ExecutionError, OverloadedError
 from trimtab.serve.capacity import Target
 from trimtab.serve.live import load
 from trimtab.serve.live.arena import Field
-from trimtab.serve.live.load import Drawn, run
+from trimtab.serve.live.load import Drawn, Sampled, run
 from trimtab.serve.verdict import ENDS, judge
 from trimtab.serve.workload import Trace
 
@@ -135,3 +135,14 @@ def test_some_ids_are_popular():
     ids = Drawn(FIELDS, most_items=1024).draw(1024, 0)["ids"][:, 1]
     _, counts = np.unique(ids, return_counts=True)
     assert counts.max() > 10 * np.median(counts)
+
+
+def test_examples_are_asked_one_behind_the_other_and_repeated_if_few():
+    rows = Sampled({"x": np.arange(10), "y": np.arange(10) * 2}, most_items=3)
+    drawn = [rows.draw(3, number) for number in range(50)]
+    for each in drawn:
+        assert each["x"].tolist() == list(range(each["x"][0], each["x"][0] + 3))
+        assert (each["y"] == 2 * each["x"]).all()
+    assert {int(each["x"][0]) for each in drawn} == set(range(8))  # 10 - 3 + 1 starts
+    few = Sampled({"x": np.arange(2)}, most_items=5)
+    assert few.draw(5, 3)["x"].tolist() == [0, 1, 0, 1, 0]
