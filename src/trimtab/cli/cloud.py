@@ -195,6 +195,7 @@ def cloud(
             where="trimtab cloud",
             remedy="give --lazy, too",
         )
+    guard("--listen", host, tls=tls, plain=plain)
     require_address(http, dashboard=dashboard, token_file=token_file)
     page = None
     if http is not None:
