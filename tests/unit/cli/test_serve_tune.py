@@ -13,7 +13,7 @@ NETS = "tests.unit.serve.live.nets:tables"
 def test_a_schedule_is_found_and_written(trimtab, tmp_path, monkeypatch):
     # What the machine sustains differs from day to day: a hundred a second will do.
     monkeypatch.setattr("trimtab.serve.live.tuning._SHARES", (1.0,))
-    monkeypatch.setattr("trimtab.serve.live.tuning._MOST_PER_S", 100)
+    monkeypatch.setattr("trimtab.serve.live.tuning.MOST_PER_S", 100)
     monkeypatch.setenv("PYTHONPATH", ":".join(__import__("sys").path))
     path = tmp_path / "schedule.json"
     done = trimtab(
