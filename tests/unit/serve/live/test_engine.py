@@ -133,6 +133,25 @@ def test_nothing_is_lost_or_answered_twice_when_a_worker_ends(engine, how):
     assert engine.restarts == before + 1
 
 
+def test_a_network_that_prints_a_lot_is_served():
+    spec = "tests.unit.serve.live.nets:talkative"
+    with Engine(settings(spec, 1, overdue_s=60.0), Schedule(batch=8)) as found:
+        for _ in range(100):  # more than a pipe holds
+            found.submit(query(1)).result(30)
+        assert found.restarts == 0
+
+
+@pytest.mark.parametrize("told", [signal.SIGINT, signal.SIGTERM])
+def test_what_a_terminal_or_a_unit_tells_all_of_it_leaves_workers_at_work(engine, told):
+    before = engine.restarts
+    for each in engine._processes:
+        each.send_signal(told)
+    time.sleep(0.3)  # longer than a look at the processes
+    inputs = query(20)
+    assert right(inputs, engine.submit(inputs).result(30))
+    assert engine.restarts == before
+
+
 def test_an_emulated_accelerator_takes_large_queries_and_computes_nothing():
     table = ServiceCurve(
         network="net", source="test", sizes=(1, 1024), seconds=(0.05, 0.05)
