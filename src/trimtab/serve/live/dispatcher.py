@@ -319,6 +319,11 @@ class Dispatcher:
         )  # fmt: skip
 
     @property
+    def workers(self) -> int:
+        """How many there are, ready or not; their numbers are below it."""
+        return len(self._pool.workers)
+
+    @property
     def alive(self) -> int:
         """Workers that are ready, the accelerator's not among them."""
         return self._pool.alive
@@ -472,6 +477,18 @@ class Dispatcher:
                     pool.ahead_s -= seconds
                     query.failed = query.failed or error
                     self._answered(query, rows, now)
+
+    def end(self, error: TrimtabError) -> None:
+        """Answer all queries, those that workers have, too: workers are no more."""
+        for pool in self._pools:
+            for worker in pool.workers:
+                self._collect(pool, worker)
+                worker.alive = False
+                for batch in worker.batches.values():
+                    for part in batch.parts:
+                        pool.waiting.push(part, part[2], 0)
+                worker.batches.clear()
+        self.fail(error)
 
     def lost(self, number: int) -> int:
         """Take back what a worker had that is no more; return how many batches.
