@@ -87,7 +87,7 @@ def test_one_that_never_gets_ready_is_given_up_and_says_why():
 
 def test_one_that_has_no_process_for_now_is_started_later():
     bench = Bench(workers=1)
-    refused = []
+    refused: list[int] = []
 
     def start(number):
         if len(refused) in (1, 2):
