@@ -95,6 +95,13 @@ def load(
     token = read_token(token_file)
     asks: dict[str, Any] = {"seed": seed, "token": token}
     if tls is not None:
+        if not url.startswith("https://"):
+            raise UsageError(
+                f"--tls for {url!r}",
+                rule="queries, and the token, would go without it",
+                where="command line",
+                remedy="give https://HOST:PORT",
+            )
         asks |= {"tls": certs.client(tls, name), "server_name": server_name}
     if referee is not None:
         if target is None or arrivals != "poisson" or histogram is not None:
