@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import gc
 import math
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -14,7 +15,6 @@ from trimtab.cli.output import console, plain, print_json, progress_bar, table
 from trimtab.errors import UsageError
 
 if TYPE_CHECKING:
-    from trimtab.runtime.tokens import Token
     from trimtab.serve.capacity import Target
     from trimtab.serve.live.http_load import Served
     from trimtab.serve.sizes import Sizes
@@ -59,6 +59,15 @@ def load(
     ),
     seed: Annotated[int, typer.Option(min=0, max=2**31, help="Of the queries.")] = 0,
     token_file: TokenFile = None,
+    tls: Annotated[
+        Path | None, typer.Option(help="Folder of certificates, see trimtab certs.")
+    ] = None,
+    name: Annotated[str, typer.Option("--as", help="Whose certificate it shows.")] = (
+        "load"
+    ),
+    server_name: Annotated[
+        str, typer.Option(help="That the server's certificate has.")
+    ] = "edge",
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Ask a server at given times, whether it keeps up or not.
@@ -67,6 +76,7 @@ def load(
     with VALID, or with INVALID, the reasons, and exit code 2. With --referee loadgen
     both are MLPerf's: its Server scenario at that rate, and its verdict.
     """
+    from trimtab.partition.live import certs
     from trimtab.runtime.tokens import read_token
     from trimtab.serve.arrivals import parse_arrivals
     from trimtab.serve.capacity import parse_target
@@ -83,6 +93,16 @@ def load(
     if histogram is not None:
         check_histogram(histogram)
     token = read_token(token_file)
+    asks: dict[str, Any] = {"seed": seed, "token": token}
+    if tls is not None:
+        if not url.startswith("https://"):
+            raise UsageError(
+                f"--tls for {url!r}",
+                rule="queries, and the token, would go without it",
+                where="command line",
+                remedy="give https://HOST:PORT",
+            )
+        asks |= {"tls": certs.client(tls, name), "server_name": server_name}
     if referee is not None:
         if target is None or arrivals != "poisson" or histogram is not None:
             raise UsageError(
@@ -92,14 +112,14 @@ def load(
                 remedy="give --slo p95=100ms, and leave out the others",
             )
         _refereed(
-            url, work.sizes, target, token, rate=rate,
+            url, work.sizes, target, asks, rate=rate,
             seconds=parse_duration(duration), logs=logs, seed=seed, as_json=as_json,
         )  # fmt: skip
         return
     trace = work.trace(rate_per_s=rate, seed=seed, duration_s=parse_duration(duration))
     with (
         progress_bar(quiet=as_json) as progress,
-        Served(url, seed=seed, token=token) as server,
+        Served(url, **asks) as server,
     ):
         _check_items(int(trace.items.max()), server)
         gc.collect()
@@ -135,7 +155,7 @@ def _refereed(
     url: str,
     law: Sizes,
     target: Target,
-    token: Token | None,
+    asks: Mapping[str, Any],
     *,
     rate: float,
     seconds: float,
@@ -151,7 +171,7 @@ def _refereed(
     sizes = samples_of(law, seed=seed)
     with (
         progress_bar(quiet=as_json) as progress,
-        Served(url, seed=seed, token=token) as server,
+        Served(url, **asks) as server,
     ):
         _check_items(max(sizes), server)
         planned = rate * seconds

@@ -9,12 +9,18 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from trimtab.cli.cloud import TokenFile, address, guard, http_server, require_http
+from trimtab.cli.cloud import TokenFile, address, guard, require_http
 from trimtab.cli.output import console, plain, print_json, progress_bar, table
 from trimtab.cli.serve_cluster import check_cluster, start_cluster
 from trimtab.errors import UsageError
 
 if TYPE_CHECKING:
+    import ssl
+
+    from fastapi import FastAPI
+
+    from trimtab.runtime.tokens import Token
+    from trimtab.runtime.web import Server
     from trimtab.serve.capacity import Target
 
 __all__ = ["paper_name", "start", "target_of"]
@@ -137,7 +143,7 @@ def start(
     if cluster is not None:
         start_cluster(
             wanted, cluster, replicas,
-            lambda app: http_server(app, *listen, context, token),
+            lambda app: _server(app, listen, context, token),
             dashboard=dashboard, as_json=as_json,
         )  # fmt: skip
         return
@@ -150,7 +156,7 @@ def start(
     gc.enable()  # each connection leaves cycles
     with contextlib.closing(engine), Steering(engine, controller, target) as side:
         app = serve_app(side, found.why, shown=dashboard)
-        with http_server(app, *listen, context, token) as served:
+        with _server(app, listen, context, token) as served:
             asked = f"{served.url}{model_of(engine).path}"
             if as_json:
                 print_json({
@@ -173,6 +179,18 @@ def start(
     rows = [(key, _text(state[key], unit)) for key, unit in _SHOWN]
     rows += [("batch", str(state["schedule"]["batch"])), ("changes", str(len(changes)))]
     console().print(table("Served", [("", ""), ("", "")], rows))
+
+
+def _server(
+    app: FastAPI,
+    listen: tuple[str, int],
+    tls: ssl.SSLContext | None,
+    token: Token | None,
+) -> Server:
+    """Return a server; with certificates that were given on loopback, too."""
+    from trimtab.runtime.web import Server
+
+    return Server(app, *listen, tls=tls, token=token, stopping=app.state.stop)
 
 
 def target_of(spec: str, slo: str | None) -> Target:

@@ -30,6 +30,7 @@ from trimtab.errors import (
     TrimtabError,
     UsageError,
 )
+from trimtab.runtime.connection import BODY_BYTES_PER_S
 from trimtab.runtime.inference import Asked, parse, render
 from trimtab.runtime.signature import DATATYPES, Model
 
@@ -66,7 +67,8 @@ class Limits:
         requests: at once; further ones are told to come again.
         body_bytes: of all bodies that are not answered yet, likewise; one of the
             largest is taken in any case.
-        body_s: that a body may take to come.
+        body_s: that a body may take to come, and what its bytes take at the least
+            rate that a connection may have.
         retry_s: after which one that found no room or no answer may come again.
     """
 
@@ -207,9 +209,13 @@ async def _read(
 ) -> Response | None:
     """Read a body; return what is wrong with it."""
     try:
-        async with asyncio.timeout(service.limits.body_s):
+        loop, most_s = asyncio.get_running_loop(), service.limits.body_s
+        begun_s = loop.time()
+        async with asyncio.timeout(most_s) as patience:
             async for chunk in request.stream():
                 body += chunk
+                more_s = len(body) / BODY_BYTES_PER_S
+                patience.reschedule(begun_s + most_s + more_s)
                 held.now += len(chunk)
                 if len(body) > service.model.most_bytes:
                     return _too_large(service.model)

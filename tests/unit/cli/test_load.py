@@ -97,3 +97,9 @@ def test_what_loadgen_cannot_judge_is_refused(asked, tmp_path, monkeypatch, opti
     done = asked("--referee", "loadgen", "--slo", "p95=1s", "--sizes", "fixed:2000")
     assert "1024 at most" in done.stderr
     assert not (tmp_path / "loadgen").exists()
+
+
+def test_certificates_for_an_address_without_them_are_refused(asked, tmp_path):
+    done = asked("--tls", str(tmp_path))
+    assert done.returncode == 1
+    assert "https://" in done.stderr

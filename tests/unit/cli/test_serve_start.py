@@ -13,8 +13,10 @@ from pathlib import Path
 
 import pytest
 
+from trimtab.cli import serve_start
 from trimtab.cli.serve_start import target_of
 from trimtab.errors import UsageError
+from trimtab.partition.live import certs
 
 pytest.importorskip("fastapi")
 
@@ -137,3 +139,14 @@ def test_an_emulated_accelerator_serves_nobody(trimtab):
     done = trimtab("serve", "start", "zoo:ncf-small", "--accelerator", "gtx-1080ti")
     assert done.returncode == 1
     assert "gives no answers" in done.stderr
+
+
+def test_certificates_that_were_given_are_shown_on_loopback_too(tmp_path):
+    from fastapi import FastAPI
+
+    app = FastAPI()
+    app.state.stop = lambda: None
+    certs.make(tmp_path, ["edge"])
+    context = certs.server(tmp_path, "edge")
+    with serve_start._server(app, ("127.0.0.1", 0), context, None) as server:
+        assert server.url.startswith("https://")

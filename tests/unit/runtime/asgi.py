@@ -19,7 +19,8 @@ class Answer:
 def ask(app, method, path, body=b"", headers=(), *, chunks=None):
     """Return the answer to a request; `chunks` come instead of `body`.
 
-    A chunk of None never comes; one of False is the end of the connection.
+    A chunk of None never comes; one of False is the end of the connection; a number
+    is of seconds until the next comes.
     """
 
     async def run():
@@ -30,6 +31,9 @@ def ask(app, method, path, body=b"", headers=(), *, chunks=None):
             if not coming:
                 return {"type": "http.disconnect"}
             chunk = coming.pop(0)
+            if isinstance(chunk, float):
+                await asyncio.sleep(chunk)
+                chunk = coming.pop(0)
             if chunk is None:
                 await asyncio.Event().wait()
             if chunk is False:

@@ -141,6 +141,12 @@ def test_what_is_wrong_has_a_status_and_a_field(body, headers, status, field):
     assert app.state.seen == [status]
 
 
+def test_a_body_that_comes_at_a_rate_may_take_longer():
+    app = made(body_s=0.05)
+    chunks = [b" " * 50_000, 0.1, json.dumps(RIGHT).encode()]
+    assert post(app, b"", chunks=chunks).status == 200
+
+
 def test_a_body_that_does_not_come_or_ends_is_refused():
     app = made(body_s=0.05)
     assert post(app, b"", chunks=[b"{", None]).status == 408

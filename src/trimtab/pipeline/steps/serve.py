@@ -8,6 +8,7 @@ started, profiled and put under an open-loop load: that is observed, not bundled
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 import tempfile
@@ -283,14 +284,15 @@ def _confirmed(
             ),
             prior.schedule,
         )  # fmt: skip
-        curve = profiled(engine)
-        host = Host(curve=curve, workers=engine.workers)
-        try:
-            here = _decided(host, work, target, settings, context)
-        except BudgetInfeasibleError as error:
-            return replace(result, observed_summary=f"not confirmed: {error.rule}")
-        engine.schedule = here.schedule
-        with engine:
+        with contextlib.closing(engine):
+            curve = profiled(engine)
+            host = Host(curve=curve, workers=engine.workers)
+            try:
+                here = _decided(host, work, target, settings, context)
+            except BudgetInfeasibleError as error:
+                return replace(result, observed_summary=f"not confirmed: {error.rule}")
+            engine.schedule = here.schedule
+            engine.start()
             reports = [
                 _under_load(engine, rate, work, target, settings, context)
                 for rate in (here.at.rate_per_s / 2, here.at.rate_per_s)

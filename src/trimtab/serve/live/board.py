@@ -7,6 +7,7 @@ rings; both are one word each, so that neither side ever waits for a lock.
 
 from __future__ import annotations
 
+import contextlib
 import mmap
 import os
 import struct
@@ -92,3 +93,9 @@ class Board:
         self.descriptor = descriptor
         self._memory = mmap.mmap(descriptor, size)
         self.boxes = [Mailbox(self._memory, each * _SIZE) for each in range(workers)]
+
+    def close(self) -> None:
+        """Let go of the memory."""
+        with contextlib.suppress(BufferError):  # of a mailbox that somebody still has
+            self._memory.close()
+        os.close(self.descriptor)

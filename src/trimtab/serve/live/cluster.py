@@ -62,7 +62,7 @@ _TRIES: Final = 4  # replicas that a query may be lost with, and one more
 _ONGOING: Final = 1_000  # queries of a replica: its engine says when there is no room
 _HEALTH_S: Final = 2.0  # between two looks at whether a replica is there
 _LOST: Final = (RayActorError, ObjectLostError, WorkerCrashedError, NodeDiedError)
-_SUMMED: Final = ("batches", "joined", "restarts", "late")
+_SUMMED: Final = ("batches", "joined", "offloaded", "restarts", "late")
 
 Arrays = Mapping[str, NDArray[Any]]
 

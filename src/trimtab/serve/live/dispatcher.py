@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from trimtab.errors import ExecutionError, OverloadedError, TrimtabError
 from trimtab.serve.live.arena import Arena, Rows
-from trimtab.serve.live.board import DONE, Mailbox
+from trimtab.serve.live.board import DONE, ENTRIES, Mailbox
 from trimtab.serve.schedule import Backlog, Schedule, finish_s, offloads, split
 
 __all__ = ["Answer", "Dispatcher", "Observed"]
@@ -34,6 +34,10 @@ __all__ = ["Answer", "Dispatcher", "Observed"]
 # answer is taken. With more, chunks are given away early that others could still join.
 _AHEAD_S: Final = 0.0005
 _KEPT: Final = 4096  # latencies, and batches
+_MOST_LOST: Final = 3  # workers that a chunk may be running on when they end
+_ALONE: Final = 2**62  # items of a chunk that none is joined to
+# Rows that may all stand apart: a worker has two batches at most.
+_MOST_JOINED: Final = ENTRIES // 2
 
 Arrays: TypeAlias = Mapping[str, NDArray[Any]]
 
@@ -88,6 +92,7 @@ class _Query:
     chunks: list[int]
     priority: int
     begun_ns: int = 0
+    lost: dict[int, int] | None = None  # workers, by the first row of the chunk
     failed: TrimtabError | None = None
 
 
@@ -314,6 +319,11 @@ class Dispatcher:
         )  # fmt: skip
 
     @property
+    def workers(self) -> int:
+        """How many there are, ready or not; their numbers are below it."""
+        return len(self._pool.workers)
+
+    @property
     def alive(self) -> int:
         """Workers that are ready, the accelerator's not among them."""
         return self._pool.alive
@@ -348,7 +358,8 @@ class Dispatcher:
         """Give a worker the next batch; return whether there was one."""
         schedule = self.schedule
         joins = pool.joins and schedule.coalesce
-        while found := pool.waiting.pop(schedule.batch, coalesce=joins):
+        most = min(schedule.batch, _MOST_JOINED)
+        while found := pool.waiting.pop(most, coalesce=joins):
             parts = [part for _, part in found if not self._is_late(pool, part, now)]
             if parts:
                 break
@@ -461,17 +472,30 @@ class Dispatcher:
         """Answer all queries with an error: there is nobody left to work on them."""
         now = time.monotonic_ns()
         for pool in self._pools:
-            pool.ahead_s = 0.0
             while found := pool.waiting.pop(1, coalesce=False):
-                for _, (query, _, rows, _) in found:
+                for _, (query, _, rows, seconds) in found:
+                    pool.ahead_s -= seconds
                     query.failed = query.failed or error
                     self._answered(query, rows, now)
+
+    def end(self, error: TrimtabError) -> None:
+        """Answer all queries, those that workers have, too: workers are no more."""
+        for pool in self._pools:
+            for worker in pool.workers:
+                self._collect(pool, worker)
+                worker.alive = False
+                for batch in worker.batches.values():
+                    for part in batch.parts:
+                        pool.waiting.push(part, part[2], 0)
+                worker.batches.clear()
+        self.fail(error)
 
     def lost(self, number: int) -> int:
         """Take back what a worker had that is no more; return how many batches.
 
         What it had answered counts; the rest goes to others, ahead of all that waits.
-        What an accelerator had, or was to have, is divided and goes to workers.
+        What an accelerator had, or was to have, is divided and goes to workers. A chunk
+        that was running on several when they ended fails: it may be why they did.
         """
         worker = self._workers[number]
         pool = next(each for each in self._pools if worker in each.workers)
@@ -482,7 +506,9 @@ class Dispatcher:
         batches = list(worker.batches.values())
         worker.batches.clear()
         worker.due_s = 0.0
-        self.counts["again"] += len(batches)
+        again = len(batches)
+        self.counts["again"] += again
+        suspects = batches.pop(0).parts if batches and pool is self._pool else []
         parts = [part for batch in batches for part in batch.parts]
         if pool is self._device:
             while found := pool.waiting.pop(1, coalesce=False):
@@ -490,10 +516,13 @@ class Dispatcher:
             pool.ahead_s = 0.0
             parts = [each for part in parts for each in self._divided(part)]
             self._pool.ahead_s += sum(part[3] for part in parts)
+        for part in suspects:  # they were running: none takes others with it again
+            _suspect(part)
+            self._pool.waiting.push(part, _ALONE, 0)
         for part in parts:
             self._pool.waiting.push(part, part[2], 0)
         self._assign(self._pool, time.monotonic_ns())
-        return len(batches)
+        return again
 
     def _divided(self, part: _Part) -> list[_Part]:
         """Return what an accelerator had as chunks for workers."""
@@ -522,6 +551,20 @@ class Dispatcher:
                 for each in worker.batches.values()
             )
         ]
+
+
+def _suspect(part: _Part) -> None:
+    """Write down that a worker ended while it had a chunk; fail it after several."""
+    query, place, _, _ = part
+    lost = query.lost = query.lost or {}
+    lost[place] = lost.get(place, 0) + 1
+    if lost[place] >= _MOST_LOST and query.failed is None:
+        query.failed = ExecutionError(
+            f"a query of {query.items} items",
+            rule=f"{_MOST_LOST} workers ended, or hung, while they had it",
+            where="the network, in a worker",
+            remedy="check the values of its inputs, and the memory that is there",
+        )
 
 
 def _ranges(parts: list[_Part]) -> list[tuple[int, int]]:

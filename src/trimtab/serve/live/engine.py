@@ -20,12 +20,13 @@ from trimtab.serve.live.arena import Arena, Field, check_rows
 from trimtab.serve.live.board import Board
 from trimtab.serve.live.dispatcher import Answer, Dispatcher, Observed
 from trimtab.serve.live.pace import Pace
-from trimtab.serve.live.supervisor import Supervisor, asked, of_child, spawn
+from trimtab.serve.live.supervisor import Supervisor, asked, slow, spawn
 from trimtab.serve.schedule import DEFAULT_PRIORITY, PRIORITIES, Schedule
 
 __all__ = ["Engine", "Settings"]
 
 _START_S: Final = 300.0  # that a worker may take to be ready
+_LOOK_S: Final = 0.1  # between two looks at whether all is answered, at the end
 
 Arrays: TypeAlias = Mapping[str, NDArray[Any]]
 
@@ -107,7 +108,11 @@ class Engine:
         self._count = settings.workers or len(self._cores)
         self._shared = os.memfd_create("trimtab-weights")
         told = self._told("prepare", device=self._device())
-        said = asked(told, [self._shared])[-1]
+        try:
+            said = asked(told, [self._shared])[-1]
+        except BaseException:
+            os.close(self._shared)
+            raise
         self.name: str = said["name"]
         self._table = said["table"]
         inputs, outputs = (
@@ -203,23 +208,36 @@ class Engine:
             error = next(iter(self._supervisor.errors.values()), None)
             if error is not None or time.monotonic() > until:
                 self.close(within_s=0.0)
-                raise error or of_child({}, None)
+                raise error or slow(within_s)
             time.sleep(0.005)
 
     def close(self, *, within_s: float = 30.0) -> None:
-        """Answer what was taken, for a while, and end the workers."""
+        """Answer what was taken, and end the workers.
+
+        Args:
+            within_s: after which what is left is answered with an error.
+        """
+        until = time.monotonic() + within_s
         with self._idle:
             already, self._closing = self._closing, True
             if already:
                 return
-            self._idle.wait_for(lambda: not self._dispatcher.open, within_s)
+            # Not every end of a query is told: a worker may be lost with the last one.
+            while self._dispatcher.open and time.monotonic() < until:
+                self._idle.wait(_LOOK_S)
             self._ended = True
         os.eventfd_write(self._out, 1)
         if self._thread.is_alive():
             self._thread.join()
         self._supervisor.end()
+        with self._lock:
+            ended = _ending("a query that was taken")
+            # One that is being written finds it so when it is handed out.
+            self._supervisor.broken = self._supervisor.broken or ended
+            self._dispatcher.end(ended)
         for each in (self._out, *self._bells, self._shared):
             os.close(each)
+        self._board.close()
         self._arena.close()
 
     def _listen(self) -> None:
@@ -325,10 +343,7 @@ class Engine:
             deadline = time.monotonic_ns() + int(1e9 * deadline_s)
         with self._lock:
             if self._closing:
-                raise OverloadedError(
-                    f"a query of {items} items", rule="the server is ending",
-                    where="trimtab serve", remedy="ask another", retry_after_s=1.0,
-                )  # fmt: skip
+                raise _ending(f"a query of {items} items")
             if supervisor.broken is not None:
                 raise supervisor.broken
             query = dispatcher.admit(
@@ -422,3 +437,10 @@ class Engine:
         for name, value in zip(("p50", "p95", "p99"), quantiles, strict=True):
             found[f"latency_{name}_s"] = float(value)
         return found
+
+
+def _ending(asked: str) -> OverloadedError:
+    return OverloadedError(
+        asked, rule="the server is ending", where="trimtab serve",
+        remedy="ask another", retry_after_s=1.0,
+    )  # fmt: skip

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import ssl
 import threading
 from collections.abc import Sequence
 from types import TracebackType
@@ -93,6 +94,8 @@ class Served:
         timeout_s: after which a request has failed.
         seed: of the inputs.
         token: that the server asks for.
+        tls: context of a client for a server that was started with --tls, or None.
+        server_name: that the certificate of such a server has.
 
     Attributes:
         name: of the model.
@@ -110,6 +113,8 @@ class Served:
         timeout_s: float = 30.0,
         seed: int = 0,
         token: Token | None = None,
+        tls: ssl.SSLContext | None = None,
+        server_name: str | None = None,
     ) -> None:
         try:
             import aiohttp
@@ -131,6 +136,7 @@ class Served:
         self._aiohttp: Any = aiohttp
         self._root, _, self._model = url.rstrip("/").partition("/v2/models/")
         self._timeout_s, self._seed = timeout_s, seed
+        self._tls, self._server_name = tls, server_name
         self._headers = {} if token is None else {"Authorization": token.header}
         self.name, self.most_items = "", 0
         self._drawn: Drawn | None = None
@@ -173,7 +179,7 @@ class Served:
     async def _open(self) -> None:
         self._session = self._aiohttp.ClientSession(
             connector=self._aiohttp.TCPConnector(
-                limit=_CONNECTIONS, keepalive_timeout=_IDLE_S
+                limit=_CONNECTIONS, keepalive_timeout=_IDLE_S, ssl=self._tls or True
             ),
             timeout=self._aiohttp.ClientTimeout(total=self._timeout_s),
             headers=self._headers,
@@ -213,7 +219,9 @@ class Served:
             # Whom a redirect names has no business with the token.
             async with (
                 asyncio.timeout(_META_S),
-                self._session.get(where, allow_redirects=False) as response,
+                self._session.get(
+                    where, allow_redirects=False, server_hostname=self._server_name
+                ) as response,
             ):
                 content = b""
                 async for part in response.content.iter_chunked(65_536):
@@ -280,7 +288,11 @@ class Served:
         error: TrimtabError | None
         try:
             async with self._session.post(
-                self._path, data=body, headers=headers, allow_redirects=False
+                self._path,
+                data=body,
+                headers=headers,
+                allow_redirects=False,
+                server_hostname=self._server_name,
             ) as response:
                 said = await response.read()
             error = None if response.status == 200 else _of(response.status, said)

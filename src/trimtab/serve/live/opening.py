@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import final
 
 import numpy as np
@@ -12,10 +13,11 @@ from trimtab.serve.arrivals import Poisson
 from trimtab.serve.capacity import Target
 from trimtab.serve.control import Controller
 from trimtab.serve.control import Settings as Control
+from trimtab.serve.curves import ServiceCurve
 from trimtab.serve.host import Host
 from trimtab.serve.live.engine import Engine, Settings
 from trimtab.serve.live.tuning import profiled, proposed
-from trimtab.serve.schedule import Schedule
+from trimtab.serve.schedule import Policy, Schedule
 from trimtab.serve.sizes import parse_sizes
 from trimtab.serve.tuned import Tuned
 from trimtab.serve.workload import Workload
@@ -60,17 +62,26 @@ def opened(
     """
     progress(0.0, f"opening {wanted.settings.spec}")
     engine = Engine(wanted.settings, Schedule(batch=wanted.batch or 1, coalesce=True))
-    found = wanted.found or _first(engine, wanted, progress)
-    engine.schedule = found.schedule
-    progress(0.9, "starting workers")
-    engine.start()
-    workers = engine.state()["workers"]
-    progress(1.0, f"{workers} workers")
+    with contextlib.ExitStack() as stack:
+        stack.callback(engine.close, within_s=0.0)
+        device = engine.settings.accelerator
+        if device == "cuda":  # the controller has to know it, wherever it begins
+            progress(0.05, "profiling the accelerator")
+            device = profiled(engine, device=device)
+        found = wanted.found or _first(engine, device, wanted, progress)
+        alone = replace(found.schedule, threshold=None, policy="threshold")
+        if device is None and found.schedule != alone:  # it is of a host with one
+            found = replace(found, schedule=alone)
+        engine.schedule = found.schedule
+        progress(0.9, "starting workers")
+        engine.start()
+        stack.pop_all()
+    progress(1.0, f"{engine.workers} workers")
     if wanted.steady:
         return engine, None, found
     drawn = parse_sizes(wanted.sizes).draw(1_000, np.random.default_rng(0))
     controller = Controller(
-        Host(curve=found.curve, workers=workers),
+        Host(curve=found.curve, workers=engine.workers, accelerator=device),
         wanted.target,
         engine.schedule,
         sizes=drawn.tolist(),
@@ -80,7 +91,10 @@ def opened(
 
 
 def _first(
-    engine: Engine, wanted: Wanted, progress: Callable[[float, str], None]
+    engine: Engine,
+    device: ServiceCurve | None,
+    wanted: Wanted,
+    progress: Callable[[float, str], None],
 ) -> Tuned:
     """Return the schedule to begin with, and why it is that."""
     target = wanted.target
@@ -88,13 +102,13 @@ def _first(
     curve = profiled(engine)
     limit = f"{target.name} of {format_duration(target.latency_s)}"
     if wanted.batch is not None:
-        chosen, rate = Schedule(batch=wanted.batch, coalesce=True), 0.0
+        # From how many items on an accelerator is better nobody has said.
+        policy: Policy = "threshold" if device is None else "finish"
+        chosen = Schedule(batch=wanted.batch, coalesce=True, policy=policy)
+        rate = 0.0
         why = f"Batch {wanted.batch} as it was asked for; target {limit}."
     else:
         work = Workload(arrivals=Poisson(), sizes=parse_sizes(wanted.sizes))
-        device = engine.settings.accelerator
-        if device == "cuda":
-            device = profiled(engine, device=device)
         host = Host(curve=curve, workers=engine.workers, accelerator=device)
         chosen, capacity = proposed(
             host, work, target, best=1,

@@ -28,6 +28,7 @@ from typing import Any, Final, final
 
 from numpy.typing import NDArray
 
+from trimtab.errors import OverloadedError
 from trimtab.serve.capacity import Target
 from trimtab.serve.control import Controller, Decision
 from trimtab.serve.live.dispatcher import Answer
@@ -112,7 +113,6 @@ class Steering:
             ExecutionError: inputs that the network does not take.
             OverloadedError: there is no room, or it would not be ready in time.
         """
-        items = len(next(iter(inputs.values()))) if inputs else 0
         at_s = time.monotonic()
 
         def told(answer: Answer) -> None:
@@ -122,13 +122,21 @@ class Steering:
             done(answer)
 
         if self.old or self.engine.schedule.shed:
-            deadline_s = min(deadline_s or math.inf, self.target.latency_s)
+            own_s = math.inf if deadline_s is None else deadline_s
+            deadline_s = min(own_s, self.target.latency_s)
         try:
             self.engine.ask(inputs, told, deadline_s=deadline_s, priority=priority)
-        finally:  # what is refused was asked for, too
-            if items and self.steered:
-                with self._lock:
-                    self._arrived.append((at_s, items))
+        except OverloadedError:  # it was asked for, too
+            self._came(at_s, inputs)
+            raise
+        self._came(at_s, inputs)
+
+    def _came(self, at_s: float, inputs: Mapping[str, NDArray[Any]]) -> None:
+        """Write down a query that the engine found right, if not room for it."""
+        if self.steered:
+            items = len(next(iter(inputs.values())))
+            with self._lock:
+                self._arrived.append((at_s, items))
 
     async def answered(
         self,
@@ -171,7 +179,12 @@ class Steering:
             arrived_s=[at_s for at_s, _ in arrived],
             items=[items for _, items in arrived],
             finished=finished,
-            batches=[(each.rows, each.wall_s) for each in self.engine.observed()],
+            # Not the accelerator's: they would be taken for a worker's.
+            batches=[
+                (each.rows, each.wall_s)
+                for each in self.engine.observed()
+                if each.worker < self.engine.workers
+            ],
             oldest_s=state["oldest_s"],
             shed=shed,
         )

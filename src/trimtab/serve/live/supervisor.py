@@ -10,6 +10,7 @@ import select
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, final
 
@@ -17,11 +18,11 @@ from trimtab import errors
 from trimtab.errors import ExecutionError, TrimtabError
 from trimtab.serve.live.dispatcher import Dispatcher
 
-__all__ = ["Supervisor", "asked", "of_child", "spawn"]
+__all__ = ["Supervisor", "asked", "of_child", "slow", "spawn"]
 
 _LOG = logging.getLogger(__name__)
 _TICK_MS: Final = 100
-_START_S: Final = 300.0  # that a worker may take to say what it was asked
+_START_S: Final = 300.0  # that a child may take to say what it was asked
 _AGAIN: Final = 5  # starts of a worker that never got ready
 
 Child = subprocess.Popen[str]
@@ -42,8 +43,9 @@ def spawn(told: Mapping[str, Any], passed: Sequence[int]) -> Child:
         env={**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"},
     )  # fmt: skip
     assert process.stdin is not None
-    process.stdin.write(json.dumps(told) + "\n")
-    process.stdin.flush()
+    with contextlib.suppress(BrokenPipeError):  # who looks after it sees that it ended
+        process.stdin.write(json.dumps(told) + "\n")
+        process.stdin.flush()
     return process
 
 
@@ -51,10 +53,17 @@ def asked(told: Mapping[str, Any], passed: Sequence[int]) -> list[dict[str, Any]
     """Return what a child says until it ends, a record a line.
 
     Raises:
-        TrimtabError: it says why it cannot.
+        TrimtabError: it says why it cannot, or nothing for too long.
     """
     process = spawn(told, passed)
-    out, _ = process.communicate(timeout=_START_S)
+    try:
+        out, _ = process.communicate(timeout=_START_S)
+    except BaseException as error:  # Ctrl-C, too: it would go on alone
+        process.kill()
+        process.communicate()
+        if isinstance(error, subprocess.TimeoutExpired):
+            raise slow(_START_S) from None
+        raise
     found = [json.loads(line) for line in out.splitlines() if line[:1] == "{"]
     if not found or "error" in found[-1] or process.returncode:
         raise of_child(found[-1] if found else {}, process.returncode)
@@ -162,22 +171,50 @@ class Supervisor:
         with self._lock:
             ready = self._dispatcher.is_alive(number)
             again = self._dispatcher.lost(number)
-        self._unready[number] = 0 if ready else self._unready[number] + 1
-        if self._unready[number] < _AGAIN:
-            self.restarts += 1
-            _LOG.warning(
-                "worker %d ended (%s), %d batches go to others", number, status, again
-            )
-            self.processes[number] = self._started(number)
-            return
+            if self.broken is not None:  # what an accelerator had goes to nobody
+                self._dispatcher.fail(self.broken)
         lines = [line for line in said.splitlines() if line[:1] == "{"]
         error = of_child(json.loads(lines[-1]) if lines else {}, status)
+        _LOG.warning(
+            "worker %d ended (%s), %d batches go to others", number, status, again
+        )
+        self._unready[number] = 0 if ready else self._unready[number] + 1
+        while self._unready[number] < _AGAIN:
+            try:
+                self.processes[number] = self._started(number)
+            except OSError as refused:  # no memory for it now, or no descriptors
+                error = _no_process(refused)
+                time.sleep(1e-3 * _TICK_MS * 2 ** self._unready[number])
+                self._unready[number] += 1
+            else:
+                self.restarts += 1
+                return
         self.errors[number] = error
         _LOG.error("worker %d cannot be started: %s", number, error)
         with self._lock:
-            if not self._dispatcher.alive:
+            # Others may be starting: they are waited for.
+            if all(each in self.errors for each in range(self._dispatcher.workers)):
                 self.broken = error
                 self._dispatcher.fail(error)
+
+
+def slow(within_s: float) -> ExecutionError:
+    """Return the error of workers that did not get ready in time."""
+    return ExecutionError(
+        "a worker",
+        rule=f"it was not ready within {within_s:.0f} s",
+        where="trimtab serve",
+        remedy="serve a smaller network, or smaller queries",
+    )
+
+
+def _no_process(error: OSError) -> ExecutionError:
+    return ExecutionError(
+        "a worker",
+        rule=f"no process could be started: {error.strerror or error}",
+        where="trimtab serve",
+        remedy="see that there is memory; give fewer --workers",
+    )
 
 
 def of_child(said: Mapping[str, Any], status: int | None) -> TrimtabError:

@@ -18,6 +18,7 @@ _COUNTED: Final = {
     "queries": "taken", "answers": "given", "shed": "refused: 429",
     "late": "deadline had passed", "failed": "by the network", "batches": "to workers",
     "joined": "of several queries", "again": "a worker was lost",
+    "offloaded": "to the accelerator",
 }  # fmt: skip
 _EVENTS: Final[Mapping[str, tuple[str, str, Tone]]] = {
     "refused": (

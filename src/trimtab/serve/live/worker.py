@@ -3,7 +3,9 @@
     python -m trimtab.serve.live.worker
 
 is started by the engine with what it has to know as a line of JSON on its standard
-input, and ends when that is closed: a worker does not outlive its dispatcher.
+input, and ends when that is closed: a worker does not outlive its dispatcher. What it
+says goes to its standard output as lines of JSON; what a network prints goes to
+standard error, or the pipe that nobody reads meanwhile would be full one day.
 """
 
 from __future__ import annotations
@@ -13,9 +15,10 @@ import importlib
 import json
 import os
 import select
+import signal
 import sys
 import time
-from typing import TYPE_CHECKING, Any, Final
+from typing import IO, TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from trimtab.serve.live.models import Model
@@ -29,6 +32,12 @@ _PROFILED_S: Final = 0.25  # of CPU time, for each batch size
 def main() -> None:
     """Do what the line on standard input says: ``prepare``, ``profile`` or ``work``."""
     said = json.loads(sys.stdin.readline())
+    if said["what"] == "work":
+        # They reach all of a terminal or a unit: who serves says when a worker ends.
+        for each in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(each, signal.SIG_IGN)
+    out = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
     core = said.get("core")
     if core is not None:
         os.sched_setaffinity(0, {core})
@@ -39,15 +48,18 @@ def main() -> None:
     torch.set_num_threads(said.get("threads", 1))
     torch.set_num_interop_threads(1)
     try:
-        {"prepare": _prepare, "profile": _profile, "work": _work}[said["what"]](said)
+        if said["what"] == "work":
+            _work(said)
+        else:
+            {"prepare": _prepare, "profile": _profile}[said["what"]](said, out)
     except TrimtabError as error:
-        _say({"error": error.to_dict()})
+        _say({"error": error.to_dict()}, out)
         sys.exit(1)
 
 
-def _say(record: dict[str, Any]) -> None:
-    sys.stdout.write(json.dumps(record) + "\n")
-    sys.stdout.flush()
+def _say(record: dict[str, Any], out: IO[str]) -> None:
+    out.write(json.dumps(record) + "\n")
+    out.flush()
 
 
 def _opened(said: dict[str, Any]) -> Model:
@@ -61,7 +73,7 @@ def _opened(said: dict[str, Any]) -> Model:
     return model
 
 
-def _prepare(said: dict[str, Any]) -> None:
+def _prepare(said: dict[str, Any], out: IO[str]) -> None:
     """Say what the network takes and gives; write its weights to shared memory."""
     from trimtab.serve.live.models import share
 
@@ -78,10 +90,10 @@ def _prepare(said: dict[str, Any]) -> None:
         "inputs": [each.to_dict() for each in model.inputs],
         "outputs": [each.to_dict() for each in model.outputs],
         "table": table,
-    })  # fmt: skip
+    }, out)  # fmt: skip
 
 
-def _profile(said: dict[str, Any]) -> None:
+def _profile(said: dict[str, Any], out: IO[str]) -> None:
     """Say the time of a batch of each size: the median over a quarter second."""
     import statistics
 
@@ -108,7 +120,7 @@ def _profile(said: dict[str, Any]) -> None:
                 start = clock()
                 call(inputs)
                 times.append(clock() - start)
-        _say({"size": size, "seconds": statistics.median(times)})
+        _say({"size": size, "seconds": statistics.median(times)}, out)
 
 
 def _work(said: dict[str, Any]) -> None:

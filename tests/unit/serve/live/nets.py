@@ -108,6 +108,19 @@ def tables():
     return Tables()
 
 
+class Talkative(Tables):
+    """Prints whenever it is called."""
+
+    def forward(self, numbers, ids):
+        print('{"not": "a record"}', "." * 2000)  # noqa: T201
+        return super().forward(numbers, ids)
+
+
+def talkative():
+    """Return one that prints."""
+    return Talkative()
+
+
 def example_inputs():
     """Return one item."""
     return torch.zeros(1, 4), torch.zeros(1, 3, dtype=torch.int64)

@@ -2,6 +2,8 @@
 
 import os
 
+import pytest
+
 from trimtab.serve.live.board import ENTRIES, Board
 
 
@@ -33,3 +35,10 @@ def test_a_text_is_cut_to_its_place():
     board.boxes[1].text = "short"
     assert 100 < len(board.boxes[0].text) < 1000
     assert board.boxes[1].text == "short"
+
+
+def test_its_memory_is_let_go():
+    board = Board(1)
+    board.close()
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(board.descriptor)

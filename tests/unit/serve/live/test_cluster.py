@@ -45,11 +45,10 @@ from trimtab.serve.live.scaling import HeadroomPolicy
 pytestmark = [
     pytest.mark.cluster,
     pytest.mark.timeout(600),
-    # Of Ray itself, at its own options; others stay errors.
-    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
-    pytest.mark.filterwarnings("ignore::ResourceWarning"),
-    pytest.mark.filterwarnings("ignore::FutureWarning:ray"),
-    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+    # Of Ray at an option of its own, which has no other place per command.
+    pytest.mark.filterwarnings(
+        "ignore:The `metrics_interval_s` field in AutoscalingConfig:DeprecationWarning"
+    ),
 ]
 
 # Nothing is late here, however slow the machine is: what is lost is what counts.

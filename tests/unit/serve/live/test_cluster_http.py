@@ -54,8 +54,9 @@ class Hosts:
 
     def state(self):
         return {
-            **self.counts, "open": 0, "batches": 40, "joined": 4, "restarts": 1,
-            "late": 0, "replicas": self.replicas, "workers": 3 * self.replicas,
+            **self.counts, "open": 0, "batches": 40, "joined": 4, "offloaded": 2,
+            "restarts": 1, "late": 0, "replicas": self.replicas,
+            "workers": 3 * self.replicas,
             "backlog_s": 0.5, "oldest_s": 0.1,
         }  # fmt: skip
 

@@ -188,7 +188,7 @@ def test_each_query_has_one_right_answer_whatever_dies(accelerator, data):
     bench = Bench(
         workers=3, batch=7, capacity=200, accelerator=accelerator, policy="finish"
     )
-    asked = []
+    asked, lost = [], 0
     for _ in range(data.draw(st.integers(5, 40))):
         act = data.draw(st.sampled_from(["ask", "ask", "work", "work", "kill"]))
         worker = data.draw(st.integers(0, 2))
@@ -203,13 +203,72 @@ def test_each_query_has_one_right_answer_whatever_dies(accelerator, data):
             # It may have done some of its orders, and told of them.
             if data.draw(st.booleans()):
                 bench.work(worker)
-            bench.dispatcher.lost(worker)
+            lost += bench.dispatcher.lost(worker) > 0
             bench.orders[worker].clear()
             bench.ready(worker)
     bench.finish()
-    assert all(map(bench.right, asked))
+    for each in asked:
+        error = bench.answers[each][1].error
+        assert "3 workers" in error.rule if error and lost >= 3 else bench.right(each)
     assert bench.dispatcher.open == 0
     assert bench.dispatcher._rows.taken == 0
+
+
+def test_a_query_that_ends_worker_after_worker_fails_and_others_do_not():
+    bench = Bench(workers=1, batch=10, seconds=lambda rows: 1.0)
+    deadly, other = bench.ask(10), bench.ask(10)
+    for _ in range(3):
+        assert bench.answers[deadly][1] is None
+        bench.dispatcher.lost(0)
+        bench.orders[0].clear()
+        bench.ready(0)
+    error = bench.answers[deadly][1].error
+    assert isinstance(error, ExecutionError)
+    assert "3 workers" in error.rule
+    bench.finish()
+    assert bench.right(other)
+    assert bench.dispatcher.counts["failed"] == 1
+    assert (bench.dispatcher.open, bench.dispatcher.backlog_s) == (0, 0.0)
+
+
+def test_who_was_joined_with_such_a_query_is_answered():
+    bench = Bench(workers=1, batch=10, seconds=lambda rows: 1.0)
+    bench.ask(10)
+    deadly, *others = (bench.ask(3) for _ in range(3))
+    bench.work(0)
+    lost = 0
+    while orders := bench.see(0):
+        if orders[0][1] > 10:  # the first row of a chunk that does no harm
+            bench.work(0)
+            continue
+        lost += 1
+        bench.dispatcher.lost(0)
+        bench.orders[0].clear()
+        bench.ready(0)
+    assert lost == 3
+    assert isinstance(bench.answers[deadly][1].error, ExecutionError)
+    assert all(map(bench.right, others))
+
+
+def test_what_only_waited_at_a_worker_is_not_blamed_for_its_end():
+    bench = Bench(workers=1, batch=10, seconds=lambda rows: 1e-4)
+    bench.ask(10)
+    name = bench.ask(10)  # waits at the worker
+    for _ in range(2):
+        bench.dispatcher.lost(0)
+        bench.orders[0].clear()
+        bench.ready(0)
+    bench.work(0)
+    bench.finish()
+    assert bench.right(name)
+
+
+def test_rows_that_all_stand_apart_have_room_in_the_ring():
+    bench = Bench(workers=1, batch=50_000, capacity=20_000, seconds=lambda rows: 1.0)
+    # Neighbours are of different priorities, so that no two go in one range.
+    names = [bench.ask(1, priority=1 + each % 2) for each in range(10_000)]
+    bench.finish()
+    assert all(map(bench.right, names))
 
 
 def test_a_worker_that_hangs_is_named():

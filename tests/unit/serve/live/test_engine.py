@@ -1,9 +1,11 @@
 """The engine: processes that answer, die, hang, and are replaced."""
 
+import gc
 import os
 import signal
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -133,6 +135,25 @@ def test_nothing_is_lost_or_answered_twice_when_a_worker_ends(engine, how):
     assert engine.restarts == before + 1
 
 
+def test_a_network_that_prints_a_lot_is_served():
+    spec = "tests.unit.serve.live.nets:talkative"
+    with Engine(settings(spec, 1, overdue_s=60.0), Schedule(batch=8)) as found:
+        for _ in range(100):  # more than a pipe holds
+            found.submit(query(1)).result(30)
+        assert found.restarts == 0
+
+
+@pytest.mark.parametrize("told", [signal.SIGINT, signal.SIGTERM])
+def test_what_a_terminal_or_a_unit_tells_all_of_it_leaves_workers_at_work(engine, told):
+    before = engine.restarts
+    for each in engine._processes:
+        each.send_signal(told)
+    time.sleep(0.3)  # longer than a look at the processes
+    inputs = query(20)
+    assert right(inputs, engine.submit(inputs).result(30))
+    assert engine.restarts == before
+
+
 def test_an_emulated_accelerator_takes_large_queries_and_computes_nothing():
     table = ServiceCurve(
         network="net", source="test", sizes=(1, 1024), seconds=(0.05, 0.05)
@@ -169,6 +190,34 @@ def test_what_was_taken_is_answered_before_the_end():
                for seed, each in enumerate(futures))  # fmt: skip
     with pytest.raises(OverloadedError, match="ending"):
         one.submit(query(1))
+
+
+def test_what_cannot_be_answered_before_the_end_is_told_so():
+    one = Engine(settings(workers=1), Schedule(batch=4))
+    one.start()
+    one._processes[0].send_signal(signal.SIGSTOP)
+    futures = [one.submit(query(30, seed)) for seed in range(3)]
+    one.close(within_s=0.1)
+    for each in futures:
+        with pytest.raises(OverloadedError, match="ending"):
+            each.result(0)
+    assert one.state()["open"] == 0
+
+
+def test_nothing_stays_open_of_one_that_has_ended():
+    def descriptors():
+        return len(list(Path("/proc/self/fd").iterdir()))
+
+    gc.collect()
+    before = descriptors()
+    with Engine(settings(workers=2), Schedule(batch=4)) as one:
+        one(**query(3))
+    Engine(settings(workers=2), Schedule(batch=4)).close()  # not started
+    with pytest.raises(NetworkNotFoundError):
+        Engine(settings("zoo:nothing"), Schedule(batch=4))
+    del one
+    gc.collect()  # a mapping has a descriptor, too, as long as it is looked at
+    assert descriptors() == before
 
 
 def test_what_cannot_be_served_says_why():

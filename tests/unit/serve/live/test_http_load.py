@@ -6,12 +6,15 @@ import socket
 import sys
 import threading
 import time
+from typing import Any
 
 import numpy as np
 import pytest
 
 from trimtab.errors import DataError, LinkError, MissingExtraError, UsageError
+from trimtab.partition.live import certs
 from trimtab.runtime.tokens import Token
+from trimtab.runtime.web import Server
 from trimtab.serve.live import http_load
 from trimtab.serve.live.http_load import Served, fields_of
 
@@ -143,3 +146,26 @@ def test_without_its_token_a_server_is_not_asked():
         Served(server.url),
     ):
         pass
+
+
+def test_a_server_with_certificates_of_ones_own_is_asked_by_its_name(tmp_path):
+    certs.make(tmp_path, ["edge", "load"])
+
+    async def app(scope, receive, send):
+        if scope["type"] == "lifespan":
+            for each in ("startup", "shutdown"):
+                await receive()
+                await send({"type": f"lifespan.{each}.complete"})
+            return
+        body = json.dumps({"models": ["net"], "inputs": [IDS]}).encode()
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": body})
+
+    tls = certs.client(tmp_path, "load")
+    with Server(app, "127.0.0.1", 0, tls=certs.server(tmp_path, "edge")) as server:
+        with Served(server.url, tls=tls, server_name="edge") as subject:
+            assert subject.name == "net"
+        for wrong in ({}, {"tls": tls}, {"tls": tls, "server_name": "another"}):
+            more: dict[str, Any] = wrong
+            with pytest.raises(LinkError), Served(server.url, **more):
+                pass

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from trimtab.errors import OverloadedError
+from trimtab.errors import ExecutionError, OverloadedError
 from trimtab.serve.capacity import Target
 from trimtab.serve.live.dispatcher import Answer, Observed
 from trimtab.serve.live.steering import Steering
@@ -20,17 +20,23 @@ ROWS = {"x": np.zeros((5, 3), np.float32)}
 class Engine:
     """In place of one: answers at once, or refuses."""
 
+    workers = 1
+
     def __init__(self):
-        self.schedule, self.asked, self.full = Schedule(batch=8), [], False
+        self.schedule, self.asked = Schedule(batch=8), []
+        self.full = self.wrong = False
 
     def ask(self, inputs, done, *, deadline_s=None, priority=1):
         self.asked.append(deadline_s)
+        if self.wrong:
+            raise ExecutionError("a query", rule="no rows", remedy="give some")
         if self.full:
             raise OverloadedError("a query", rule="full", remedy="wait")
         done(Answer(inputs, None, 0.02, 0.0, self.schedule.version, 5))
 
     def observed(self):
-        return [Observed(5, 0.01, 0.02, 0)]
+        # The second is of an accelerator.
+        return [Observed(5, 0.01, 0.02, 0), Observed(500, 0.01, 0.02, 1)]
 
     def state(self):
         return {"shed": len(self.asked) if self.full else 0, "oldest_s": 0.3}
@@ -83,6 +89,15 @@ def test_a_window_has_what_came_and_what_became_of_it():
     assert side.window(0.25).items == []
 
 
+def test_what_the_network_does_not_take_is_nothing_that_came():
+    engine = Engine()
+    side = steering_of(engine, Wise(engine.schedule))
+    engine.wrong = True
+    with pytest.raises(ExecutionError):
+        side.ask({"x": np.zeros(())}, lambda answer: None)
+    assert side.window(0.25).items == []
+
+
 def test_what_would_be_late_is_refused_while_the_queue_is_old():
     engine = Engine()
     side = steering_of(engine, None)
@@ -119,4 +134,5 @@ def test_a_deadline_is_the_queries_own_and_the_target_where_the_queue_is_old():
     side.ask(ROWS, lambda answer: None, deadline_s=7.0)
     side.ask(ROWS, lambda answer: None, deadline_s=0.01)
     side.ask(ROWS, lambda answer: None)
-    assert engine.asked == [7.0, 0.1, 0.01, 0.1]
+    side.ask(ROWS, lambda answer: None, deadline_s=0.0)
+    assert engine.asked == [7.0, 0.1, 0.01, 0.1, 0.0]

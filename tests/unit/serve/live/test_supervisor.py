@@ -10,6 +10,7 @@ import pytest
 from tests.unit.serve.live.nets import Bench
 
 from trimtab.errors import ExecutionError, NetworkNotFoundError, TrimtabError
+from trimtab.serve.live import supervisor as supervisors
 from trimtab.serve.live.supervisor import Supervisor, of_child
 
 ERROR = {"error": {"error": "NetworkNotFoundError", "asked": "it", "rule": "no",
@@ -82,6 +83,61 @@ def test_one_that_never_gets_ready_is_given_up_and_says_why():
     assert watching.errors == {0: watching.broken}
     assert str(watching.broken).startswith("it")
     assert watching.restarts == 4
+
+
+def test_one_that_has_no_process_for_now_is_started_later():
+    bench = Bench(workers=1)
+    refused: list[int] = []
+
+    def start(number):
+        if len(refused) in (1, 2):
+            refused.append(number)
+            raise BlockingIOError(11, "no process for now")
+        refused.append(number)
+        return child(WAITS)
+
+    watching = supervisor(bench, start)
+    watching.start()
+    try:
+        watching.processes[0].kill()
+        assert settled(lambda: watching.restarts == 1)
+        assert (len(refused), watching.errors) == (4, {})
+    finally:
+        watching.end()
+
+
+def test_one_that_starts_is_waited_for_when_another_is_given_up():
+    bench = Bench(workers=2)
+    for number in range(2):
+        bench.dispatcher.lost(number)
+    name = bench.ask(5)
+    watching = Supervisor(
+        2, lambda number: child(WAITS if number else SAYS), bench.dispatcher,
+        threading.Lock(), overdue=50.0, overdue_s=5.0,
+    )  # fmt: skip
+    watching.start()
+    try:
+        assert settled(lambda: watching.errors)
+        assert watching.broken is None
+        bench.ready(1)
+        bench.finish()
+        assert bench.right(name)
+    finally:
+        watching.end()
+
+
+def test_a_child_that_says_nothing_for_too_long_is_ended(monkeypatch):
+    started = []
+
+    def spawned(told, passed):
+        started.append(child("import time; time.sleep(60)"))
+        return started[0]
+
+    monkeypatch.setattr(supervisors, "spawn", spawned)
+    monkeypatch.setattr(supervisors, "_START_S", 0.1)
+    with pytest.raises(ExecutionError, match="not ready within"):
+        supervisors.asked({}, ())
+    assert started[0].returncode == -9
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,17 @@ from trimtab.serve.control import Decision
 from trimtab.serve.live.view import View
 from trimtab.serve.schedule import Schedule
 
-COUNTS = ("queries", "answers", "shed", "late", "failed", "batches", "joined", "again")
+COUNTS = (
+    "queries",
+    "answers",
+    "shed",
+    "late",
+    "failed",
+    "batches",
+    "joined",
+    "again",
+    "offloaded",
+)
 DECISION = Decision(
     at_s=0.0, action="step", schedule=Schedule(batch=96), rate_per_s=50.0, cv2=1.0,
     mean_items=276.0, slowdown=1.0, oldest_s=0.0, seen_s=0.02, predicted_s=0.03,

@@ -45,3 +45,18 @@ def test_it_says_what_a_network_takes_and_where_its_weights_stand():
     }  # fmt: skip
     assert os.fstat(shared).st_size >= 4 * (50 * 4 + 9)
     os.close(shared)
+
+
+def test_what_a_network_prints_is_not_taken_for_what_the_worker_says():
+    shared = os.memfd_create("test")
+    told = {
+        "what": "prepare", "opener": OPENER, "weights": None, "trust": False,
+        "spec": "tests.unit.serve.live.nets:talkative", "shared": shared,
+    }  # fmt: skip
+    done = subprocess.run(
+        COMMAND, input=json.dumps(told) + "\n", capture_output=True, text=True,
+        check=True, pass_fds=[shared],
+    )  # fmt: skip
+    assert [each["name"] for each in json.loads(done.stdout)["inputs"]]
+    assert "not" in done.stderr
+    os.close(shared)
