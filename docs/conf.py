@@ -1,0 +1,33 @@
+"""The site of docs/: `make docs` builds it, and a warning is an error.
+
+Sphinx (BSD) with Furo (MIT) and MyST (MIT): Markdown pages beside a reference from
+docstrings. Nothing is fetched, neither here nor by a page: no fonts, no scripts of
+others.
+"""
+
+from trimtab._version import __version__
+
+project = "trimtab"
+author = "the authors of trimtab"
+copyright = author
+version = release = __version__
+
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
+exclude_patterns = ["_build"]
+html_theme = "furo"
+html_title = f"trimtab {release}"
+html_copy_source = False
+html_show_sphinx = False
+
+# Code without a language is what a reader types or sees, and no Python.
+highlight_language = "text"
+# A single backtick in a docstring is code, as in Markdown.
+default_role = "code"
+
+myst_heading_anchors = 3  # links to `page.md#heading` are checked
+
+autodoc_member_order = "bysource"
+autodoc_typehints_format = "short"
+autodoc_inherit_docstrings = False  # torch's own are not written for this theme
+napoleon_numpy_docstring = False
+napoleon_use_ivar = True  # attributes of records stand in their class once
