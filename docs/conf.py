@@ -26,6 +26,8 @@ default_role = "code"
 
 myst_heading_anchors = 3  # links to `page.md#heading` are checked
 
+# Only its callbacks need it, and it imports torchvision where that is.
+autodoc_mock_imports = ["lightning"]
 autodoc_member_order = "bysource"
 autodoc_typehints_format = "short"
 autodoc_inherit_docstrings = False  # torch's own are not written for this theme
