@@ -58,7 +58,7 @@ def test_a_command_prints_what_the_page_says(text, trimtab):
     """As in a doctest: `...` stands for anything, and spaces count alike."""
     typed, _, wanted = text.partition("\n")
     done = trimtab(*shlex.split(typed.removeprefix("$ trimtab ")))
-    printed = done.stdout + done.stderr
+    printed = done.stdout or done.stderr
     options = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
     same = doctest.OutputChecker().check_output(wanted, printed, options)
     assert same, f"{typed}\n{printed}"
