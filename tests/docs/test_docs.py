@@ -1,4 +1,4 @@
-"""What pages in docs/ tell a reader to run, runs; what they say it prints, it prints."""
+"""What pages in docs/ tell a reader to run, runs; it prints what they say."""
 
 import contextlib
 import doctest
