@@ -15,7 +15,7 @@ BENCH_STAMP := .venv/.installed-bench
 PINS := pyproject.toml constraints.txt scripts/install
 
 .DEFAULT_GOAL := help
-.PHONY: help install venv demo test check bench-cost bench-compile bench-design bench-symmetry bench-relax bench-partition bench-serve bench-summary clean
+.PHONY: help install venv demo test check docs bench-cost bench-compile bench-design bench-symmetry bench-relax bench-partition bench-serve bench-summary clean
 .DELETE_ON_ERROR:
 
 help: ## list the targets
@@ -26,11 +26,11 @@ $(USER_STAMP): $(PINS)
 	@touch $@
 
 $(DEV_STAMP): $(PINS)
-	@scripts/install demo,report,compile,edge,serve,cluster,onnx,dev
+	@scripts/install demo,report,compile,edge,serve,cluster,onnx,docs,dev
 	@touch $(USER_STAMP) $@
 
 $(BENCH_STAMP): $(PINS)
-	@scripts/install demo,report,compile,edge,serve,cluster,onnx,bench,dev
+	@scripts/install demo,report,compile,edge,serve,cluster,onnx,bench,docs,dev
 	@touch $(USER_STAMP) $(DEV_STAMP) $@
 
 venv: $(USER_STAMP) ## make .venv with what the demo needs
@@ -45,6 +45,9 @@ test: $(DEV_STAMP) ## run all tests
 
 check: $(DEV_STAMP) ## lint, format, types, layers, spelling
 	@scripts/check
+
+docs: $(DEV_STAMP) ## the site of docs/, strictly, into build/docs
+	@scripts/docs
 
 bench-cost: $(DEV_STAMP) ## predicted against measured latency; QUICK=1 for the short form
 	@.venv/bin/python -m benchmarks.cost $(if $(QUICK),--quick)

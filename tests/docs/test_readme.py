@@ -1,4 +1,4 @@
-"""What README and CONTRIBUTING tell a reader to type exists."""
+"""What README, CONTRIBUTING and the pages of docs/ tell a reader to type exists."""
 
 import re
 import shlex
@@ -11,7 +11,11 @@ import typer
 from trimtab.cli.main import app
 
 ROOT = Path(__file__).parents[2]
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(ROOT.glob("docs/*.md"))]
+PAGES = [
+    ROOT / "README.md",
+    ROOT / "CONTRIBUTING.md",
+    *sorted(ROOT.glob("docs/**/*.md")),
+]
 
 
 def _typed(program: str) -> list[str]:
@@ -20,7 +24,11 @@ def _typed(program: str) -> list[str]:
     for page in PAGES:
         text = page.read_text(encoding="utf-8")
         fences = re.findall(r"^```\w*\n(.*?)^```", text, flags=re.MULTILINE | re.DOTALL)
-        lines += [line.strip() for fence in fences for line in fence.splitlines()]
+        lines += [
+            line.strip().removeprefix("$ ")
+            for fence in fences
+            for line in fence.splitlines()
+        ]
         lines += re.findall(r"`([^`\n]+)`", text)
     return sorted({line for line in lines if line.startswith(f"{program} ")})
 

@@ -1,12 +1,12 @@
 """The equations behind the relaxations: closed forms and solvers on grids.
 
-With f the loss, t the time of smoothing, beta an inverse temperature and u(x, 0) = f,
+With f the loss, t the time of smoothing, beta an inverse temperature and u(x, 0) = f::
 
     local entropy   u_t = -1/2 |grad u|^2 + 1/(2 beta) Lap u   (viscous Hamilton-Jacobi)
     Hopf-Lax        u_t = -1/2 |grad u|^2
     heat            u_t = 1/(2 beta) Lap u
 
-of which the closed forms are (arXiv 1704.04932; G_s a Gaussian of variance s)
+of which the closed forms are (arXiv 1704.04932; G_s a Gaussian of variance s)::
 
     local entropy   u = -1/beta log (G_{t/beta} * exp(-beta f))          (Cole-Hopf)
     Hopf-Lax        u = inf_y f(y) + |x - y|^2 / 2t                     (Moreau's)

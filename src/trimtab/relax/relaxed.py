@@ -2,7 +2,7 @@
 
 Every call of `Relaxed.step` uses one gradient. A round has `steps` of them, taken at
 points y around the iterate x, and ends with an outer step along the slope of the
-relaxed loss (arXiv 1704.04932, in the notation of `trimtab.relax.pde`):
+relaxed loss (arXiv 1704.04932, in the notation of `trimtab.relax.pde`)::
 
     local-entropy          y <- inner(y, grad f(y) + gamma (y - x) + sqrt(2 T / lr) z),
                            mu <- (1 - newest) mu + newest y,      x <- outer(x, x - mu)

@@ -70,7 +70,7 @@ def _left(pace: Pace, gamma: float, steps: int) -> list[float]:
 def equilibration(some: Sequence[Pace], gamma: float, steps: int) -> float:
     """Return the share of its way that a free tether takes a round, 0 to 1.
 
-    Of the slowest group, from rest: 1 - |y| where y begins at 1, is drawn to 0 and
+    Of the slowest group, from rest: `1 - |y|` where y begins at 1, is drawn to 0 and
     nothing else.
 
     Example:

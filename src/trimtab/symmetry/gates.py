@@ -1,7 +1,7 @@
 """One run over a whole family: a gate for each generator.
 
 For generators whose Reynolds projectors R_j commute, weights split into joint
-eigenspaces V_a, a in {0, 1}^J, where R_j is a_j. A gate z_j = 1 keeps what R_j keeps:
+eigenspaces V_a, a in {0, 1}^J, where R_j is a_j. A gate z_j = 1 keeps what R_j keeps::
 
     W(z) = sum_a m_a(z) u_a,   m_a(z) = prod over a_j = 0 of (1 - z_j),
     ELBO = E log p(D | W(z)) - sum_a m_a(phi) KL(q(u_a) | N(0, s_a^2))
