@@ -63,7 +63,7 @@ def correction(
         ...     kind="latency", date="2026-01-01", host="h",
         ...     values={"measured_s": 3.0, "predicted_s": 2.0, "threads": 1},
         ... )
-        >>> correction([seen], host="h", threads=1, code=False).factor
+        >>> round(correction([seen], host="h", threads=1, code=False).factor, 6)
         1.5
         >>> correction([seen], host="another", threads=1, code=False) is None
         True

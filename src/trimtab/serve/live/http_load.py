@@ -242,7 +242,8 @@ class Served:
             raise LinkError(
                 f"server {where}",
                 rule=getattr(error, "strerror", None) or "it does not answer",
-                where="trimtab load", remedy="start it: trimtab serve start zoo:wnd-small",
+                where="trimtab load",
+                remedy="start it: trimtab serve start zoo:wnd-small",
             ) from None  # fmt: skip
         except UsageError:
             raise
