@@ -17,10 +17,33 @@ from onnx.reference import ReferenceEvaluator
 from trimtab.errors import OnnxError
 from trimtab.onnx.values import Known
 
-__all__ = ["MOST_ELEMENTS", "Folding", "folds"]
+__all__ = ["MOST_ELEMENTS", "PLACES", "Folding", "folds", "gives_numbers"]
 
 MOST_ELEMENTS: Final = 1 << 16
 """Of an array of known numbers; anything larger is data."""
+
+_SHAPES: Final = frozenset({"Shape", "Size"})  # known, whatever is read
+
+PLACES: Final = {
+    "Clip": (1, 2),
+    "ConstantOfShape": (0,),
+    "CumSum": (1,),
+    "Expand": (1,),
+    "OneHot": (1,),
+    "Pad": (1, 2, 3),
+    "Range": (0, 1, 2),
+    "Reshape": (1,),
+    "Resize": (1, 2, 3),
+    "Slice": (1, 2, 3, 4),
+    "Split": (1,),
+    "Squeeze": (1,),
+    "Tile": (1,),
+    "TopK": (1,),
+    "Trilu": (1,),
+    "Unsqueeze": (1,),
+    "Upsample": (1,),
+}
+"""Of operators, which inputs are numbers and not data."""
 
 _ELEMENTWISE: Final = frozenset(
     [
@@ -86,6 +109,20 @@ def folds(operator: str) -> bool:
         (True, False)
     """
     return operator in _ELEMENTWISE or operator in _OTHERS
+
+
+def gives_numbers(operator: str, *, known: bool) -> bool:
+    """Whether a result may be numbers that are known before the network runs.
+
+    Args:
+        operator: as ONNX names it.
+        known: whether all that it reads may be such.
+
+    Example:
+        >>> gives_numbers("Shape", known=False), gives_numbers("Concat", known=False)
+        (True, False)
+    """
+    return operator in _SHAPES or (known and folds(operator))
 
 
 @final

@@ -20,6 +20,7 @@ from onnx import GraphProto, ModelProto, NodeProto, TensorProto, helper, numpy_h
 from torch import Tensor, fx, nn
 
 from trimtab.errors import OnnxError
+from trimtab.onnx.folding import PLACES, gives_numbers
 from trimtab.onnx.layers import layer_of
 from trimtab.onnx.names import attribute, class_name, identifier
 from trimtab.onnx.operators import TRANSLATIONS
@@ -28,33 +29,12 @@ from trimtab.onnx.operators.table import Operation
 from trimtab.onnx.read import opset_of, read
 from trimtab.onnx.steps import Entry, KnownNumbers, Step
 from trimtab.onnx.values import Known
+from trimtab.onnx.values import tensor as as_tensor
 
 __all__ = ["Imported", "load"]
 
 _FEW: Final = 4096
 # Whole numbers up to here are known numbers: shapes, axes, permutations.
-
-_NUMBERS: Final = {
-    "Clip": (1, 2),
-    "ConstantOfShape": (0,),
-    "CumSum": (1,),
-    "Expand": (1,),
-    "OneHot": (1,),
-    "Pad": (1, 2, 3),
-    "Range": (0, 1, 2),
-    "Reshape": (1,),
-    "Resize": (1, 2, 3),
-    "Slice": (1, 2, 3, 4),
-    "Split": (1,),
-    "Squeeze": (1,),
-    "Tile": (1,),
-    "TopK": (1,),
-    "Trilu": (1,),
-    "Unsqueeze": (1,),
-    "Upsample": (1,),
-}
-# Inputs of operators that are numbers rather than data.
-
 
 _OWNED: Final = ("weight", "bias", "running_mean", "running_var")
 # What a layer makes of its inputs after the first.
@@ -115,6 +95,7 @@ class _Builder:
         self.fx = fx.Graph()
         self.values: dict[str, fx.Node] = {}
         self.constants: dict[str, Known] = {}
+        self.known: set[str] = set()  # what may be numbers when it is read
         self.uses: dict[str, set[tuple[str, int]]] = {}
         for node in self.graph.node:
             for place, each in enumerate(node.input):
@@ -252,7 +233,7 @@ class _Builder:
             return array.size <= _FEW
         places = self.uses.get(name, set())
         return bool(places) and all(
-            place in _NUMBERS.get(kind, ()) for kind, place in places
+            place in PLACES.get(kind, ()) for kind, place in places
         )
 
     def _node(self, proto: NodeProto) -> None:
@@ -285,10 +266,15 @@ class _Builder:
         if made is not None:
             self._tie(made, proto)
             where = self._add(self._path(proto), made)
-            found = self.fx.call_module(where, (self._value(proto.input[0]),))
-            self.values[proto.output[0]] = found
+            value = self._value(proto.input[0])
+            if proto.input[0] in self.known:  # such as a state that begins with zeros
+                value = self.fx.call_function(as_tensor, (value,))
+            self.values[proto.output[0]] = self.fx.call_module(where, (value,))
             return
         step = Step(operation, proto)
+        known = {"", *self.known, *self.constants}
+        if gives_numbers(operation.kind, known=known.issuperset(proto.input)):
+            self.known.update(proto.output)
         arguments = tuple(self._value(each) if each else None for each in proto.input)
         found = self.fx.call_module(self._add(self._path(proto), step), arguments)
         if outputs == 1:

@@ -18,7 +18,8 @@ import torch  # noqa: E402
 from onnx import helper, numpy_helper  # noqa: E402
 
 from trimtab.errors import OnnxError  # noqa: E402
-from trimtab.onnx.network import _NUMBERS, load  # noqa: E402
+from trimtab.onnx.folding import PLACES  # noqa: E402
+from trimtab.onnx.network import load  # noqa: E402
 
 # Inputs that a network gives as numbers: ONNX's examples pass them like data.
 NUMBERS = {"axes", "axis", "t", "r", "min", "max"}
@@ -61,7 +62,7 @@ def run(case: Any, folder: Path) -> None:
     model = type(case.model)()
     model.CopyFrom(case.model)
     [node] = model.graph.node
-    places = _NUMBERS.get(node.op_type, ())
+    places = PLACES.get(node.op_type, ())
     numbers = {node.input[place] for place in places if place < len(node.input)}
     data = []
     declared = list(model.graph.input)
