@@ -74,8 +74,15 @@ def guard(option: str, host: str, *, tls: Path | None, plain: bool) -> None:
         plain: whether it is wanted all the same.
 
     Raises:
-        UsageError: others than this machine could ask.
+        UsageError: others than this machine could ask, or both are given.
     """
+    if tls is not None and plain:
+        raise UsageError(
+            "--tls with --plain",
+            rule="what goes over a link is encrypted, or it is not",
+            where=option,
+            remedy="leave out --plain",
+        )
     if tls is None and not plain and host not in ("127.0.0.1", "::1", "localhost"):
         raise UsageError(
             f"listening on {host} without TLS",

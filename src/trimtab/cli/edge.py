@@ -94,7 +94,9 @@ def edge(
     token_file: TokenFile = None,
     plain: Annotated[
         bool,
-        typer.Option("--plain", help="No TLS, though others than this host may ask."),
+        typer.Option(
+            "--plain", help="--http without TLS, though others than this host may ask."
+        ),
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
@@ -113,7 +115,8 @@ def edge(
     listen = None
     if http is not None:
         listen = address(http)
-        guard("--http", listen[0], tls=tls, plain=plain)
+        # The certificates are for the cloud's link, too, which --plain is not about.
+        guard("--http", listen[0], tls=None if plain else tls, plain=plain)
         require_http()
         if data is not None or requests is not None or every:
             raise UsageError(

@@ -27,7 +27,8 @@ __all__ = ["paper_name", "start", "target_of"]
 
 _SHOWN = (
     ("queries", "count"), ("answers", "count"), ("shed", "count"), ("failed", "count"),
-    ("batches", "count"), ("joined", "count"), ("restarts", "count"),
+    ("late", "count"), ("batches", "count"), ("joined", "count"),
+    ("offloaded", "count"), ("restarts", "count"),
     ("latency_p50_s", "s"), ("latency_p95_s", "s"), ("latency_p99_s", "s"),
 )  # fmt: skip
 
@@ -129,7 +130,7 @@ def start(
     token = read_token(token_file)
     found = None if schedule is None else read_tuned(schedule)
     target = found.target if found and slo is None else target_of(spec, slo)
-    context = certs.server(tls, name) if tls is not None and not open_to_all else None
+    context = None if tls is None else certs.server(tls, name)
     settings = Settings(
         spec=spec, opener=OPENER, workers=workers, trust=trust,
         weights=None if weights is None else str(weights),

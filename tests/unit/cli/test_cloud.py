@@ -23,6 +23,7 @@ from trimtab.partition.live import run
         ),
         (("{bundle}", "--listen", "7400"), "address '7400'"),
         (("{bundle}", "--tls", "none"), "trimtab certs"),
+        (("{bundle}", "--tls", "none", "--plain"), "--tls with --plain"),
         (("{bundle}", "--memory", "10MB"), "without --lazy"),
         (("{bundle}", "--token-file", "x"), "needs an address"),
         (("{bundle}", "--http", ":0", "--token-file", "absent"), "a token from"),

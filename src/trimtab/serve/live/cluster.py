@@ -62,6 +62,7 @@ _TRIES: Final = 4  # replicas that a query may be lost with, and one more
 _ONGOING: Final = 1_000  # queries of a replica: its engine says when there is no room
 _HEALTH_S: Final = 2.0  # between two looks at whether a replica is there
 _LOST: Final = (RayActorError, ObjectLostError, WorkerCrashedError, NodeDiedError)
+_REMEMBERED: Final = 100  # replicas that do not answer
 _SUMMED: Final = ("batches", "joined", "offloaded", "restarts", "late")
 
 Arrays = Mapping[str, NDArray[Any]]
@@ -115,7 +116,9 @@ def _items(args: Sequence[Any]) -> int:
     """Return the items of a query; 1 of anything else that is asked."""
     inputs = args[0] if args else None
     if isinstance(inputs, Mapping) and inputs:
-        return len(next(iter(inputs.values())))
+        first = next(iter(inputs.values()))
+        # One without an axis is refused by the replica, which says why.
+        return len(first) if getattr(first, "ndim", 0) else 1
     return 1
 
 
@@ -166,6 +169,7 @@ class Cluster:
         self._stack = contextlib.ExitStack()
         self._handle: Any = None
         self._known: dict[str, dict[str, Any]] = {}  # last state of each, by its id
+        self._gone = dict.fromkeys(_SUMMED, 0)  # of those that are forgotten
         self._alive: frozenset[str] = frozenset()
         self._ending = threading.Event()
         self._begun_s = 0.0
@@ -433,7 +437,10 @@ class Cluster:
         return {
             **counts,
             "open": counts["queries"] - ended,
-            **{name: sum(each[name] for each in known) for name in _SUMMED},
+            **{
+                name: self._gone[name] + sum(each[name] for each in known)
+                for name in _SUMMED
+            },
             "replicas": len(hosts),
             "workers": sum(each["workers"] for each in hosts),
             "backlog_s": sum(each["backlog_s"] for each in hosts),
@@ -454,7 +461,13 @@ class Cluster:
             _LOG.info("no replica tells its state: %s", _reason(error))
             told = []
         states = {each["id"]: each for each in told if isinstance(each, dict)}
-        self._known = {**self._known, **states}
+        known = {**self._known, **states}
+        # Which is gone for good nobody says; one that is late is told of again soon.
+        for old in [each for each in known if each not in states][:-_REMEMBERED]:
+            for name, before in known.pop(old).items():
+                if name in self._gone:
+                    self._gone[name] += before
+        self._known = known
         self._alive = frozenset(states)
         if not self.changes or self.changes[-1][1] != len(states):
             self.changes.append((time.monotonic() - self._begun_s, len(states)))

@@ -37,6 +37,7 @@ _CONNECTIONS: Final = 512
 _IDLE_S: Final = 2.0  # less than servers wait (uvicorn 5 s): none closes what is asked
 _MOST_BYTES: Final = 2**20  # of metadata
 _META_S: Final = 10.0
+_MOST_ANSWER: Final = 2**28  # bytes
 _HEADER: Final = "Inference-Header-Content-Length"
 
 
@@ -295,7 +296,14 @@ class Served:
                 allow_redirects=False,
                 server_hostname=self._server_name,
             ) as response:
-                said = await response.read()
+                said, size = b"", 0
+                async for part in response.content.iter_any():
+                    said = said or part  # what an error says is in the first
+                    size += len(part)
+                    if size > _MOST_ANSWER:
+                        raise self._aiohttp.ClientPayloadError(
+                            f"it answers with more than {_MOST_ANSWER} bytes"
+                        )
             error = None if response.status == 200 else _of(response.status, said)
         except (OSError, self._aiohttp.ClientError) as wrong:  # also TimeoutError
             error = _failed(type(wrong).__name__ + (f": {wrong}" if str(wrong) else ""))

@@ -81,6 +81,7 @@ class Supervisor:
         lock: whoever has it may call the dispatcher.
         overdue: times of what was predicted after which a worker hangs.
         overdue_s: but not before.
+        ready_s: after which a worker that is not ready hangs.
 
     Attributes:
         processes: of workers, by number.
@@ -98,11 +99,14 @@ class Supervisor:
         *,
         overdue: float,
         overdue_s: float,
+        ready_s: float = _START_S,
     ) -> None:
+        self._ready_s = ready_s
         self._count, self._start, self._dispatcher = count, start, dispatcher
         self._lock, self._overdue, self._overdue_s = lock, overdue, overdue_s
         self.processes: list[Child] = []
         self._unready = [0] * count
+        self._since = [0.0] * count
         self._ending = os.eventfd(0, os.EFD_NONBLOCK)
         self._poll = select.poll()
         self._poll.register(self._ending, select.POLLIN)
@@ -118,6 +122,7 @@ class Supervisor:
 
     def _started(self, number: int) -> Child:
         process = self._start(number)
+        self._since[number] = time.monotonic()
         assert process.stdout is not None
         self._poll.register(process.stdout.fileno(), 0)  # closed when it ends
         return process
@@ -150,6 +155,7 @@ class Supervisor:
                 hanging = self._dispatcher.overdue(
                     times=self._overdue, least_s=self._overdue_s
                 )
+                hanging += self._unready_since(time.monotonic() - self._ready_s)
             for number in hanging:
                 _LOG.warning("worker %d hangs: it is started anew", number)
                 self.processes[number].kill()
@@ -165,6 +171,16 @@ class Supervisor:
                 with contextlib.suppress(OSError):
                     process.stdin.close()
                 self._ended(number, process.returncode, said)
+
+    def _unready_since(self, at_s: float) -> list[int]:
+        """Return workers that were started before, and have not got ready."""
+        return [
+            number
+            for number, since_s in enumerate(self._since)
+            if since_s < at_s
+            and number not in self.errors
+            and not self._dispatcher.is_alive(number)
+        ]
 
     def _ended(self, number: int, status: int, said: str) -> None:
         """Give what a worker had to others, and start it anew."""

@@ -198,7 +198,14 @@ def _answer(
             rows = [each[first:last] for each in inputs]
         else:
             rows = [torch.cat([each[a:b] for a, b in ranges]) for each in inputs]
+        count = sum(b - a for a, b in ranges)
         for place, value in zip(outputs, call(rows), strict=True):
+            # What has fewer rows would be spread over all of them.
+            if tuple(value.shape) != (count, *place.shape[1:]):
+                raise ValueError(
+                    f"it gives {list(value.shape)} for {count} items, where "
+                    f"{[count, *place.shape[1:]]} was to come"
+                )
             at = 0
             for a, b in ranges:
                 place[a:b] = value[at : at + b - a]

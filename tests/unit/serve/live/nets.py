@@ -99,6 +99,8 @@ class Tables(nn.Module):
     def forward(self, numbers, ids):
         if bool((numbers == 999).any()):
             raise ValueError("told to fail")
+        if bool((numbers == 777).any()):  # and keeps no row but the first
+            numbers, ids = numbers[:1], ids[:1]
         x = torch.cat([numbers, self.table(ids).sum(1)], 1)
         return {"score": torch.sigmoid(self.dense(x)).squeeze(1), "x": x}
 

@@ -36,6 +36,7 @@ from trimtab.errors import (
 )
 from trimtab.runtime.web import Server
 from trimtab.serve.capacity import Target
+from trimtab.serve.live import cluster as cluster_module
 from trimtab.serve.live.cluster import Cluster, ItemsRouter
 from trimtab.serve.live.cluster_http import cluster_app
 from trimtab.serve.live.http import model_of
@@ -348,6 +349,29 @@ def test_the_router_ranks_by_items_and_forgets_what_ended():
         assert await made.choose_replicas([], None) == []
 
     asyncio.run(run())
+
+
+def test_a_query_without_rows_is_for_the_replica_to_refuse():
+    assert cluster_module._items([{"x": np.float32(1.0)}]) == 1
+    assert cluster_module._items([{"x": np.zeros((7, 2))}]) == 7
+    assert cluster_module._items(["state"]) == 1
+
+
+def test_of_replicas_that_are_gone_for_good_only_the_sums_are_kept(monkeypatch):
+    monkeypatch.setattr(cluster_module, "_REMEMBERED", 2)
+    made = Cluster(WANTED, "auto")
+    states = [
+        {**dict.fromkeys(cluster_module._SUMMED, 1), "id": str(number), "workers": 2,
+         "backlog_s": 0.0, "oldest_s": 0.0}
+        for number in range(10)
+    ]  # fmt: skip
+    for state in states:
+        told = SimpleNamespace(results=lambda state=state, **_: [state])
+        made._handle = SimpleNamespace(broadcast=lambda _, told=told: told)
+        made._see()
+        assert [each["id"] for each in made.hosts()] == [state["id"]]
+    assert len(made._known) == 3
+    assert made.state()["batches"] == 10
 
 
 def test_both_survive_what_ray_does_with_them():

@@ -64,6 +64,14 @@ def settled(condition, *, within_s=60.0):
     return condition()
 
 
+def test_rows_that_are_missing_are_not_made_of_others(engine):
+    short = query(3)
+    short["numbers"][1] = 777
+    with pytest.raises(ExecutionError, match=r"\[1\] for 3 items"):
+        engine(**short)
+    assert right(query(3), engine(**query(3)))
+
+
 def test_queries_of_any_size_are_answered(engine):
     assert engine.state()["workers"] == 2
     queries = [query(rows, rows) for rows in (1, 7, 8, 9, 50, 200)]

@@ -126,6 +126,24 @@ def test_metadata_have_an_end():
         pass
 
 
+def test_an_answer_has_an_end(monkeypatch):
+    monkeypatch.setattr(http_load, "_MOST_ANSWER", 100)
+    body, told = json.dumps({"inputs": [IDS]}).encode(), []
+    ended = threading.Event()
+
+    def done(error):
+        told.append(error)
+        ended.set()
+
+    with (
+        Raw(answered(body), body, answered(b" " * 200), b" " * 200) as server,
+        Served(server.url) as subject,
+    ):
+        subject.send(subject.prepare(2, 0), 0, done)
+        assert ended.wait(30.0)
+    assert "more than 100 bytes" in str(told[0])
+
+
 def test_a_token_does_not_follow_a_redirect():
     with Raw(b"") as other:
         moved = f"HTTP/1.1 302 Found\r\nlocation: {other.url}\r\n".encode()

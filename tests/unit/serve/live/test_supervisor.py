@@ -85,6 +85,20 @@ def test_one_that_never_gets_ready_is_given_up_and_says_why():
     assert watching.restarts == 4
 
 
+def test_one_that_hangs_before_it_is_ready_is_given_up_in_the_end():
+    bench = Bench(workers=1)
+    bench.dispatcher.lost(0)
+    name = bench.ask(5)
+    watching = supervisor(bench, lambda number: child(WAITS), ready_s=0.05)
+    watching.start()
+    try:
+        assert settled(lambda: watching.broken is not None)
+        assert isinstance(bench.answers[name][1].error, ExecutionError)
+        assert watching.processes[0].returncode == -9
+    finally:
+        watching.end()
+
+
 def test_one_that_has_no_process_for_now_is_started_later():
     bench = Bench(workers=1)
     refused: list[int] = []
