@@ -15,6 +15,7 @@ from trimtab.cli import (
     cloud,
     compile,
     design,
+    doctor,
     edge,
     export,
     inspect,
@@ -54,6 +55,7 @@ app.command("cloud")(cloud.cloud)
 app.command("edge")(edge.edge)
 app.command("certs")(certs.certs)
 app.command("load")(load.load)
+app.command("doctor")(doctor.doctor)
 app.command("profile")(profile.profile)
 app.command("show")(show.show)
 app.add_typer(design.app, name="design")

@@ -14,6 +14,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 from tests.unit.serve.live.test_engine import query, right, settings
 from tests.unit.serve.live.test_http import outputs, post
