@@ -17,12 +17,12 @@ from pathlib import Path
 from typing import Any, Final
 
 from trimtab.partition.controller import Controller, Decision
-from trimtab.partition.live import certs
 from trimtab.partition.live.connection import Address, Patience
 from trimtab.partition.live.edge import Edge
 from trimtab.partition.live.emulate import ADDRESS, Network, Shape
 from trimtab.partition.live.open import open_edge
 from trimtab.partition.live.proxy import Proxy
+from trimtab.runtime import certs
 
 __all__ = ["Bed", "CloudProcess", "another_cut", "make_bundle", "trimtab"]
 

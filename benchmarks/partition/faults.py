@@ -28,13 +28,13 @@ from torch import Tensor
 
 from benchmarks.jobs import cache_folder
 from benchmarks.partition.bed import Bed, another_cut, make_bundle, wait_until
-from trimtab.partition.live import certs
 from trimtab.partition.live.connection import Patience
 from trimtab.partition.live.edge import Edge
 from trimtab.partition.live.emulate import Shape, unavailable
 from trimtab.partition.live.pressure import Stress
 from trimtab.partition.live.wire import Kind, record
 from trimtab.pipeline.load import load
+from trimtab.runtime import certs
 
 __all__ = ["SCENARIOS", "bundle", "main"]
 

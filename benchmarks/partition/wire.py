@@ -23,12 +23,12 @@ from torch import nn
 
 from benchmarks.partition.bed import CloudProcess
 from trimtab.graph.capture import capture, weights_of
-from trimtab.partition.live import certs
 from trimtab.partition.live.cloud import Cloud
 from trimtab.partition.live.halves import Halves
 from trimtab.partition.live.link import Link
 from trimtab.partition.live.pressure import CpuQuota, no_quota
 from trimtab.partition.live.run import serve
+from trimtab.runtime import certs
 
 __all__ = ["BYTES", "main"]
 

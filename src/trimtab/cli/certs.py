@@ -25,7 +25,7 @@ def certs(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Make certificates for tests and small fleets."""
-    from trimtab.partition.live.certs import make
+    from trimtab.runtime.certs import make
 
     written = make(folder, name, days=days, hosts=tuple(host or ()))
     if as_json:

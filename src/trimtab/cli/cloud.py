@@ -187,10 +187,10 @@ def cloud(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Answer the second half of requests until it is stopped."""
-    from trimtab.partition.live import certs
     from trimtab.partition.live.cloud import Cloud, Quotas
     from trimtab.partition.live.open import open_halves
     from trimtab.partition.live.run import serve
+    from trimtab.runtime import certs
     from trimtab.runtime.tokens import read_token
     from trimtab.units import parse_bytes
 

@@ -104,11 +104,11 @@ def edge(
 
     With --http they come from others, by the Open Inference Protocol.
     """
-    from trimtab.partition.live import certs
     from trimtab.partition.live.connection import Address
     from trimtab.partition.live.open import open_edge
     from trimtab.partition.live.run import ask, logged
     from trimtab.partition.profiles import read
+    from trimtab.runtime import certs
     from trimtab.runtime.tokens import read_token
     from trimtab.units import parse_bytes
 

@@ -76,7 +76,7 @@ def load(
     with VALID, or with INVALID, the reasons, and exit code 2. With --referee loadgen
     both are MLPerf's: its Server scenario at that rate, and its verdict.
     """
-    from trimtab.partition.live import certs
+    from trimtab.runtime import certs
     from trimtab.runtime.tokens import read_token
     from trimtab.serve.arrivals import parse_arrivals
     from trimtab.serve.capacity import parse_target

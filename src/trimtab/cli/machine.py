@@ -275,8 +275,10 @@ def check_machines(
 
 def _probes() -> tuple[tuple[Probe, ...], str]:
     """Return what measures more than torch can, and why it does not."""
-    from trimtab.compiler.probes import CodeProbe, why_not
-
+    try:
+        from trimtab.compiler.probes import CodeProbe, why_not
+    except ModuleNotFoundError:
+        return (), "the part `compiler` of trimtab is not here"
     reason = why_not()
     return (() if reason else (CodeProbe(),)), reason
 

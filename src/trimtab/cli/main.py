@@ -31,7 +31,12 @@ from trimtab.cli import (
     train,
 )
 from trimtab.cli.output import fail
-from trimtab.errors import BudgetInfeasibleError, TrimtabError, UsageError
+from trimtab.errors import (
+    BudgetInfeasibleError,
+    MissingExtraError,
+    TrimtabError,
+    UsageError,
+)
 
 __all__ = ["app", "main"]
 
@@ -104,6 +109,10 @@ def main() -> None:
         code = fail(error, as_json=as_json, code=1)
     except OSError as error:
         code = fail(_from_system(error), as_json=as_json, code=1)
+    except ModuleNotFoundError as error:
+        if not str(error.name).startswith("trimtab."):
+            raise
+        code = fail(_without(str(error.name)), as_json=as_json, code=1)
     except Exception as error:
         show_usage = getattr(error, "show", None)  # a wrong option or command
         if show_usage is None:
@@ -121,6 +130,16 @@ def main() -> None:
     if code == _INTERRUPTED:
         sys.stderr.write("stopped\n")
     sys.exit(code or 0)
+
+
+def _without(module: str) -> TrimtabError:
+    """Return the error of a part that somebody has left out of the installation."""
+    return MissingExtraError(
+        f"the part `{module.split('.')[1]}` of trimtab",
+        rule="it is not in this installation",
+        where=module,
+        remedy="install trimtab whole",
+    )
 
 
 def _from_system(error: OSError) -> TrimtabError:

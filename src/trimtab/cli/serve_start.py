@@ -116,8 +116,8 @@ def start(
             where="--accelerator",
             remedy="give cuda; trimtab serve tune takes others",
         )
-    from trimtab.partition.live import certs
     from trimtab.pipeline.serving import OPENER
+    from trimtab.runtime import certs
     from trimtab.runtime.signals import until_told
     from trimtab.runtime.tokens import read_token
     from trimtab.serve.live.engine import Settings

@@ -9,11 +9,11 @@ from typing import Any, final
 
 import torch
 
-from trimtab.compiler.cache import Cache, key_of
 from trimtab.compiler.defaults import defaults_of, functions_of
 from trimtab.compiler.emit import Chosen, constant_name, emit
 from trimtab.compiler.fallback import Default, Operator
 from trimtab.compiler.groups import group
+from trimtab.compiler.keys import key_of
 from trimtab.compiler.model import Timing, timing_of
 from trimtab.compiler.plan import plan
 from trimtab.compiler.reading import read
@@ -27,6 +27,7 @@ from trimtab.graph.operators import Family as Kind
 from trimtab.graph.types import Graph, Node, Ref
 from trimtab.hardware.cores import microarchitecture
 from trimtab.hardware.machine import Machine
+from trimtab.runtime.cache import Cache
 from trimtab.runtime.program import Code, Program, Target
 from trimtab.runtime.store import versions
 from trimtab.units import format_duration

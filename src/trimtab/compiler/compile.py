@@ -11,7 +11,6 @@ from torch import nn
 from torch.utils import _pytree as pytree
 
 from trimtab.compiler.build import Built, build
-from trimtab.compiler.cache import Cache
 from trimtab.compiler.explain import explain, explain_default
 from trimtab.compiler.report import report_of
 from trimtab.compiler.rows import batch_of, require_any_batch, resized
@@ -27,6 +26,7 @@ from trimtab.hardware.machine import Machine
 from trimtab.runtime import record as records
 from trimtab.runtime.arguments import parameters_of
 from trimtab.runtime.batches import Bucket
+from trimtab.runtime.cache import Cache
 from trimtab.runtime.compiled import CompiledNetwork
 from trimtab.runtime.program import Target
 from trimtab.runtime.store import PROGRAM, Request, versions

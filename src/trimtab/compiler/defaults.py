@@ -7,13 +7,14 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from typing import Any
 
-from trimtab.compiler.cache import Cache, key_of
 from trimtab.compiler.fallback import Alternatives, Default, Operator, alternatives
+from trimtab.compiler.keys import key_of
 from trimtab.compiler.model import Timing
 from trimtab.compiler.tvm.default import DefaultKernel, default_kernel
 from trimtab.compiler.tvm.link import object_of
 from trimtab.compiler.tvm.lower import compile_functions, target_of
 from trimtab.hardware.machine import Machine
+from trimtab.runtime.cache import Cache
 from trimtab.runtime.program import Target
 from trimtab.runtime.store import versions
 from trimtab.units import format_duration

@@ -14,7 +14,6 @@ from torch import Tensor, nn
 from torch._dynamo.convert_frame import compile_lock
 
 from trimtab.compiler.build import build, known_values
-from trimtab.compiler.cache import Cache
 from trimtab.compiler.emit import Chosen, emit
 from trimtab.compiler.fallback import Default, Operator
 from trimtab.compiler.groups import group
@@ -27,6 +26,7 @@ from trimtab.errors import CaptureError
 from trimtab.graph.capture import capture, weights_of
 from trimtab.graph.types import Graph
 from trimtab.hardware.machine import Machine
+from trimtab.runtime.cache import Cache
 from trimtab.runtime.executor import ProgramExecutor
 from trimtab.runtime.kernels import AbstractLibrary, load_code
 from trimtab.runtime.memory import place

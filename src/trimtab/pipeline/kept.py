@@ -3,7 +3,7 @@
 The key is a digest of all that a stage may see: its settings and the files they name,
 the network with its weights, the parts of the plan that it says it reads, the versions
 and source of what computes, and the host. An entry is sealed with this user's key
-(`trimtab.compiler.cache`), and has no pickle in it: a state in safetensors, the rest in
+(`trimtab.runtime.cache`), and has no pickle in it: a state in safetensors, the rest in
 JSON. What was damaged, or is of somebody else, is not looked at: the stage is done
 again, and the run says so.
 
@@ -31,7 +31,6 @@ from torch import Tensor, nn
 from trimtab._version import __version__
 from trimtab.bundle.section import Section
 from trimtab.bundle.stage import Context, Rebuilds, Stage, StageResult
-from trimtab.compiler.cache import Cache
 from trimtab.cost.latency import Roofline
 from trimtab.cost.verdict import Verdict
 from trimtab.errors import TrimtabError
@@ -39,6 +38,7 @@ from trimtab.hardware.detect import fingerprint
 from trimtab.hardware.load import to_toml
 from trimtab.pipeline.identity import Seen, digest_of, load_state, state_of
 from trimtab.pipeline.network import beside
+from trimtab.runtime.cache import Cache
 from trimtab.runtime.trust import cache_folder
 
 __all__ = ["Done", "Kept", "key_of", "now"]

@@ -16,7 +16,7 @@ import pytest
 from trimtab.cli import serve_start
 from trimtab.cli.serve_start import target_of
 from trimtab.errors import UsageError
-from trimtab.partition.live import certs
+from trimtab.runtime import certs
 
 pytest.importorskip("fastapi")
 

@@ -9,7 +9,6 @@ pytest.importorskip("tvm", reason="apache-tvm makes the machine code")
 
 from trimtab.compiler import build as module
 from trimtab.compiler.build import assess, build, known_values
-from trimtab.compiler.cache import Cache
 from trimtab.compiler.groups import group
 from trimtab.compiler.plan import plan
 from trimtab.compiler.spaces.contraction import Point
@@ -19,6 +18,7 @@ from trimtab.compiler.tune import rank
 from trimtab.graph.capture import capture, weights_of
 from trimtab.graph.types import Ref
 from trimtab.hardware.load import machine
+from trimtab.runtime.cache import Cache
 
 MILAN = machine("milan")
 TARGET = target_for(MILAN)

@@ -12,7 +12,6 @@ pytest.importorskip("tvm", reason="apache-tvm makes the machine code")
 
 from trimtab.compiler import build as building
 from trimtab.compiler import defaults
-from trimtab.compiler.cache import Cache
 from trimtab.compiler.compile import compile as compile_module
 from trimtab.compiler.compile import prepare
 from trimtab.compiler.defaults import defaults_of
@@ -23,6 +22,7 @@ from trimtab.errors import ExecutionError
 from trimtab.frozen import FrozenDict
 from trimtab.graph.types import Node, Ref, TensorType
 from trimtab.hardware.load import machine
+from trimtab.runtime.cache import Cache
 from trimtab.runtime.program import Call, Fallback
 
 MACHINE = machine("milan")

@@ -188,7 +188,7 @@ def test_the_address_has_brackets_for_ipv6():
 
 def test_with_tls_whoever_has_no_certificate_is_not_answered(tmp_path):
     pytest.importorskip("cryptography")
-    from trimtab.partition.live import certs
+    from trimtab.runtime import certs
 
     certs.make(tmp_path, ["edge", "reader"], hosts=["127.0.0.1"])
     context = certs.server(tmp_path, "edge")

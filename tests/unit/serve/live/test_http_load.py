@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from trimtab.errors import DataError, LinkError, MissingExtraError, UsageError
-from trimtab.partition.live import certs
+from trimtab.runtime import certs
 from trimtab.runtime.tokens import Token
 from trimtab.runtime.web import Server
 from trimtab.serve.live import http_load

@@ -1,18 +1,15 @@
-"""Results of tuning and machine code on disk, below trimtab's cache folder.
+"""Results and machine code on disk, below trimtab's cache folder.
 
-An entry belongs to a key, the digest of all that it follows from: the work, the
-machine, and the versions of what decides. It is sealed with this user's key
-(`trimtab.runtime.trust`): machine code from a cache is run, so what was damaged, moved
-or written by somebody else counts as absent and is made again. Entries are written
-under another name and renamed, so that processes and threads may share the folder.
-Where it grows too large, the entries go whose last use is longest ago.
+An entry belongs to a key, the digest of all that it follows from. It is sealed with
+this user's key (`trimtab.runtime.trust`): machine code from a cache is run, so what was
+damaged, moved or written by somebody else counts as absent and is made again. Entries
+are written under another name and renamed, so that processes and threads may share the
+folder. Where it grows too large, the entries go whose last use is longest ago.
 """
 
 from __future__ import annotations
 
 import contextlib
-import functools
-import hashlib
 import json
 import logging
 import os
@@ -22,72 +19,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, final
 
-from trimtab.hardware.load import to_toml
-from trimtab.hardware.machine import Machine
 from trimtab.runtime.trust import cache_folder, is_sealed, seal
 
-__all__ = ["Cache", "key_of", "sources_digest"]
+__all__ = ["Cache"]
 
 _log = logging.getLogger(__name__)
-_ROOT = Path(__file__).parents[1]
-_SOURCES = (
-    "compiler/**/*.py",
-    "compiler/**/*.cpp",
-    "cost/**/*.py",  # what PyTorch does is decided by estimate
-    "hardware/cores.py",
-    "hardware/machine.py",
-    "hardware/operations.py",
-    "hardware/ports.py",
-    "hardware/catalogue/cores/*.toml",
-)
-# All that decides, beside the work and the machine.
 _KEY = re.compile(r"[0-9a-f]{64}")
 _SEAL_CHARACTERS = 64
 _MAX_BYTES = 1 << 30
 _KEPT_FRAC = 0.8
 # What is left of the limit after a clean-up, so that not every entry needs one.
-
-
-@functools.cache
-def sources_digest() -> str:
-    """Return the SHA-256 of the compiler's source and tables, in hexadecimal.
-
-    A changed kernel, rule, port or latency makes other results under the same version
-    number.
-    """
-    whole = hashlib.sha256()
-    for path in sorted({path for each in _SOURCES for path in _ROOT.glob(each)}):
-        content = path.read_bytes()
-        whole.update(f"{path.relative_to(_ROOT)} {len(content)}\n".encode())
-        whole.update(content)
-    return whole.hexdigest()
-
-
-def key_of(
-    work: str, *, machine: Machine | str, versions: Mapping[str, str], what: str = ""
-) -> str:
-    """Return the key of a result.
-
-    Args:
-        work: what was computed, as text that says all about it: its ``repr``, JSON, or
-            the text of a kernel.
-        machine: that it was decided for, or a text that says which.
-        versions: of packages that shape the result.
-        what: kind of the result, where one work has several.
-
-    Example:
-        >>> len(key_of("conv", machine="a", versions={"tvm": "1"}))
-        64
-    """
-    parts = {
-        "work": work,
-        "machine": machine if isinstance(machine, str) else to_toml(machine),
-        "versions": dict(versions),
-        "sources": sources_digest(),
-        "what": what,
-    }
-    text = json.dumps(parts, sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()
 
 
 @final

@@ -9,11 +9,11 @@ import torch
 from tests.unit.partition.live.nets import controller, made, served
 
 from trimtab.errors import LinkError, UsageError
-from trimtab.partition.live import certs
 from trimtab.partition.live.cloud import Quotas
 from trimtab.partition.live.connection import Address
 from trimtab.partition.live.edge import Edge
 from trimtab.partition.live.link import Link
+from trimtab.runtime import certs
 
 pytest.importorskip("cryptography")
 

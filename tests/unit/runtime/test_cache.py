@@ -7,7 +7,6 @@ import os
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from trimtab.compiler import cache as caches
-from trimtab.compiler.cache import Cache, key_of, sources_digest
-from trimtab.hardware.load import machine
+from trimtab.runtime.cache import Cache
 
 A, B = "a" * 64, "b" * 64
 
@@ -180,7 +177,7 @@ def test_drafts_of_ended_processes_go(folder: Path) -> None:
 def test_threads_and_processes_share_a_folder(cache: Cache, folder: Path) -> None:
     program = (
         "import sys\n"
-        "from trimtab.compiler.cache import Cache\n"
+        "from trimtab.runtime.cache import Cache\n"
         "cache = Cache()\n"
         "for _ in range(200):\n"
         "    cache.put('a' * 64, {'by': sys.argv[1] * 1000})\n"
@@ -202,57 +199,3 @@ def test_threads_and_processes_share_a_folder(cache: Cache, folder: Path) -> Non
     assert [each.wait(60) for each in others] == [0, 0]
     assert cache.get(A) is not None
     assert len(list(cache.folder.glob("*/*"))) == 1  # no draft is left
-
-
-class TestKey:
-    here = machine("milan")
-
-    def _key(self, **change: Any) -> str:
-        parts = {"machine": self.here, "versions": {"tvm": "1", "torch": "2"}}
-        return key_of(change.pop("work", "conv 3x3"), **{**parts, **change})
-
-    def test_it_is_the_same_for_the_same(self) -> None:
-        assert self._key() == self._key(versions={"torch": "2", "tvm": "1"})
-        assert Cache().get(self._key()) is None
-
-    def test_all_that_matters_changes_it(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        keys = {
-            self._key(),
-            self._key(work="conv 3x4"),
-            self._key(versions={"tvm": "2", "torch": "2"}),
-            self._key(what="code"),
-            self._key(machine=replace(self.here, cores=self.here.cores + 1)),
-        }
-        monkeypatch.setattr(caches, "sources_digest", lambda: "other")
-        keys.add(self._key())
-        assert len(keys) == 6
-
-    def test_the_source_of_all_that_decides_is_part_of_it(
-        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        monkeypatch.setattr(caches, "_ROOT", tmp_path)
-        digest = sources_digest.__wrapped__
-        seen = [digest()]
-        for name in (
-            "compiler/rules/one.py",
-            "compiler/rules/two.py",
-            "compiler/tvm/glue.cpp",
-            "cost/rules.py",
-            "hardware/cores.py",
-            "hardware/catalogue/cores/zen9.toml",
-        ):
-            path = tmp_path / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            for text in ("x = 1", "x = 2"):
-                path.write_text(text)
-                seen.append(digest())
-        (tmp_path / "compiler/rules/two.py").rename(tmp_path / "compiler/two.py")
-        seen.append(digest())
-        (tmp_path / "compiler/notes.txt").write_text("no code")
-        (tmp_path / "report.py").write_text("decides nothing")
-        assert digest() == seen[-1]
-        assert len(set(seen)) == len(seen) == 14
-
-    def test_what_is_hashed_is_there(self) -> None:
-        for pattern in caches._SOURCES:
-            assert list(caches._ROOT.glob(pattern)), pattern
