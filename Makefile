@@ -15,7 +15,7 @@ BENCH_STAMP := .venv/.installed-bench
 PINS := pyproject.toml constraints.txt scripts/install
 
 .DEFAULT_GOAL := help
-.PHONY: help install venv demo test check docs bench-cost bench-compile bench-design bench-symmetry bench-relax bench-partition bench-serve bench-summary clean
+.PHONY: help install venv demo test check docs bench-cost bench-compile bench-design bench-symmetry bench-relax bench-partition bench-serve bench-summary bench clean
 .DELETE_ON_ERROR:
 
 help: ## list the targets
@@ -71,7 +71,12 @@ bench-serve: $(BENCH_STAMP) ## throughput within bounds on the tail, simulated, 
 	@.venv/bin/python -m benchmarks.serve $(if $(QUICK),--quick)
 
 bench-summary: $(DEV_STAMP) ## one table of all stored results
-	@.venv/bin/python -m benchmarks.results
+	@.venv/bin/python -m benchmarks.summary
+
+bench: $(BENCH_STAMP) ## every benchmark in its short form, under 45 minutes
+	@for each in cost compile design symmetry relax partition serve; do \
+		.venv/bin/python -m benchmarks.$$each --quick || exit 1; \
+	done
 
 clean: ## remove .venv and all caches; runs stay
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist

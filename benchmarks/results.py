@@ -1,4 +1,4 @@
-"""results.json of every benchmark: one row per claim, and the table of all.
+"""results.json of every benchmark: one row per claim, and its table.
 
 A row states value, operator and goal; whether the goal is met follows from them and is
 recomputed wherever it is shown. What was not measured is a row without a value.
@@ -10,7 +10,6 @@ import json
 import operator
 import re
 import subprocess
-import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -154,14 +153,3 @@ def table(path: Path) -> str:
             f"| {row['name']} | {value} | {goal} | {outcome} | {peer} | {row['note']} |"
         )
     return "\n".join(lines) + "\n"
-
-
-def main() -> None:
-    """Print the table of every benchmark that has stored results."""
-    found = sorted(Path(__file__).parent.glob("*/results.json"))
-    print("\n".join(map(table, found)) if found else "no results are stored yet")
-    sys.exit(0)
-
-
-if __name__ == "__main__":
-    main()

@@ -299,7 +299,7 @@ def _follow(store: Store) -> list[Row]:
         ]
         rows.append(
             Row(
-                id=f"serve/follow/{load}",
+                id=f"serve/follow/trace/{load}",
                 name=f"controller, {load}: p95 over static's, worst network",
                 value=max(ratios.values()) if ratios else None,
                 unit="x",

@@ -118,8 +118,8 @@ def test_no_other_part_needs_it(part, tmp_path):
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-2000:]
     found = json.loads(done.stdout.splitlines()[-1])
-    for each in ("help", "inspect", "run"):
-        assert found[each][0] == 0, found[each]
+    for name in ("help", "inspect", "run"):
+        assert found[name][0] == 0, found[name]
     code, said = found["stage"]
     assert code == 1
     assert f"stage {stage.splitlines()[0]}: this version of trimtab" in said

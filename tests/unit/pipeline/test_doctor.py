@@ -79,16 +79,16 @@ def test_calibration_and_cache_folder(cache):
 
 
 def test_programs_root_and_data(cache, tmp_path, monkeypatch):
-    monkeypatch.setattr(doctor.shutil, "which", lambda name, path=None: None)
-    monkeypatch.setattr(doctor.os, "geteuid", lambda: 1000)
+    monkeypatch.setattr("shutil.which", lambda name, path=None: None)
+    monkeypatch.setattr("os.geteuid", lambda: 1000)
     monkeypatch.setenv("TRIMTAB_DATA", str(tmp_path / "absent"))
     found = by_name(examine([], ""))
     assert found["chromium"].state == "missing"
     assert "apt-get install qemu-user" in found["qemu-aarch64"].remedy
     assert found["root"].state == "missing"
     assert found["TRIMTAB_DATA"].state == "wrong"
-    monkeypatch.setattr(doctor.shutil, "which", lambda name, path=None: f"/bin/{name}")
-    monkeypatch.setattr(doctor.os, "geteuid", lambda: 0)
+    monkeypatch.setattr("shutil.which", lambda name, path=None: f"/bin/{name}")
+    monkeypatch.setattr("os.geteuid", lambda: 0)
     monkeypatch.setenv("TRIMTAB_DATA", str(tmp_path))
     found = by_name(examine([], ""))
     assert {found[each].state for each in ("chromium", "root", "TRIMTAB_DATA")} == {
