@@ -15,7 +15,7 @@ BENCH_STAMP := .venv/.installed-bench
 PINS := pyproject.toml constraints.txt scripts/install
 
 .DEFAULT_GOAL := help
-.PHONY: help install venv demo test check docs bench-cost bench-compile bench-design bench-symmetry bench-relax bench-partition bench-serve bench-summary bench clean
+.PHONY: help install venv demo test check docs bench-cost bench-compile bench-design bench-symmetry bench-relax bench-partition bench-serve bench-summary bench package clean
 .DELETE_ON_ERROR:
 
 help: ## list the targets
@@ -77,6 +77,9 @@ bench: $(BENCH_STAMP) ## every benchmark in its short form, under 45 minutes
 	@for each in cost compile design symmetry relax partition serve; do \
 		.venv/bin/python -m benchmarks.$$each --quick || exit 1; \
 	done
+
+package: $(DEV_STAMP) ## wheel and sdist into dist/; ARGS=--check installs the wheel in an empty environment, and runs the demo there
+	@scripts/package $(ARGS)
 
 clean: ## remove .venv and all caches; runs stay
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist
