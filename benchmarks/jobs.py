@@ -10,7 +10,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -185,7 +185,12 @@ def environment(threads: int) -> dict[str, str]:
 
 
 def run(
-    jobs: Sequence[Job], store: Store, *, again: bool = False, at_once: int = 1
+    jobs: Sequence[Job],
+    store: Store,
+    *,
+    again: bool = False,
+    at_once: int = 1,
+    executor: Executor | None = None,
 ) -> None:
     """Run jobs whose result is not stored yet, or all; a failure does not end the rest.
 
@@ -197,6 +202,8 @@ def run(
         again: whether to do what is stored anew.
         at_once: jobs that run beside each other; more than one for results that are no
             times.
+        executor: of a cluster whose machines have this checkout at the same path; for
+            results that are no times, too.
     """
 
     def do(numbered: tuple[int, Job]) -> None:
@@ -206,7 +213,9 @@ def run(
             print(f"{place}: stored", file=sys.stderr)
             return
         print(place, file=sys.stderr, flush=True)
-        result = _result(job)
+        result = (
+            _result(job) if executor is None else executor.submit(_result, job).result()
+        )
         if "failed" in result:
             print(f"{place}: {result['failed']}", file=sys.stderr, flush=True)
         store.put(job.key, result)

@@ -18,10 +18,11 @@ from typing import Annotated
 
 import typer
 
-from benchmarks.jobs import Again, Quick, of_part, run, store_of, tell
+from benchmarks.jobs import Again, Job, Quick, of_part, run, store_of, tell
 from benchmarks.relax import report
 from benchmarks.relax.compare import committed
 from benchmarks.relax.theory import draw
+from trimtab.cli.cluster import Cluster, executor_of
 
 HERE = Path(__file__).parent
 _QUICK = ("theory/all", "untuned/0", "untuned/1")
@@ -48,6 +49,7 @@ def main(
     at_once: Annotated[
         int, typer.Option(min=1, help="Jobs beside each other, of one thread each.")
     ] = 1,
+    cluster: Cluster = None,
 ) -> None:
     """Do what is not stored yet, then write results and tables."""
     store = store_of(HERE, quick=quick)
@@ -57,25 +59,32 @@ def main(
     else:
         chosen = of_part(every, job)
 
-    def do(*kinds: str, at_once: int = at_once) -> bool:
-        some = [each for each in chosen if each.key.split("/")[0] in kinds]
-        run(some, store, again=again or quick, at_once=at_once)
-        return bool(some)
+    def of(*kinds: str) -> list[Job]:
+        return [each for each in chosen if each.key.split("/")[0] in kinds]
 
-    do("cost", at_once=1)  # what is timed runs alone
-    do("theory", "untuned")
-    if do("tune") and not quick:
-        missing = report.choose(store)
-        typer.echo(f"configurations: {len(missing)} are missing", err=True)
-    if any(each.key.split("/")[0] in _OPEN for each in chosen):
-        try:
-            committed()
-        except SystemExit as closed:
-            typer.echo(str(closed), err=True)
-        else:
-            for key in report.stale(store):
-                store.path(key).unlink()
-            do(*_OPEN)
+    run(of("cost"), store, again=again or quick)  # what is timed runs alone, and here
+    with executor_of(cluster) as executor:
+
+        def do(*kinds: str) -> bool:
+            run(
+                of(*kinds), store, again=again or quick, at_once=at_once,
+                executor=executor,
+            )  # fmt: skip
+            return bool(of(*kinds))
+
+        do("theory", "untuned")
+        if do("tune") and not quick:
+            missing = report.choose(store)
+            typer.echo(f"configurations: {len(missing)} are missing", err=True)
+        if of(*_OPEN):
+            try:
+                committed()
+            except SystemExit as closed:
+                typer.echo(str(closed), err=True)
+            else:
+                for key in report.stale(store):
+                    store.path(key).unlink()
+                do(*_OPEN)
     tell(HERE, store, report.all_rows(store), quick=quick)
     if not quick and (found := store.get("theory/all")):
         typer.echo(draw(found), err=True)

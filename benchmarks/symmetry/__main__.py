@@ -19,6 +19,7 @@ import typer
 
 from benchmarks.jobs import Again, Job, Quick, of_part, run, store_of, tell
 from benchmarks.symmetry import report
+from trimtab.cli.cluster import Cluster, executor_of
 
 HERE = Path(__file__).parent
 
@@ -42,6 +43,7 @@ def main(
     at_once: Annotated[
         int, typer.Option(min=1, help="Jobs beside each other, of one thread each.")
     ] = 1,
+    cluster: Cluster = None,
 ) -> None:
     """Do what is not stored yet, then write results and tables."""
     store = store_of(HERE, quick=quick)
@@ -59,7 +61,8 @@ def main(
     alone = [each for each in chosen if each.threads > 1]
     run(alone, store, again=again or quick)
     chosen = [each for each in chosen if each.threads == 1]
-    run(chosen, store, again=again or quick, at_once=at_once)
+    with executor_of(cluster) as executor:
+        run(chosen, store, again=again or quick, at_once=at_once, executor=executor)
     tell(HERE, store, report.all_rows(store), quick=quick)
 
 

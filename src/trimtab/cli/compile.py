@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from trimtab.cli.cluster import Cluster, executor_of
 from trimtab.cli.output import console, plain, print_json, progress_bar, table
 
 __all__ = ["compile_network"]
@@ -77,10 +78,14 @@ def compile_network(
     cache: Annotated[
         bool, typer.Option(help="Use what earlier calls have found.")
     ] = True,
+    cluster: Cluster = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Choose and compile a kernel for every task, without running a candidate."""
-    with progress_bar(quiet=as_json) as progress:
+    with (
+        executor_of(cluster) as executor,
+        progress_bar(quiet=as_json) as progress,
+    ):
         progress("load", 0.0, "starting")
         from trimtab.bundle.store import require_free, require_writable
 
@@ -109,6 +114,7 @@ def compile_network(
             seed=seed,
             cache=cache,
             winograd=winograd,
+            executor=executor,
             progress=lambda done, text: progress("compile", done, text),
         )
         explanations = compilation.explain(explain) if explain else []

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from trimtab.cli.cluster import Cluster, executor_of
 from trimtab.cli.output import console, print_json, progress_bar, table
 from trimtab.errors import UsageError
 
@@ -65,10 +66,14 @@ def study(
     ] = None,
     threads: Annotated[int, typer.Option(min=1, help="One call may use.")] = 4,
     seed: Annotated[int, typer.Option(min=0, help="Of noise and intervals.")] = 0,
+    cluster: Cluster = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Ask which conditions the best cut depends on, how much, and on what hardware."""
-    with progress_bar(quiet=as_json) as progress:
+    with (
+        executor_of(cluster) as executor,
+        progress_bar(quiet=as_json) as progress,
+    ):
         progress("capture", 0.0, "")
         from trimtab.partition.conditions import objective_of
         from trimtab.partition.study_files import FILES
@@ -92,7 +97,7 @@ def study(
             measured_on=measured_on,
             seed=seed,
         )
-        found = through(plan, output, progress)
+        found = through(plan, output, progress, executor)
     if as_json:
         print_json(
             {

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trimtab.cli.output import console, plain, print_json, progress_bar, table
-from trimtab.errors import MissingExtraError, UsageError
+from trimtab.errors import UsageError
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -46,23 +46,9 @@ def check_cluster(address: str | None, replicas: str | None) -> None:
             )
     if address is None:
         return
-    if address != "auto" and not address.startswith("ray://"):
-        raise UsageError(
-            f"the cluster at {address[:80]!r}",
-            rule="it is auto, or ray://HOST:PORT",
-            where="--cluster",
-            remedy="give auto where ray start has run on this machine",
-        )
-    try:
-        import ray.serve
-    except ImportError as error:
-        raise MissingExtraError(
-            "serving on a Ray cluster",
-            rule=f"the package {error.name} is not installed",
-            where="--cluster",
-            remedy="install the extra: pip install 'trimtab[cluster]'",
-        ) from None
-    del ray
+    from trimtab.runtime.cluster import check_address
+
+    check_address(address)
 
 
 def start_cluster(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Executor as Tasks
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, final
@@ -179,6 +180,7 @@ def build(
     seed: int = 0,
     cache: Cache | None = None,
     winograd: bool = True,
+    executor: Tasks | None = None,
     progress: Progress = lambda done, text: None,
 ) -> Built:
     """Return a network as code.
@@ -191,6 +193,8 @@ def build(
         seed: of the search.
         cache: where schedules and code of earlier calls are looked for and kept.
         winograd: whether a convolution may be one of Winograd's.
+        executor: that kernels are chosen and compiled by, such as a cluster's; threads
+            of this process by default.
         progress: told the share that is done.
 
     Raises:
@@ -201,7 +205,10 @@ def build(
     for batch, graph in sorted(graphs.items(), reverse=True):
         grouping = group(graph, known_values(graph, weights))
         plans[batch] = plan(graph, grouping, lanes=timing.lanes)
-    tuner = _Tuner(machine, timing, target, seed, cache, progress, winograd=winograd)
+    tuner = _Tuner(
+        machine, timing, target, seed, cache, progress, winograd=winograd,
+        executor=executor,
+    )  # fmt: skip
     tuned = tuner.tune(plans)
     progress(0.9, "default schedules")
     defaults = defaults_of(_operators(plans), machine, timing, target, cache=cache)
@@ -261,8 +268,9 @@ class _Tuner:
         progress: Progress,
         *,
         winograd: bool = True,
+        executor: Tasks | None = None,
     ) -> None:
-        self.cache = cache
+        self.cache, self.executor, self.whole = cache, executor, target
         self.winograd = winograd
         self.machine, self.timing, self.seed = machine, timing, seed
         self.threads = target.threads
@@ -286,25 +294,34 @@ class _Tuner:
                 fresh = [
                     (work, packings) for work, packings in items if work not in tuned
                 ]
-                jobs = pool.map(
-                    lambda item: self.one(*item),
-                    [(work, packings, dict(orders)) for work, packings in fresh],
-                )
-                for (work, packings), found in zip(fresh, jobs, strict=True):
+                jobs = [
+                    self.begun(pool, work, packings, dict(orders))
+                    for work, packings in fresh
+                ]
+                for (work, packings), job in zip(fresh, jobs, strict=True):
+                    found = job()
                     tuned[work] = found
                     for each in packings:
                         orders.setdefault(each.key, each.order(found.chosen.point))
                     self.progress(0.9 * len(tuned) / total, found.chosen.function)
         return tuned
 
-    def one(
+    def begun(
         self,
+        pool: ThreadPoolExecutor,
         work: Any,
         packings: Sequence[Packing],
         orders: Mapping[str, str],
-    ) -> Tuned:
-        """Choose and compile the kernel of one work, or take it from the cache."""
-        wanted = sorted({orders[each.key] for each in packings if each.key in orders})
+    ) -> Callable[[], Tuned]:
+        """Begin to choose and compile the kernel of one work; return who waits for it.
+
+        It may be in the cache.
+        """
+        # What it must keep to: other batch sizes read the same packed constants.
+        fixed = [
+            (each.order, orders[each.key]) for each in packings if each.key in orders
+        ]
+        wanted = sorted({each for _, each in fixed})
         key = key_of(
             repr(work),
             machine=self.machine,
@@ -312,11 +329,22 @@ class _Tuner:
             what=f"{self.triple} threads {self.threads} seed {self.seed} {wanted}"
             f"{'' if self.winograd else ' without winograd'}",
         )
-        if self.cache is not None:
-            found = self.cached(work, key)
-            if found is not None:
-                return found
-        made = self.search(work, key, packings, orders)
+        found = self.cached(work, key)
+        if found is not None:
+            return lambda: found
+        if self.executor is None:
+            return pool.submit(
+                lambda: self.kept(key, self.search(work, key, fixed))
+            ).result
+        asked = _Asked(
+            work=work, key=key, fixed=fixed, machine=self.machine, target=self.whole,
+            seed=self.seed, winograd=self.winograd,
+        )  # fmt: skip
+        coming = self.executor.submit(_searched, asked)
+        return lambda: self.kept(key, self.restored(work, key, *coming.result()))
+
+    def kept(self, key: str, made: Tuned) -> Tuned:
+        """Keep a kernel in the cache, and return it."""
         if self.cache is not None:
             self.cache.put(key, _record(made))
             self.cache.put_blob(key, made.code)
@@ -324,10 +352,17 @@ class _Tuner:
 
     def cached(self, work: Any, key: str) -> Tuned | None:
         """Return what was found before."""
-        assert self.cache is not None
+        if self.cache is None:
+            return None
         record, code = self.cache.get(key), self.cache.get_blob(key)
         if record is None or code is None:
             return None
+        return self.restored(work, key, record, code)
+
+    def restored(
+        self, work: Any, key: str, record: Mapping[str, Any], code: bytes
+    ) -> Tuned:
+        """Return a kernel of what is kept of it."""
         family = next(
             each for each in families_of(work) if each.name == record["family"]
         )
@@ -358,10 +393,15 @@ class _Tuner:
         self,
         work: Any,
         key: str,
-        packings: Sequence[Packing],
-        orders: Mapping[str, str],
+        fixed: Sequence[tuple[Callable[[Any], str], str]],
     ) -> Tuned:
-        """Choose and compile the kernel of one work."""
+        """Choose and compile the kernel of one work.
+
+        Args:
+            work: what it computes.
+            key: of the result.
+            fixed: orders of its constants, and what they have to be.
+        """
         ranking = rank(
             work,
             self.machine,
@@ -373,11 +413,7 @@ class _Tuner:
         fits = [
             int(place)
             for place in ranking.order
-            if all(
-                each.order(ranking.points[place]) == orders[each.key]
-                for each in packings
-                if each.key in orders
-            )
+            if all(order(ranking.points[place]) == each for order, each in fixed)
         ]
         best: _Candidate | None = None
         rejected: list[tuple[Mapping[str, Any], str]] = []
@@ -456,6 +492,31 @@ class _Tuner:
             return as_text(compile_kernels(kernels, self.target, functions), signatures)
         codes = [*(each.code for each in tuned), *(each.code for each in others)]
         return linker.link(codes, signatures)
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Asked:
+    """A work whose kernel another process is to choose and compile."""
+
+    work: Any
+    key: str
+    fixed: Sequence[tuple[Callable[[Any], str], str]]
+    machine: Machine
+    target: Target
+    seed: int
+    winograd: bool
+
+
+def _searched(asked: _Asked) -> tuple[dict[str, Any], bytes]:
+    """Return what is kept of a kernel, and its code; in another process."""
+    timing = timing_of(asked.machine)
+    tuner = _Tuner(
+        asked.machine, timing, asked.target, asked.seed, None,
+        lambda done, text: None, winograd=asked.winograd,
+    )  # fmt: skip
+    made = tuner.search(asked.work, asked.key, asked.fixed)
+    return _record(made), made.code
 
 
 def _price(candidate: _Candidate) -> float:

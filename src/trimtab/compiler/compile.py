@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Executor
 from typing import Any, final
 
 import torch
@@ -54,6 +55,7 @@ def compile(
     seed: int = 0,
     cache: bool = True,
     winograd: bool = True,
+    executor: Executor | None = None,
     progress: Progress = lambda done, text: None,
 ) -> CompiledNetwork:
     """Return a network as machine code whose schedules were chosen by analysis.
@@ -75,6 +77,8 @@ def compile(
         winograd: whether a convolution may be one of Winograd's, which is faster, but
             computes a tile of pixels from sums over all of them: what is no number
             becomes that of its tile, and large numbers overflow sooner.
+        executor: that kernels are chosen and compiled by, such as that of a cluster
+            (`trimtab.runtime.cluster`); threads of this process by default.
         progress: told the share that is done and what is done now.
 
     Returns:
@@ -107,6 +111,7 @@ def compile(
         seed=seed,
         cache=cache,
         winograd=winograd,
+        executor=executor,
         progress=progress,
     ).network()
 
@@ -242,6 +247,7 @@ def prepare(
     seed: int = 0,
     cache: bool = True,
     winograd: bool = True,
+    executor: Executor | None = None,
     progress: Progress = lambda done, text: None,
 ) -> Compilation:
     """Return a network with its kernels, also for a machine that is not here.
@@ -257,6 +263,7 @@ def prepare(
         seed: of the search.
         cache: whether results of earlier calls are used.
         winograd: whether a convolution may be one of Winograd's.
+        executor: that kernels are chosen and compiled by, see `compile`.
         progress: told the share that is done.
 
     Raises:
@@ -293,6 +300,7 @@ def prepare(
         seed=seed,
         cache=cache,
         winograd=winograd,
+        executor=executor,
         progress=progress,
     )
 
@@ -354,6 +362,7 @@ def _prepared(
     cache: bool,
     winograd: bool,
     progress: Progress,
+    executor: Executor | None = None,
 ) -> Compilation:
     built = build(
         graphs,
@@ -363,6 +372,7 @@ def _prepared(
         seed=seed,
         cache=Cache() if cache else None,
         winograd=winograd,
+        executor=executor,
         progress=progress,
     )
     progress(1.0, f"{len(built.tuned)} kernels")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Executor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -120,13 +121,20 @@ class _Prepared:
     calibrated: Calibrated | None
 
 
-def study(plan: StudyPlan, folder: Path, progress: Progress) -> StudyResult:
+def study(
+    plan: StudyPlan,
+    folder: Path,
+    progress: Progress,
+    executor: Executor | None = None,
+) -> StudyResult:
     """Answer the questions for every network, and write files into a folder.
 
     Args:
         plan: what is to be studied.
         folder: is made; what an earlier study left there is replaced.
         progress: told a piece of work, the share that is done and a text.
+        executor: that networks are simulated by, such as that of a cluster; this
+            process, one after the other, by default.
 
     Raises:
         UsageError: nothing to study, or a folder that has something else.
@@ -149,20 +157,18 @@ def study(plan: StudyPlan, folder: Path, progress: Progress) -> StudyResult:
     simulations = [_simulation(each, grid) for each in prepared]
     simulate_cpu_s, answer_cpu_s = time.process_time() - ready, 0.0
     results: list[list[tuple[Outcome, Answers]]] = []
-    for number, (each, simulation) in enumerate(
-        zip(prepared, simulations, strict=True)
-    ):
+    asked = [
+        (plan, simulation, _noise(plan, each))
+        for each, simulation in zip(prepared, simulations, strict=True)
+    ]
+    coming = (
+        map(_answered, asked) if executor is None else executor.map(_answered, asked)
+    )
+    for number, each in enumerate(prepared):
         progress("simulate", number / len(prepared), each.graph.name)
-        noise = _noise(plan, each)
-        mine = []
-        for objective in plan.objectives:
-            start = time.process_time()
-            outcome = simulation.outcome(objective, alike_frac=noise, seed=plan.seed)
-            between = time.process_time()
-            found = answers(simulation, outcome, noise_frac=noise, seed=plan.seed)
-            simulate_cpu_s += between - start
-            answer_cpu_s += time.process_time() - between
-            mine.append((outcome, found))
+        mine, simulated_s, answered_s = next(coming)
+        simulate_cpu_s += simulated_s
+        answer_cpu_s += answered_s
         results.append(mine)
     total = sum(found.points for mine in results for _, found in mine)
     progress("simulate", 1.0, f"{total:,} points in {simulate_cpu_s:.2f} s of a core")
@@ -182,6 +188,25 @@ def study(plan: StudyPlan, folder: Path, progress: Progress) -> StudyResult:
         simulate_cpu_s=simulate_cpu_s,
         answer_cpu_s=answer_cpu_s,
     )
+
+
+def _answered(
+    asked: tuple[StudyPlan, Simulation, float],
+) -> tuple[list[tuple[Outcome, Answers]], float, float]:
+    """Return the answers of a network by objective, and what they took of a core."""
+    plan, simulation, noise = asked
+    simulate_s = answer_s = 0.0
+    found = []
+    for objective in plan.objectives:
+        start = time.process_time()
+        outcome = simulation.outcome(objective, alike_frac=noise, seed=plan.seed)
+        between = time.process_time()
+        found.append(
+            (outcome, answers(simulation, outcome, noise_frac=noise, seed=plan.seed))
+        )
+        simulate_s += between - start
+        answer_s += time.process_time() - between
+    return found, simulate_s, answer_s
 
 
 def _require(plan: StudyPlan, folder: Path) -> None:

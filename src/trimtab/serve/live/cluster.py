@@ -12,7 +12,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import socket
 import threading
 import time
 import uuid
@@ -21,7 +20,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from types import TracebackType
 from typing import Any, Final, final
-from urllib.parse import urlsplit
 
 import ray
 from numpy.typing import NDArray
@@ -45,6 +43,7 @@ from trimtab.errors import (
     TrimtabError,
     UsageError,
 )
+from trimtab.runtime.cluster import connected, first_line
 from trimtab.serve.cluster import Outstanding, Scaling
 from trimtab.serve.live.arena import Field
 from trimtab.serve.live.engine import Settings
@@ -184,7 +183,8 @@ class Cluster:
             ExecutionError: a replica cannot serve; the reason is its own.
         """
         with contextlib.ExitStack() as stack:
-            self._connect(stack)
+            logging.getLogger("ray.serve").setLevel(logging.ERROR)
+            stack.enter_context(connected(self.address))
             self.scaling = self._scaling()
             stack.callback(self._remove)
             self._place()
@@ -213,19 +213,6 @@ class Cluster:
         self._stack.close()
 
     # Ray
-
-    def _connect(self, stack: contextlib.ExitStack) -> None:
-        logging.getLogger("ray.serve").setLevel(logging.ERROR)
-        _reachable(self.address)
-        if ray.is_initialized():
-            return  # whoever has connected ends it
-        try:
-            ray.init(
-                address=self.address, log_to_driver=False, logging_level=logging.ERROR
-            )
-        except Exception as error:  # its own errors differ from version to version
-            raise _no_cluster(self.address, _reason(error)) from error
-        stack.callback(ray.shutdown)
 
     @property
     def _cpus(self) -> int:
@@ -320,7 +307,7 @@ class Cluster:
         except Exception as error:  # it was there a moment ago
             raise LinkError(
                 "a replica",
-                rule=f"it does not answer: {_reason(error)}",
+                rule=f"it does not answer: {first_line(error)}",
                 where=self.address,
                 remedy="see that RAY_AUTH_MODE and the token are the same here and on "
                 "all hosts; then see the logs of Ray Serve",
@@ -335,7 +322,7 @@ class Cluster:
                 self._handle.shutdown()
             serve.delete(self._application)
         except Exception as error:  # the cluster may be gone
-            _LOG.warning("replicas were not taken away: %s", _reason(error))
+            _LOG.warning("replicas were not taken away: %s", first_line(error))
 
     # Queries, from one loop
 
@@ -384,7 +371,7 @@ class Cluster:
                         found = await response
                     except _LOST as error:
                         self._counts["again"] += 1
-                        lost = _reason(error)
+                        lost = first_line(error)
                         continue
                     if isinstance(found, TrimtabError):
                         raise found
@@ -395,16 +382,16 @@ class Cluster:
                 response.cancel()
         except BackPressureError as error:
             raise OverloadedError(
-                "a query", rule=_reason(error), where="trimtab serve",
+                "a query", rule=first_line(error), where="trimtab serve",
                 remedy="come again later", retry_after_s=1.0,
             ) from None  # fmt: skip
         except RayTaskError as error:
             raise ExecutionError(
-                "a query", rule=_reason(error), where="trimtab serve",
+                "a query", rule=first_line(error), where="trimtab serve",
                 remedy="see the log of the replica",
             ) from None  # fmt: skip
         except RayServeException as error:
-            lost = _reason(error)
+            lost = first_line(error)
         raise LinkError(
             "a query", rule=lost, where="trimtab serve", remedy="ask again",
         )  # fmt: skip
@@ -458,7 +445,7 @@ class Cluster:
                 timeout_s=10 * LOOK_S, return_exceptions=True
             )
         except Exception as error:  # none is there now
-            _LOG.info("no replica tells its state: %s", _reason(error))
+            _LOG.info("no replica tells its state: %s", first_line(error))
             told = []
         states = {each["id"]: each for each in told if isinstance(each, dict)}
         known = {**self._known, **states}
@@ -471,32 +458,6 @@ class Cluster:
         self._alive = frozenset(states)
         if not self.changes or self.changes[-1][1] != len(states):
             self.changes.append((time.monotonic() - self._begun_s, len(states)))
-
-
-def _reachable(address: str) -> None:
-    """Refuse an address where nobody listens; Ray would try for half a minute."""
-    if not address.startswith("ray://"):
-        return
-    try:
-        parts = urlsplit(address)
-        socket.create_connection((parts.hostname, parts.port or 10_001), 5.0).close()
-    except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else None
-        raise _no_cluster(address, reason or str(error)) from None
-
-
-def _no_cluster(address: str, rule: str) -> LinkError:
-    return LinkError(
-        f"the Ray cluster at {address!r}", rule=rule, where="--cluster",
-        remedy="start one: ray start --head, and on other machines "
-        "ray start --address=HEAD:6379",
-    )  # fmt: skip
-
-
-def _reason(error: BaseException) -> str:
-    """Return the first line of an error."""
-    lines = str(error).strip().splitlines()
-    return (lines[0] if lines else type(error).__name__)[:300]
 
 
 def _last_line(message: str) -> str:
