@@ -1,7 +1,8 @@
 """`trimtab partition study`; over 400 lines: what is studied, and what is written.
 
-Networks and machines in, a folder with answers out. Nothing is written before all is worked out; each file is replaced whole. The same plan
-and seed give the same bytes, whatever the machine it runs on (but for ``this``).
+Networks and machines in, a folder with answers out. Nothing is written before all is
+worked out; each file is replaced whole. The same plan and seed give the same bytes,
+whatever the machine it runs on (but for ``this``).
 """
 
 from __future__ import annotations
