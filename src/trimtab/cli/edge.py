@@ -196,11 +196,11 @@ def _answer(
 ) -> None:
     """Answer others until the process is told to end."""
     from trimtab.partition.live.http import edge_app
-    from trimtab.runtime.signals import until_told
+    from trimtab.runtime.signals import told
     from trimtab.runtime.signature import model_of
 
     app = edge_app(side, shown=dashboard)
-    with http_server(app, *listen, context, token) as served:
+    with told() as wait, http_server(app, *listen, context, token) as served:
         if as_json:
             print_json({"http": served.url})
         else:
@@ -208,7 +208,7 @@ def _answer(
             console().print(f"POST {asked}; stop it with Ctrl-C", soft_wrap=True)
             if dashboard:
                 console().print(f"live page: {served.url}/")
-        until_told()
+        wait()
 
 
 def _percentiles(latencies: list[float]) -> dict[str, float]:

@@ -70,7 +70,7 @@ def start_cluster(
         dashboard: whether there is a live page, too.
         as_json: what is printed.
     """
-    from trimtab.runtime.signals import until_told
+    from trimtab.runtime.signals import told
     from trimtab.serve.cluster import parse_replicas
     from trimtab.serve.live.cluster import Cluster
     from trimtab.serve.live.cluster_http import cluster_app
@@ -87,12 +87,13 @@ def start_cluster(
         gc.collect()
         gc.freeze()  # what was imported stays
         gc.enable()  # each connection leaves cycles
+        wait = stack.enter_context(told())
         # The server ends before the replicas: it answers what it has accepted.
         served = stack.enter_context(serve(cluster_app(cluster, shown=dashboard)))
         _say(cluster, f"{served.url}{model_of(cluster).path}", served.url, as_json)
         if dashboard and not as_json:
             console().print(f"live page: {served.url}/")
-        until_told()
+        wait()
     state = cluster.state()
     if as_json:
         changes = [{"at_s": at_s, "replicas": each} for at_s, each in cluster.changes]

@@ -118,7 +118,7 @@ def start(
         )
     from trimtab.pipeline.serving import OPENER
     from trimtab.runtime import certs
-    from trimtab.runtime.signals import until_told
+    from trimtab.runtime.signals import told
     from trimtab.runtime.tokens import read_token
     from trimtab.serve.live.engine import Settings
     from trimtab.serve.live.http import model_of, serve_app
@@ -157,7 +157,7 @@ def start(
     gc.enable()  # each connection leaves cycles
     with contextlib.closing(engine), Steering(engine, controller, target) as side:
         app = serve_app(side, found.why, shown=dashboard)
-        with _server(app, listen, context, token) as served:
+        with told() as wait, _server(app, listen, context, token) as served:
             asked = f"{served.url}{model_of(engine).path}"
             if as_json:
                 print_json({
@@ -171,7 +171,7 @@ def start(
                 out.print(plain(f"POST {asked}; stop it with Ctrl-C"), soft_wrap=True)
                 if dashboard:
                     out.print(f"live page: {served.url}/")
-            until_told()
+            wait()
         state = engine.state()
     changes = [each.record() for each in side.log if each.action != "keep"]
     if as_json:

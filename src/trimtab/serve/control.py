@@ -229,6 +229,8 @@ class Controller:
         action: Action
         if hurried:
             action, batch, why = self._hurry(window.oldest_s)
+        elif not self._held.arrived:
+            action, batch, why = "keep", present, "no query came"
         elif self._failed(seen, percentiles[present]):
             action, batch = "revert", self._before or present
             self._banned[present] = self.settings.banned_looks
