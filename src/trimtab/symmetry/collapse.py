@@ -30,9 +30,9 @@ __all__ = ["collapse"]
 def collapse(network: Symmetric, x: Tensor | None = None) -> nn.Module:
     """Return a network of plain layers that computes the same.
 
-    Norms go into the convolution or dense layer before them, where it is next to them
-    in a `torch.nn.Sequential` or a `torch.nn.MaxPool2d` is between; others become a
-    layer of their own.
+    Norms go into the convolution or dense layer before them, where `symmetrize` has
+    seen that they alone read it, it is next to them in a `torch.nn.Sequential`, or a
+    `torch.nn.MaxPool2d` is between; others become a layer of their own.
 
     Args:
         network: tied by a scheme; it is not changed.
@@ -56,6 +56,7 @@ def collapse(network: Symmetric, x: Tensor | None = None) -> nn.Module:
         x = torch.randn(4, *network.shape, generator=torch.Generator().manual_seed(0))
     verify(network, x)
     body = _plain(copy.deepcopy(network.body).eval())
+    _fold_known(body)
     body(x)  # norms learn how many axes they have
     body = _folded(body)
     for each in body.parameters():
@@ -89,6 +90,7 @@ def _plain(module: nn.Module) -> nn.Module:
             module.inputs * module.groups,
             module.outputs,
             kernel,
+            stride=module.stride,
             padding=kernel // 2,
             groups=module.groups,
             bias=module.bias is not None,
@@ -107,7 +109,7 @@ def _plain(module: nn.Module) -> nn.Module:
         return nn.Sequential(pool, nn.Flatten(), _linear(module))
     if isinstance(module, TiedNorm):
         scale, shift = module.affine()
-        return _Affine(scale.reshape(-1), shift.reshape(-1))
+        return _Affine(scale.reshape(-1), shift.reshape(-1), module.behind)
     for name, child in module.named_children():
         setattr(module, name, _plain(child))
     return module
@@ -124,15 +126,35 @@ def _linear(module: TiedLinear | InvariantHead) -> nn.Linear:
 class _Affine(nn.Module):
     """A scale and a shift of each channel, until they go into another layer."""
 
-    def __init__(self, scale: Tensor, shift: Tensor) -> None:
+    def __init__(self, scale: Tensor, shift: Tensor, behind: str | None) -> None:
         super().__init__()
-        self.scale, self.shift = scale, shift
+        self.scale, self.shift, self.behind = scale, shift, behind
         self.axes = 0  # of what comes in
 
     def forward(self, x: Tensor) -> Tensor:
         self.axes = x.ndim
         shape = (1, -1, *(1,) * (x.ndim - 2))
         return x * self.scale.view(shape) + self.shift.view(shape)
+
+
+def _fold_known(body: nn.Module) -> None:
+    """Put scales and shifts into the layers that the network's graph told of."""
+    for path, each in list(body.named_modules()):
+        if not isinstance(each, _Affine) or each.behind is None:
+            continue
+        layer = body.get_submodule(each.behind)
+        if isinstance(layer, nn.Conv2d | nn.Linear):
+            _put_into(layer, each)
+            parent, _, name = path.rpartition(".")
+            setattr(body.get_submodule(parent), name, nn.Identity())
+
+
+def _put_into(layer: nn.Conv2d | nn.Linear, affine: _Affine) -> None:
+    layer.weight.mul_(affine.scale.view(-1, *(1,) * (layer.weight.ndim - 1)))
+    shift = affine.shift
+    if layer.bias is not None:
+        shift = shift + layer.bias * affine.scale
+    layer.bias = nn.Parameter(shift.clone())
 
 
 def _folded(module: nn.Module) -> nn.Module:
@@ -148,12 +170,7 @@ def _folded(module: nn.Module) -> nn.Module:
         if before is None:
             setattr(module, name, _scaling(child))
             continue
-        shape = (-1, *(1,) * (before.weight.ndim - 1))
-        before.weight.mul_(child.scale.view(shape))
-        shift = child.shift
-        if before.bias is not None:
-            shift = shift + before.bias * child.scale
-        before.bias = nn.Parameter(shift.clone())
+        _put_into(before, child)
         setattr(module, name, nn.Identity())
     return module
 

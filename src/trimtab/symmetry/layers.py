@@ -157,6 +157,7 @@ class _TiedConv(_Tied):
         inputs: tuple[Axis, ...],
         kernel: int,
         *,
+        stride: int = 1,
         groups: int = 1,
         bias: bool,
     ) -> None:
@@ -174,18 +175,23 @@ class _TiedConv(_Tied):
             family, (*outputs, *inputs, space(kernel, kernel)), std=_he(fan_in)
         )
         self.bias = TiedTensor(family, outputs, std=0.0) if bias else None
-        self.kernel, self.groups = kernel, groups
+        self.kernel, self.stride, self.groups = kernel, stride, groups
         self.outputs = math.prod(axis.places for axis in outputs)
         self.inputs = math.prod(axis.places for axis in inputs)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map (n, inputs, rows, columns) to (n, outputs, rows, columns)."""
+        """Map (n, inputs, rows, columns) to (n, outputs, rows, columns).
+
+        With a stride the results are as many as windows begin. Turns keep them where
+        rows and columns are one more than a multiple of it.
+        """
         weight = self.weight().reshape(
             self.outputs, self.inputs, self.kernel, self.kernel
         )
         return F.conv2d(
-            x, weight, self._biased(), padding=self.kernel // 2, groups=self.groups
-        )
+            x, weight, self._biased(), stride=self.stride, padding=self.kernel // 2,
+            groups=self.groups,
+        )  # fmt: skip
 
 
 @final
@@ -218,6 +224,7 @@ class LiftConv2d(_TiedConv):
         inputs: channels of the image.
         outputs: base channels; as many times the slots go out.
         kernel: rows and columns of the window, odd.
+        stride: places between windows.
         bias: whether to add one.
 
     Example:
@@ -229,11 +236,11 @@ class LiftConv2d(_TiedConv):
 
     def __init__(
         self, family: Family, inputs: int, outputs: int, kernel: int, *,
-        bias: bool = True,
+        stride: int = 1, bias: bool = True,
     ) -> None:  # fmt: skip
         super().__init__(
             family, (channel(outputs), regular(family.group)), (channel(inputs),),
-            kernel, bias=bias,
+            kernel, stride=stride, bias=bias,
         )  # fmt: skip
 
 
@@ -246,6 +253,7 @@ class GroupConv2d(_TiedConv):
         inputs: base channels that come in.
         outputs: base channels that go out.
         kernel: rows and columns of the window, odd.
+        stride: places between windows.
         depthwise: whether each channel and slot is filtered alone; then as many go out
             as come in.
         bias: whether to add one.
@@ -256,7 +264,7 @@ class GroupConv2d(_TiedConv):
 
     def __init__(
         self, family: Family, inputs: int, outputs: int, kernel: int, *,
-        depthwise: bool = False, bias: bool = True,
+        stride: int = 1, depthwise: bool = False, bias: bool = True,
     ) -> None:  # fmt: skip
         slots = regular(family.group)
         if depthwise and inputs != outputs:
@@ -271,6 +279,7 @@ class GroupConv2d(_TiedConv):
             (channel(outputs), slots),
             (channel(1),) if depthwise else (channel(inputs), slots),
             kernel,
+            stride=stride,
             groups=inputs * slots.places if depthwise else 1,
             bias=bias,
         )
@@ -295,6 +304,8 @@ class TiedNorm(_Tied):
         mean: (channels, 1) of what comes in.
         deviation: (channels, 1), the standard deviation.
         settling: whether the next call takes both from its examples.
+        behind: path of the layer whose results it alone reads, where that is known:
+            `trimtab.symmetry.collapse` puts it in there.
     """
 
     mean: Tensor
@@ -308,6 +319,7 @@ class TiedNorm(_Tied):
         self.register_buffer("mean", torch.zeros(channels, 1))
         self.register_buffer("deviation", torch.ones(channels, 1))
         self.settling = False
+        self.behind: str | None = None
 
     def affine(self) -> tuple[Tensor, Tensor]:
         """Return scale and shift of each channel and slot, (channels, slots)."""

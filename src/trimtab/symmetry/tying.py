@@ -166,6 +166,7 @@ def symmetrize(
     }
     outputs = {each for each in graph.outputs if isinstance(each, Ref)}
     readers: dict[Ref, list[Node]] = {}
+    makers = {Ref(node.name): node for node in graph.nodes}
     for node in graph.nodes:
         for ref in node.inputs:
             readers.setdefault(ref, []).append(node)
@@ -186,6 +187,8 @@ def symmetrize(
                     "give each call a layer of its own",
                 )
             made[node.module] = module
+            if isinstance(module, TiedNorm):
+                module.behind = _behind(node, makers, readers, outputs)
         layouts[Ref(node.name)] = layout
     for path, module in made.items():
         if not path:
@@ -234,6 +237,21 @@ def _ends(ref: Ref, outputs: set[Ref], readers: Mapping[Ref, list[Node]]) -> boo
         and _ends(Ref(node.name), outputs, readers)
         for node in readers.get(ref, [])
     ) and bool(readers.get(ref))
+
+
+def _behind(
+    norm: Node,
+    makers: Mapping[Ref, Node],
+    readers: Mapping[Ref, list[Node]],
+    outputs: set[Ref],
+) -> str | None:
+    """Return the path of the layer that nobody but a norm reads, if it is one."""
+    ref = norm.inputs[0]
+    maker = makers.get(ref)
+    if maker is None or ref in outputs or len(readers[ref]) > 1:
+        return None
+    weighs = OPERATORS[maker.op].family in (Kind.MATMUL, Kind.CONVOLUTION)
+    return maker.module if weighs else None
 
 
 @final
@@ -365,10 +383,19 @@ def _convolution(context: _Context) -> tuple[_Layout, nn.Module]:
             f"a kernel of {kernel[0]} x {kernel[1]} has no centre that turns keep",
             "take a square one of odd size",
         )
-    if any(each != 1 for each in (*module.stride, *module.dilation)):
+    (step, other), size = module.stride, layout.axes[-1]
+    if step != other or any(each != 1 for each in module.dilation):
         raise context.refusal(
-            "strides and dilation meet other pixels after a turn",
-            "pool by 2 instead of a stride",
+            "dilation, and strides that differ by axis, meet other pixels after a turn",
+            "give dilation=1 and one stride",
+        )
+    if any((each - 1) % step for each in size.sizes):
+        rows, columns = size.sizes
+        raise context.refusal(
+            f"windows {step} apart on {rows} x {columns} places leave some out on one "
+            "side, which is another after a turn",
+            f"take sizes that are one more than a multiple of {step}, or pool by "
+            f"{step} instead of the stride",
         )
     if module.padding_mode != "zeros" or context.number("padding") not in (
         (kernel[0] // 2,) * 2,
@@ -380,7 +407,6 @@ def _convolution(context: _Context) -> tuple[_Layout, nn.Module]:
         )
     outputs = _base(context, module.out_channels, "channels")
     bias = module.bias is not None
-    size = layout.axes[-1]
     if not layout.lifted:
         if module.groups != 1:
             raise context.refusal("the first has groups", "give groups=1")
@@ -390,8 +416,9 @@ def _convolution(context: _Context) -> tuple[_Layout, nn.Module]:
                 "take a dense network, or a family that leaves channels alone",
             )
         made: nn.Module = LiftConv2d(
-            context.family, module.in_channels, outputs, kernel[0], bias=bias
-        )
+            context.family, module.in_channels, outputs, kernel[0], stride=step,
+            bias=bias,
+        )  # fmt: skip
     else:
         depthwise = module.groups == module.in_channels == module.out_channels
         if module.groups != 1 and not depthwise:
@@ -401,9 +428,10 @@ def _convolution(context: _Context) -> tuple[_Layout, nn.Module]:
             )
         inputs = module.in_channels // context.slots
         made = GroupConv2d(
-            context.family, inputs, outputs, kernel[0], depthwise=depthwise, bias=bias
-        )
-    return _features(context, outputs, size), made
+            context.family, inputs, outputs, kernel[0], stride=step,
+            depthwise=depthwise, bias=bias,
+        )  # fmt: skip
+    return _features(context, outputs, space(*node.output.shape[2:])), made
 
 
 def _features(context: _Context, base: int, size: Axis) -> _Layout:
@@ -437,14 +465,17 @@ def _pooled(context: _Context) -> _Layout:
     rows, columns = layout.axes[-1].sizes
     plain = set(kernel) == set(stride) and not any(padding)
     whole = plain and all(each % kernel[0] == 0 for each in (rows, columns))
-    same = (
-        set(stride) == {1} and kernel[0] % 2 == 1 and set(padding) == {kernel[0] // 2}
+    centred = (
+        kernel[0] % 2 == 1
+        and set(padding) == {kernel[0] // 2}
+        and all((each - 1) % stride[0] == 0 for each in (rows, columns))
     )
-    if len(set(kernel)) != 1 or not (whole or same):
+    if len(set(kernel)) != 1 or len(set(stride)) != 1 or not (whole or centred):
         raise context.refusal(
             f"windows of {kernel[0]} by {stride[0]} on {rows} x {columns} places leave "
             "some out on one side, which is another after a turn",
-            "let the window divide the size, such as 2 on even sizes",
+            "let the window divide the size, such as 2 on even sizes, or the stride "
+            "the size less one, such as 2 on odd ones",
         )
     return _Layout(axes=(*layout.axes[:-1], space(*context.node.output.shape[2:])))
 

@@ -65,6 +65,33 @@ def test_norms_that_stand_alone_become_a_layer():
     assert torch.allclose(plain(x), net(x), atol=1e-5)
 
 
+def test_norms_go_into_the_layer_that_only_they_read():
+    class Block(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.norm = nn.BatchNorm2d(8)  # registered ahead of what it follows
+            self.stem = nn.Conv2d(1, 8, 3, padding=1)
+            self.conv = nn.Conv2d(8, 8, 3, padding=1, bias=False)
+            self.read = nn.Conv2d(8, 8, 3, padding=1)
+            self.after = nn.BatchNorm2d(8)
+            self.head = nn.Linear(8, 2)
+
+        def forward(self, x):
+            x = torch.relu(self.stem(x))
+            x = torch.relu(x + self.norm(self.conv(x)))
+            y = self.read(x)  # by two
+            return self.head((torch.relu(self.after(y)) + y).mean((2, 3)))
+
+    x = torch.randn(4, 1, 8, 8)
+    family = flips()
+    net = drawn(symmetrize(Block(), family, x), family["V4"], x)
+    plain: Any = collapse(net, x)
+    assert isinstance(plain.norm, nn.Identity)
+    assert plain.conv.bias is not None
+    assert isinstance(plain.after, nn.Conv2d)
+    assert torch.allclose(plain(x), net(x), atol=1e-5)
+
+
 def test_norms_of_dense_features_become_a_dense_layer():
     model = nn.Sequential(
         nn.Flatten(), nn.Linear(64, 8), nn.ReLU(), nn.BatchNorm1d(8), nn.Linear(8, 2)

@@ -8,6 +8,7 @@ from torch import nn
 
 from trimtab.errors import UsageError
 from trimtab.symmetry.backbone import tied_mlp
+from trimtab.symmetry.collapse import collapse
 from trimtab.symmetry.layers import GroupConv2d, LiftConv2d, TiedLinear, TiedNorm
 from trimtab.symmetry.network import retie, verify
 from trimtab.symmetry.schemes import (
@@ -85,11 +86,34 @@ def test_dense_networks_have_places_and_slots():
     assert verify(retie(net, family["by 1"], seed=0)) <= 1e-5
 
 
+def test_strides_are_exact_on_sizes_one_more_than_a_multiple():
+    strided = nn.Sequential(
+        nn.Conv2d(1, 16, 3, stride=2, padding=1), nn.ReLU(),
+        nn.MaxPool2d(3, 2, 1),
+        nn.Conv2d(16, 16, 1, stride=2), nn.BatchNorm2d(16), nn.ReLU(),
+        nn.Conv2d(16, 16, 3, stride=1, padding=1, groups=16), nn.ReLU(),
+        nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(16, 5),
+    )  # fmt: skip
+    x = torch.zeros(1, 1, 17, 17)
+    net = symmetrize(strided, D4, x)
+    assert net.body[3](net.body[:3](x)).shape == (1, 16, 3, 3)  # type: ignore[index]
+    for name in ("C4", "D4"):
+        tied = retie(net, D4[name], seed=0)
+        assert verify(tied) <= 1e-5
+        plain = collapse(tied)
+        assert plain[0].stride == (2, 2)  # type: ignore[index]
+    with pytest.raises(UsageError, match="windows 2 apart on 16 x 16"):
+        symmetrize(strided, D4, torch.zeros(1, 1, 16, 16))
+
+
 @pytest.mark.parametrize(
     ("model", "said"),
     [
         (flat(nn.Conv2d(1, 8, 4, padding=2)), "a kernel of 4 x 4 has no centre"),
-        (flat(nn.Conv2d(1, 8, 3, stride=2, padding=1)), "strides and dilation"),
+        (flat(nn.Conv2d(1, 8, 3, stride=2, padding=1)),
+         "windows 2 apart on 8 x 8.*one more than a multiple of 2"),
+        (flat(nn.Conv2d(1, 8, 3, dilation=2, padding=1)), "dilation"),
+        (flat(nn.Conv2d(1, 8, 3, stride=(1, 2), padding=1)), "differ by axis"),
         (flat(nn.Conv2d(1, 8, 3)), "give padding=1|Give padding=1"),
         (flat(nn.Conv2d(1, 12, 3, padding=1), nn.Conv2d(12, 8, 3, padding=1)),
          "it has 12 channels.*8 or 16"),

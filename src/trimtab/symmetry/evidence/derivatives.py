@@ -186,7 +186,7 @@ def _entries(layer: _Layer, given: Tensor, gradient: Tensor) -> dict[str, Tensor
         found["weight"] = gradient[..., None] * flat.reshape(count, 1, 1, -1)
     else:
         kernel = layer.kernel
-        windows = F.unfold(given, kernel, padding=kernel // 2)
+        windows = F.unfold(given, kernel, padding=kernel // 2, stride=layer.stride)
         if layer.groups == 1:
             found["weight"] = places.reshape(
                 count, -1, places.shape[3]

@@ -10,6 +10,7 @@ from trimtab.errors import UsageError
 from trimtab.symmetry.backbone import group_cnn, tied_mlp
 from trimtab.symmetry.evidence.derivatives import rows_of
 from trimtab.symmetry.layers import (
+    GroupConv2d,
     InvariantHead,
     LiftConv2d,
     TiedConv2d,
@@ -41,10 +42,21 @@ def averaged():
     return Symmetric(body, FLIPS, IMAGE)
 
 
+def strided():
+    body = nn.Sequential(
+        LiftConv2d(FLIPS, 1, 2, 3, stride=2), nn.ReLU(),
+        GroupConv2d(FLIPS, 2, 3, 3, stride=2), nn.ReLU(),
+        GroupConv2d(FLIPS, 3, 3, 3, stride=2, depthwise=True),
+        InvariantHead(FLIPS, 3, 3, pool="mean"),
+    )  # fmt: skip
+    return Symmetric(body, FLIPS, (channel(1), space(9, 9)))
+
+
 NETS = {
     "small": lambda: small_cnn(FLIPS),
     "depthwise": lambda: group_cnn(FLIPS, (1, 8, 8), 3, channels=2),
     "averaged": averaged,
+    "strided": strided,
     "twice": twice,
     "dense": lambda: tied_mlp(shifts(4), (2, 4), 3, channels=2),
 }
