@@ -22,8 +22,8 @@ import torch
 from torch import Tensor, nn
 
 from trimtab.pipeline.serving import OPENER
-from trimtab.serve.live.dispatcher import Answer
 from trimtab.serve.live.engine import Engine, Settings
+from trimtab.serve.live.pool import Answer
 from trimtab.serve.schedule import Schedule
 
 __all__ = ["LOADS", "main", "measured"]

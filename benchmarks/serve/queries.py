@@ -21,12 +21,12 @@ from trimtab.pipeline.serving import OPENER, open_model
 from trimtab.runtime.web import Server
 from trimtab.serve.arrivals import Poisson
 from trimtab.serve.capacity import Target
-from trimtab.serve.live.dispatcher import Answer
 from trimtab.serve.live.engine import Engine, Settings
 from trimtab.serve.live.http import serve_app
 from trimtab.serve.live.http_load import Served
 from trimtab.serve.live.load import Drawn
 from trimtab.serve.live.models import attach
+from trimtab.serve.live.pool import Answer
 from trimtab.serve.live.steering import Steering
 from trimtab.serve.schedule import Schedule
 from trimtab.serve.sizes import parse_sizes

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 __all__ = ["check_cluster", "start_cluster"]
 
 _SHOWN = (
-    "queries", "answers", "shed", "failed", "again", "batches", "joined", "restarts",
+    "queries", "answers", "shed", "failed", "gone", "again", "batches", "joined",
+    "restarts",
     "replicas", "workers",
 )  # fmt: skip
 

@@ -162,7 +162,7 @@ class Cluster:
         self._limits, self._judged = (least, most), judged
         self.changes: list[tuple[float, int]] = []
         self._counts = dict.fromkeys(
-            ("queries", "answers", "shed", "failed", "again"), 0
+            ("queries", "answers", "shed", "failed", "gone", "again"), 0
         )
         self._application = f"trimtab-{uuid.uuid4().hex[:8]}"
         self._stack = contextlib.ExitStack()
@@ -352,6 +352,9 @@ class Cluster:
         except OverloadedError:
             counts["shed"] += 1
             raise
+        except asyncio.CancelledError:  # whoever asked
+            counts["gone"] += 1
+            raise
         except BaseException:
             counts["failed"] += 1
             raise
@@ -420,7 +423,7 @@ class Cluster:
         """
         counts, hosts = self._counts, self.hosts()
         known = list(self._known.values())
-        ended = counts["answers"] + counts["shed"] + counts["failed"]
+        ended = sum(counts[each] for each in ("answers", "shed", "failed", "gone"))
         return {
             **counts,
             "open": counts["queries"] - ended,

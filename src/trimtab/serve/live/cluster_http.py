@@ -31,7 +31,8 @@ _KEPT_S: Final = 180.0  # that figures show
 _PERCENTILES: Final = {"p50": 0.5, "p95": 0.95, "p99": 0.99}
 _NOTES: Final = {
     "queries": "taken", "answers": "given", "shed": "refused: 429",
-    "failed": "without an answer", "again": "a replica was lost",
+    "failed": "without an answer", "gone": "who asked has left",
+    "again": "a replica was lost",
     "batches": "to workers", "joined": "of several queries",
     "offloaded": "to accelerators", "restarts": "of workers",
 }  # fmt: skip

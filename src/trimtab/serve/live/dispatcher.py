@@ -8,7 +8,7 @@ its last chunk is; the latency counts from when it was to come, not from when it
 taken. Nothing of a network or of PyTorch is known here.
 
 All this happens for each query, in one process of Python: what is made for a query is
-kept to a few objects, and a worker is rung once a batch.
+kept to a few objects (`trimtab.serve.live.pool`), and a worker is rung once a batch.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ import os
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import Any, Final, NamedTuple, TypeAlias, final
+from typing import Any, Final, TypeAlias, final
 
 from numpy.typing import NDArray
 
 from trimtab.errors import ExecutionError, OverloadedError, TrimtabError
 from trimtab.serve.live.arena import Arena, Rows
 from trimtab.serve.live.board import DONE, ENTRIES, Mailbox
-from trimtab.serve.schedule import Backlog, Schedule, finish_s, offloads, split
+from trimtab.serve.live.pool import Answer, Batch, Observed, Part, Pool, Query, Worker
+from trimtab.serve.schedule import Schedule, offloads, split
 
-__all__ = ["Answer", "Dispatcher", "Observed"]
+__all__ = ["Dispatcher"]
 
 # Of a worker's work: with less it gets the next, too, or it would be idle while its
 # answer is taken. With more, chunks are given away early that others could still join.
@@ -40,124 +40,6 @@ _ALONE: Final = 2**62  # items of a chunk that none is joined to
 _MOST_JOINED: Final = ENTRIES // 2
 
 Arrays: TypeAlias = Mapping[str, NDArray[Any]]
-
-
-class Answer(NamedTuple):
-    """What became of a query; a tuple, as one is made for each.
-
-    Attributes:
-        outputs: by name, None where there is an error.
-        error: why it was not answered.
-        latency_s: from when it was to come to its last chunk.
-        queue_s: from when it was taken to its first chunk.
-        version: of the schedule that it was divided by.
-        items: that it had.
-    """
-
-    outputs: Arrays | None
-    error: TrimtabError | None
-    latency_s: float
-    queue_s: float
-    version: int
-    items: int
-
-
-class Observed(NamedTuple):
-    """A batch that was answered; a tuple, as one is made for each.
-
-    Attributes:
-        rows: of it.
-        cpu_s: of the worker's thread.
-        wall_s: by the clock.
-        worker: which.
-    """
-
-    rows: int
-    cpu_s: float
-    wall_s: float
-    worker: int
-
-
-@dataclass(slots=True)
-class _Query:
-    place: int
-    items: int
-    left: int
-    scheduled_ns: int
-    taken_ns: int
-    deadline_ns: int | None
-    version: int
-    done: Callable[[Answer], None]
-    pool: _Pool
-    chunks: list[int]
-    priority: int
-    begun_ns: int = 0
-    lost: dict[int, int] | None = None  # workers, by the first row of the chunk
-    failed: TrimtabError | None = None
-
-
-# Its rows: the first, and how many; the seconds that they were predicted to take.
-_Part: TypeAlias = tuple[_Query, int, int, float]
-
-
-@dataclass(slots=True)
-class _Batch:
-    """What a worker has."""
-
-    rows: int
-    parts: list[_Part]
-    since_ns: int  # when its worker had nothing else to do
-    predicted_s: float
-
-
-@dataclass(slots=True)
-class _Worker:
-    number: int
-    box: Mailbox
-    bell: int
-    alive: bool = False
-    batches: dict[int, _Batch] = field(default_factory=dict)
-    due_s: float = 0.0  # of what it has, as predicted
-
-
-@dataclass(slots=True)
-class _Pool:
-    """Workers that are alike, and their queue."""
-
-    workers: list[_Worker]
-    seconds: Callable[[int], float]
-    joins: bool  # chunks, where the schedule allows it
-    waiting: Backlog[_Part] = field(default_factory=Backlog)
-    ahead_s: float = 0.0  # of work that waits or runs
-
-    @property
-    def alive(self) -> int:
-        """Workers that are ready."""
-        return sum([each.alive for each in self.workers])
-
-    def free(self) -> _Worker | None:
-        """Return a worker that has nothing to do, or None."""
-        for each in self.workers:
-            if each.alive and not each.batches:
-                return each
-        return None
-
-    def finish_s(self, chunks: list[int], now: int) -> float:
-        """Return how long from now on a query would take, as far as is known."""
-        own = [self.seconds(each) for each in chunks]
-        outstanding_s, idle = self.ahead_s, 0
-        for each in self.workers:
-            if each.batches:
-                first = next(iter(each.batches.values()))
-                run_s = 1e-9 * (now - first.since_ns)
-                outstanding_s -= min(run_s, first.predicted_s)
-            else:
-                idle += each.alive
-        return finish_s(
-            0.0, outstanding_s=max(0.0, outstanding_s), own_s=sum(own),
-            longest_s=max(own), idle=0 if self.waiting else idle,
-            workers=max(1, self.alive),
-        )  # fmt: skip
 
 
 @final
@@ -193,14 +75,14 @@ class Dispatcher:
         self.arena, self.schedule = arena, schedule
         self._rows = Rows(arena.capacity)
         self._workers = [
-            _Worker(number, box, bell)
+            Worker(number, box, bell)
             for number, (box, bell) in enumerate(zip(boxes, bells, strict=True))
         ]
         most = len(boxes) if accelerator is None else len(boxes) - 1
-        self._pool = _Pool(self._workers[:most], seconds, joins=True)
-        self._device: _Pool | None = None
+        self._pool = Pool(self._workers[:most], seconds, joins=True)
+        self._device: Pool | None = None
         if accelerator is not None:
-            self._device = _Pool(self._workers[most:], accelerator, joins=False)
+            self._device = Pool(self._workers[most:], accelerator, joins=False)
         self._pools = [each for each in (self._pool, self._device) if each is not None]
         self._numbers = itertools.count(1)
         self._inputs = {each.name: arena.rows(each.name) for each in arena.inputs}
@@ -254,7 +136,7 @@ class Dispatcher:
         scheduled_ns: int | None = None,
         deadline_ns: int | None = None,
         priority: int = 1,
-    ) -> _Query:
+    ) -> Query:
         """Find a place for a query, which is open from now on.
 
         Raises:
@@ -278,18 +160,18 @@ class Dispatcher:
         self.open += 1
         self.counts["queries"] += 1
         self.counts["offloaded"] += pool is self._device
-        return _Query(
+        return Query(
             place, items, items, now if scheduled_ns is None else scheduled_ns, now,
             deadline_ns, schedule.version, done, pool, chunks, priority,
         )  # fmt: skip
 
-    def write(self, query: _Query, inputs: Arrays) -> None:
+    def write(self, query: Query, inputs: Arrays) -> None:
         """Write a query's rows to its place; others may go on meanwhile."""
         place, end = query.place, query.place + query.items
         for name, value in inputs.items():
             self._inputs[name][place:end] = value
 
-    def hand_out(self, query: _Query) -> None:
+    def hand_out(self, query: Query) -> None:
         """Give a query that is written to workers, or let it wait for them."""
         pool, place, now = query.pool, query.place, time.monotonic_ns()
         if pool is self._device and not pool.alive:  # it was lost meanwhile
@@ -342,7 +224,7 @@ class Dispatcher:
 
     # Batches go out
 
-    def _assign(self, pool: _Pool, now: int) -> None:
+    def _assign(self, pool: Pool, now: int) -> None:
         """Give waiting chunks to workers that are free, or very soon will be."""
         while pool.waiting and (free := pool.free()) is not None:
             if not self._give(pool, free, now):
@@ -354,7 +236,7 @@ class Dispatcher:
             if worker.alive and soon and not self._give(pool, worker, now):
                 return
 
-    def _give(self, pool: _Pool, worker: _Worker, now: int) -> bool:
+    def _give(self, pool: Pool, worker: Worker, now: int) -> bool:
         """Give a worker the next batch; return whether there was one."""
         schedule = self.schedule
         joins = pool.joins and schedule.coalesce
@@ -368,7 +250,7 @@ class Dispatcher:
         self._hand(pool, worker, parts, now)
         return True
 
-    def _hand(self, pool: _Pool, worker: _Worker, parts: list[_Part], now: int) -> None:
+    def _hand(self, pool: Pool, worker: Worker, parts: list[Part], now: int) -> None:
         """Put a batch into a worker's mailbox, and ring."""
         number = next(self._numbers)
         query, start, rows, seconds = parts[0]
@@ -384,12 +266,12 @@ class Dispatcher:
             ranges = _ranges(parts)
             for at, (start, count) in enumerate(ranges, 1):
                 worker.box.orders.put((number, start, count, len(ranges) - at))
-        worker.batches[number] = _Batch(rows, parts, now, seconds)
+        worker.batches[number] = Batch(rows, parts, now, seconds)
         worker.due_s += seconds
         self.counts["batches"] += 1
         os.eventfd_write(worker.bell, 1)
 
-    def _is_late(self, pool: _Pool, part: _Part, now: int) -> bool:
+    def _is_late(self, pool: Pool, part: Part, now: int) -> bool:
         """Drop what nobody waits for any more."""
         query, _, rows, seconds = part
         if query.failed is None:
@@ -413,7 +295,7 @@ class Dispatcher:
             for pool in self._pools:
                 pool.ahead_s = 0.0
 
-    def _collect(self, pool: _Pool, worker: _Worker) -> None:
+    def _collect(self, pool: Pool, worker: Worker) -> None:
         for number, status, begun, ended, cpu in worker.box.answers.take():
             if not number:
                 worker.alive = True
@@ -437,7 +319,7 @@ class Dispatcher:
                     query.failed = _wrong(query.items, worker.box.text)
                 self._answered(query, rows, ended)
 
-    def _answered(self, query: _Query, rows: int, now: int) -> None:
+    def _answered(self, query: Query, rows: int, now: int) -> None:
         query.left -= rows
         if query.left:
             return
@@ -524,7 +406,7 @@ class Dispatcher:
         self._assign(self._pool, time.monotonic_ns())
         return again
 
-    def _divided(self, part: _Part) -> list[_Part]:
+    def _divided(self, part: Part) -> list[Part]:
         """Return what an accelerator had as chunks for workers."""
         query, place, rows, _ = part
         found = []
@@ -553,7 +435,7 @@ class Dispatcher:
         ]
 
 
-def _suspect(part: _Part) -> None:
+def _suspect(part: Part) -> None:
     """Write down that a worker ended while it had a chunk; fail it after several."""
     query, place, _, _ = part
     lost = query.lost = query.lost or {}
@@ -567,7 +449,7 @@ def _suspect(part: _Part) -> None:
         )
 
 
-def _ranges(parts: list[_Part]) -> list[tuple[int, int]]:
+def _ranges(parts: list[Part]) -> list[tuple[int, int]]:
     """Return the rows of a batch: one range, if they stand one after the other."""
     found = [(parts[0][1], parts[0][2])]
     for _, start, rows, _ in parts[1:]:

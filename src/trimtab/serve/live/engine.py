@@ -18,8 +18,9 @@ from trimtab.errors import ExecutionError, OverloadedError, UsageError
 from trimtab.serve.curves import ServiceCurve
 from trimtab.serve.live.arena import Arena, Field, check_rows
 from trimtab.serve.live.board import Board
-from trimtab.serve.live.dispatcher import Answer, Dispatcher, Observed
+from trimtab.serve.live.dispatcher import Dispatcher
 from trimtab.serve.live.pace import Pace
+from trimtab.serve.live.pool import Answer, Observed
 from trimtab.serve.live.supervisor import Supervisor, asked, slow, spawn
 from trimtab.serve.schedule import DEFAULT_PRIORITY, PRIORITIES, Schedule
 
@@ -409,6 +410,12 @@ class Engine:
         told = self._told("profile", sizes=list(sizes), device=device)
         found = asked(told, [self._shared])
         return {each["size"]: each["seconds"] for each in found}
+
+    @property
+    def oldest_s(self) -> float:
+        """How long the chunk that waits longest has waited."""
+        with self._lock:
+            return self._dispatcher.oldest_s()
 
     def observed(self) -> list[Observed]:
         """Return the batches that were answered since the last call."""

@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 
 from trimtab.errors import OverloadedError, TrimtabError
 from trimtab.serve.live.arena import Field
-from trimtab.serve.live.dispatcher import Answer
 from trimtab.serve.live.engine import Engine
+from trimtab.serve.live.pool import Answer
 from trimtab.serve.verdict import ENDS, Ran
 from trimtab.serve.workload import Trace
 from trimtab.zoo.preset import Input

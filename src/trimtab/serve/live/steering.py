@@ -31,8 +31,8 @@ from numpy.typing import NDArray
 from trimtab.errors import OverloadedError
 from trimtab.serve.capacity import Target
 from trimtab.serve.control import Controller, Decision
-from trimtab.serve.live.dispatcher import Answer
 from trimtab.serve.live.engine import Engine
+from trimtab.serve.live.pool import Answer
 from trimtab.serve.schedule import DEFAULT_PRIORITY, Schedule
 from trimtab.serve.window import Window
 
@@ -201,8 +201,7 @@ class Steering:
             )
         last = time.monotonic()
         while not self._ending.wait(_LOOK_S):
-            oldest_s = self.engine.state()["oldest_s"]
-            self.old = oldest_s > _OLD_FRAC * self.target.latency_s
+            self.old = self.engine.oldest_s > _OLD_FRAC * self.target.latency_s
             now = time.monotonic()
             if pool is None or now - last < _PERIOD_S:
                 continue

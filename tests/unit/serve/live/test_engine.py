@@ -20,8 +20,8 @@ from trimtab.errors import (
 )
 from trimtab.pipeline.serving import OPENER
 from trimtab.serve.curves import ServiceCurve
-from trimtab.serve.live.dispatcher import Answer
 from trimtab.serve.live.engine import Engine, Settings
+from trimtab.serve.live.pool import Answer
 from trimtab.serve.schedule import Schedule
 
 SPEC = "tests.unit.serve.live.nets:tables"

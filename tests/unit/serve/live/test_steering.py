@@ -9,7 +9,7 @@ import pytest
 
 from trimtab.errors import ExecutionError, OverloadedError
 from trimtab.serve.capacity import Target
-from trimtab.serve.live.dispatcher import Answer, Observed
+from trimtab.serve.live.pool import Answer, Observed
 from trimtab.serve.live.steering import Steering
 from trimtab.serve.schedule import Schedule
 
@@ -21,6 +21,7 @@ class Engine:
     """In place of one: answers at once, or refuses."""
 
     workers = 1
+    oldest_s = 0.3
 
     def __init__(self):
         self.schedule, self.asked = Schedule(batch=8), []
@@ -39,7 +40,7 @@ class Engine:
         return [Observed(5, 0.01, 0.02, 0), Observed(500, 0.01, 0.02, 1)]
 
     def state(self):
-        return {"shed": len(self.asked) if self.full else 0, "oldest_s": 0.3}
+        return {"shed": len(self.asked) if self.full else 0, "oldest_s": self.oldest_s}
 
 
 class Wise:
