@@ -2,6 +2,7 @@
 
 import concurrent.futures
 import json
+import time
 import urllib.error
 import urllib.request
 
@@ -171,9 +172,13 @@ def test_the_page_and_its_numbers(served):
         text = response.read().decode()
     assert "trimtab_serve_target_seconds 0.5" in text
     assert "trimtab_serve_answers_total" in text
-    with urllib.request.urlopen(f"{url}/state") as response:
-        state = json.load(response)
-    assert state["headline"] == f"Batch {engine.schedule.batch}"
+    until = time.monotonic() + 60.0
+    shown = ""  # once a period, and the controller may change it in between
+    while shown != f"Batch {engine.schedule.batch}":
+        assert time.monotonic() < until, shown
+        with urllib.request.urlopen(f"{url}/state") as response:
+            state = json.load(response)
+        shown = state["headline"]
     assert state["reasons"][0] == "Batch 8, for a test."
     with urllib.request.urlopen(f"{url}/healthz") as response:
         assert json.load(response) == {"status": "ok"}
