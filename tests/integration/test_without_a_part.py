@@ -20,7 +20,8 @@ PARTS: dict[str, tuple[set[str], list[str], str]] = {
     "compiler": (set(), ["compile", "zoo:lenet5", "-o", "c"], "[compile]"),
     "design": (set(), ["design", "explain", "zoo:lenet5"], "[design]"),
     "partition": (
-        {"trimtab.pipeline.profiles", "trimtab.pipeline.study"},
+        {"trimtab.pipeline.divided", "trimtab.pipeline.profiles",
+         "trimtab.pipeline.study"},
         ["partition", "plan", "zoo:lenet5", "--edge",
          "raspberry-pi-4", "--bandwidth", "20Mbit/s", "--rtt", "40ms"],
         '[partition]\nedge = "raspberry-pi-4"\nlink = "wlan"',

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import itertools
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from trimtab.cli.output import console, print_json
+from trimtab.cli.output import console, print_json, progress_bar
 from trimtab.errors import MissingExtraError, UsageError
 
 if TYPE_CHECKING:
@@ -17,15 +19,18 @@ if TYPE_CHECKING:
 
     from fastapi import FastAPI
 
+    from trimtab.partition.live.segments import Make
     from trimtab.runtime.tokens import Token
     from trimtab.runtime.web import Server
 
 __all__ = [
+    "Compiled",
     "TokenFile",
     "address",
     "cloud",
     "guard",
     "http_server",
+    "parts_of",
     "require_address",
     "require_http",
 ]
@@ -35,6 +40,14 @@ TokenFile = Annotated[
     typer.Option(
         "--token-file",
         help="File of the token that is asked with over HTTP; else TRIMTAB_TOKEN.",
+    ),
+]
+
+
+Compiled = Annotated[
+    bool,
+    typer.Option(
+        "--compile", help="Run machine code, made at the start for this machine."
     ),
 ]
 
@@ -135,6 +148,30 @@ def require_http() -> None:
     del fastapi, httptools, prometheus_client, uvicorn, uvloop
 
 
+@contextlib.contextmanager
+def parts_of(compiled: bool, *, quiet: bool) -> Iterator[Make | None]:
+    """Give what compiles parts of a network for this machine, if that is asked for.
+
+    Raises:
+        MissingExtraError: TVM is not installed.
+    """
+    if not compiled:
+        yield None
+        return
+    import torch
+
+    from trimtab.pipeline.divided import compiler_of
+
+    with progress_bar(quiet=quiet) as progress:
+        progress("compile", 0.0, "starting")
+        count = itertools.count(1)
+        yield compiler_of(
+            torch.get_num_threads(),
+            lambda name: progress("compile", 0.0, f"part {next(count)}: {name}"),
+        )
+        progress("compile", 1.0, f"{next(count) - 1} parts")
+
+
 def require_address(
     http: str | None, *, dashboard: bool, token_file: Path | None
 ) -> None:
@@ -177,6 +214,7 @@ def cloud(
     memory: Annotated[
         str | None, typer.Option(help="For weights, such as 200MB; with --lazy.")
     ] = None,
+    compiled: Compiled = False,
     http: Annotated[
         str | None, typer.Option(help="HOST:PORT of its health and metrics.")
     ] = None,
@@ -202,6 +240,13 @@ def cloud(
             where="trimtab cloud",
             remedy="give --lazy, too",
         )
+    if compiled and lazy:
+        raise UsageError(
+            "--compile with --lazy",
+            rule="machine code is made once, of all layers",
+            where="trimtab cloud",
+            remedy="leave out one of them",
+        )
     guard("--listen", host, tls=tls, plain=plain)
     require_address(http, dashboard=dashboard, token_file=token_file)
     page = None
@@ -212,7 +257,8 @@ def cloud(
     token = read_token(token_file)
     context = certs.server(tls, name) if tls is not None else None
     most = None if memory is None else parse_bytes(memory)
-    halves, _ = open_halves(bundle, first=range(0) if lazy else None)
+    with parts_of(compiled, quiet=as_json) as make:
+        halves, _ = open_halves(bundle, first=range(0) if lazy else None, make=make)
     side = Cloud(
         halves, quotas=Quotas(bytes_per_s=bytes_per_s), tls=context, workers=workers,
         lazy=lazy, most_bytes=most,

@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from trimtab.cli.cloud import (
+    Compiled,
     TokenFile,
     address,
     guard,
     http_server,
+    parts_of,
     require_address,
     require_http,
 )
@@ -81,6 +83,7 @@ def edge(
         Path | None,
         typer.Option(help="Of `trimtab profile` here; else that of the bundle."),
     ] = None,
+    compiled: Compiled = False,
     log: Annotated[
         Path | None, typer.Option(help="Decisions, one JSON a line.")
     ] = None,
@@ -142,11 +145,12 @@ def edge(
         )
     token = read_token(token_file)
     most = None if memory is None else parse_bytes(memory)
-    side = open_edge(
-        bundle, cloud=where, edge_bytes=most, mode=mode,
-        profile=None if profile is None else read(profile),
-        bytes_per_s=None if budget is None else rate(budget),
-    )  # fmt: skip
+    with parts_of(compiled, quiet=as_json) as make:
+        side = open_edge(
+            bundle, cloud=where, edge_bytes=most, mode=mode,
+            profile=None if profile is None else read(profile),
+            bytes_per_s=None if budget is None else rate(budget), make=make,
+        )  # fmt: skip
     gc.freeze()  # what was imported stays
     gc.enable()  # each connection leaves cycles
     latencies: list[float] = []

@@ -90,6 +90,31 @@ def test_both_sides_with_little_memory(trimtab, plan, bundle):  # noqa: F811
     assert said["kept_bytes"] <= 1_000_000
 
 
+@pytest.mark.timeout(300)
+def test_both_sides_with_machine_code(trimtab, plan, bundle):  # noqa: F811
+    pytest.importorskip("tvm", reason="TVM is not installed (extra compile)")
+    cloud = Process(plan, str(bundle), "--listen", ":0", "--compile")
+    try:
+        done = trimtab(
+            "edge", str(bundle), "--cloud", f"127.0.0.1:{cloud.port}", "--compile",
+            "--requests", "20", "--json",
+        )  # fmt: skip
+        for options, said in ((("--mode", "lazy"), "machine code with mode 'lazy'"),):
+            refused = trimtab("edge", str(bundle), "--compile", *options)
+            assert refused.returncode == 1
+            assert said in refused.stderr
+        refused = trimtab("cloud", str(bundle), "--compile", "--lazy")
+        assert refused.returncode == 1
+        assert "--compile with --lazy" in refused.stderr
+    finally:
+        said = json.loads(cloud.stop())
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert found["answers"] == 20
+    assert found["connected"]
+    assert said["answers"] == found["remote"]
+
+
 @pytest.mark.timeout(180)
 def test_others_ask_over_http_until_it_is_told_to_end(plan, bundle):  # noqa: F811
     pytest.importorskip("fastapi")

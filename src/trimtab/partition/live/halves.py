@@ -23,7 +23,8 @@ from trimtab.graph.types import Graph, Ref, TensorType
 from trimtab.hardware.detect import fingerprint
 from trimtab.partition.codec import Codec, Encoded, codec, size_of
 from trimtab.partition.cuts import Candidate, cut_at
-from trimtab.partition.live.keeping import Keeping, Load
+from trimtab.partition.live.keeping import Keeping, Load, Runs
+from trimtab.partition.live.segments import Make, Segmented
 from trimtab.partition.live.wire import Head, Incoming, Part
 
 __all__ = ["Halves", "Outgoing"]
@@ -61,6 +62,8 @@ class Halves:
         positions: of the cuts, in the order of their numbers.
         codecs: names, in the order of their numbers.
         first: nodes that are kept in memory at first; all by default.
+        make: returns what computes a part between two cuts, such as machine code; they
+            are run node by node by default.
 
     Attributes:
         keeping: the layers that are in memory.
@@ -77,6 +80,7 @@ class Halves:
         codecs: Sequence[str] = ("raw",),
         *,
         first: range | None = None,
+        make: Make | None = None,
     ) -> None:
         if not positions:
             raise UsageError(
@@ -88,7 +92,8 @@ class Halves:
         self.graph = graph
         self.end = len(graph.nodes)
         load = weights if callable(weights) else _by_name(weights)
-        self.keeping = Keeping(graph, load, range(self.end) if first is None else first)
+        first = range(self.end) if first is None else first
+        self.keeping = Keeping(graph, load, first, _segmented(positions, make))
         self.cuts: tuple[Candidate, ...] = tuple(
             cut_at(graph, position) for position in positions
         )
@@ -104,7 +109,7 @@ class Halves:
             "cuts": [cut.digest for cut in self.cuts],
             "codecs": [each.name for each in self.codecs],
             "engine": f"torch {torch.__version__}, {platform.machine()}, "
-            f"{fingerprint()}",
+            f"{fingerprint()}{'' if make is None else ', compiled'}",
         }
 
     @property
@@ -220,6 +225,16 @@ class Halves:
             DataError: bytes that are no such values.
         """
         return _decoded(incoming, _RAW, self.results, self._result_types)
+
+
+def _segmented(positions: Sequence[int], make: Make | None) -> Runs | None:
+    if make is None:
+        return None
+
+    def runs(graph: Graph, weights: Mapping[str, Tensor], part: range) -> Executor:
+        return Segmented(graph, weights, positions, make, part=part)
+
+    return runs
 
 
 def _by_name(weights: Mapping[str, Tensor]) -> Load:

@@ -28,13 +28,21 @@ from trimtab.graph.execute import Executor
 from trimtab.graph.liveness import fixed_names
 from trimtab.graph.types import ConstantKind, Graph
 
-__all__ = ["MODES", "Keeping", "Load", "Mode"]
+__all__ = ["MODES", "Keeping", "Load", "Mode", "Runs"]
 
 Mode = Literal["shared", "standby", "lazy", "pause"]
 MODES: tuple[str, ...] = get_args(Mode)
 
 Load = Callable[[Collection[str]], Mapping[str, Tensor]]
 """Returns the weights of some targets."""
+
+
+Runs = Callable[[Graph, Mapping[str, Tensor], range], Executor]
+"""Returns what runs some nodes of a graph."""
+
+
+def _node_by_node(graph: Graph, weights: Mapping[str, Tensor], part: range) -> Executor:
+    return Executor(graph, weights, part=part)
 
 
 @final
@@ -45,6 +53,7 @@ class Keeping:
         graph: of the network.
         load: returns weights by target, from a bundle.
         first: positions of the nodes that are kept at first.
+        make: returns what runs some nodes with these weights; node by node by default.
 
     Attributes:
         run: runs the nodes that are kept; calls that began with another one end with
@@ -52,8 +61,11 @@ class Keeping:
         loads: how often something was loaded.
     """
 
-    def __init__(self, graph: Graph, load: Load, first: range) -> None:
+    def __init__(
+        self, graph: Graph, load: Load, first: range, make: Runs | None = None
+    ) -> None:
         self._graph, self._load = graph, load
+        self._make = make or _node_by_node
         self._targets = {
             constant.name: constant.shares
             for constant in graph.constants
@@ -124,6 +136,6 @@ class Keeping:
             name: each for name, each in {**self._held, **more}.items()
             if name in wanted
         }  # fmt: skip
-        run = Executor(self._graph, held, part=part)
+        run = self._make(self._graph, held, part)
         self._held = held
         return run

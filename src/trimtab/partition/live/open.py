@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from trimtab.bundle.store import Bundle, read
-from trimtab.errors import BundleError
+from trimtab.errors import BundleError, UsageError
 from trimtab.partition.agreed import FILE, Agreed, loads
 from trimtab.partition.conditions import Conditions, Limits
 from trimtab.partition.controller import Controller, Settings
@@ -13,18 +13,22 @@ from trimtab.partition.live.connection import Address, Patience
 from trimtab.partition.live.edge import Edge
 from trimtab.partition.live.halves import Halves
 from trimtab.partition.live.keeping import Mode
+from trimtab.partition.live.segments import Make
 from trimtab.partition.profiles import Profile
 from trimtab.partition.space import Space
 
 __all__ = ["open_edge", "open_halves"]
 
 
-def open_halves(path: Path, *, first: range | None = None) -> tuple[Halves, Agreed]:
+def open_halves(
+    path: Path, *, first: range | None = None, make: Make | None = None
+) -> tuple[Halves, Agreed]:
     """Return the network of a bundle, and its division.
 
     Args:
         path: of the bundle.
         first: nodes whose weights are loaded at first; all by default.
+        make: returns what computes a part between two cuts, see `Halves`.
 
     Raises:
         BundleError: there is no bundle, it is damaged, or it has no division.
@@ -32,7 +36,10 @@ def open_halves(path: Path, *, first: range | None = None) -> tuple[Halves, Agre
     bundle, agreed = _opened(path)
     load = bundle.weights if first is not None else bundle.weights()
     positions = [cut.position for cut in agreed.cuts]
-    return Halves(bundle.graph, load, positions, agreed.codecs, first=first), agreed
+    halves = Halves(
+        bundle.graph, load, positions, agreed.codecs, first=first, make=make
+    )
+    return halves, agreed
 
 
 def _opened(path: Path) -> tuple[Bundle, Agreed]:
@@ -56,6 +63,7 @@ def open_edge(
     edge_bytes: int | None = None,
     mode: Mode = "shared",
     profile: Profile | None = None,
+    make: Make | None = None,
 ) -> Edge:
     """Return the edge's side of a bundle, not started yet.
 
@@ -67,13 +75,21 @@ def open_edge(
         edge_bytes: for weights and activations here.
         mode: which layers are kept in memory.
         profile: times of this machine; by default those that the bundle was made with.
+        make: returns what computes a part between two cuts, see `Halves`.
 
     Raises:
         BundleError: as of `open_halves`.
         DataError: a profile of another network.
-        UsageError: a rate that is not above 0.
+        UsageError: a rate that is not above 0; parts that come and go with `make`.
         BudgetInfeasibleError: no cut keeps to the limits.
     """
+    if make is not None and mode != "shared":
+        raise UsageError(
+            f"machine code with mode {mode!r}",
+            rule="it is made once, of all layers that are ever needed here",
+            where="trimtab edge",
+            remedy="leave out --compile, or give --mode shared",
+        )
     bundle, agreed = _opened(path)
     end = len(bundle.graph.nodes)
     space = Space(
@@ -95,7 +111,8 @@ def open_edge(
     settings = Settings(objective=agreed.objective, bytes_per_s=bytes_per_s)
     best = space.costs(at, settings.objective).argmin()
     stop = space.positions.max() if mode == "shared" else space.positions[best]
-    halves, _ = open_halves(path, first=None if stop == end else range(int(stop)))
+    first = None if stop == end else range(int(stop))
+    halves, _ = open_halves(path, first=first, make=make)
     return Edge(
         halves, Controller(space, at, settings), cloud=cloud, patience=patience,
         whole=bool(space.local.any()), mode=mode,
