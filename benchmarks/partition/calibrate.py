@@ -45,6 +45,7 @@ _EACH: Final = 20  # points of a network to fit, and as many to predict
 _REPEATS: Final = 5
 _LOCAL: Final = 0.1  # share of points of the edge alone
 _MOST_S: Final = 8.0  # that the repeats of a point may take
+_SENT_S: Final = 4.0  # that a request may be on its way: else its link is faster
 _RANGES: Final = (  # logarithms are spread evenly
     (2e6 / 8, 100e6 / 8),  # uplink, bytes per second
     (0.002, 0.1),  # round trip
@@ -159,8 +160,9 @@ def _measured(network: str, each: int) -> dict[str, Any]:
         for name, process in every.items():
             shares[name].add(process)
         for number, point in enumerate(chosen):
-            link.set(Shape(uplink_bytes_per_s=point.uplink_bytes_per_s,
-                           rtt_s=point.rtt_s))  # fmt: skip
+            least = float(space.sizes[point.index]) / _SENT_S
+            rate = max(point.uplink_bytes_per_s, least)
+            link.set(Shape(uplink_bytes_per_s=rate, rtt_s=point.rtt_s))
             got = link.verify(bulk_s=max(0.5, 8 * point.rtt_s))
             shares["edge"].set(1 / point.edge_slowdown)
             shares["cloud"].set(1 / point.cloud_slowdown)

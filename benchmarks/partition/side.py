@@ -21,7 +21,7 @@ import torch
 from trimtab.graph.types import Graph
 from trimtab.partition.conditions import Conditions
 from trimtab.partition.controller import Controller, Decision, Seen
-from trimtab.partition.live.cloud import Cloud
+from trimtab.partition.live.cloud import Cloud, Quotas
 from trimtab.partition.live.connection import Address, Patience
 from trimtab.partition.live.edge import Edge
 from trimtab.partition.live.halves import Halves
@@ -70,7 +70,8 @@ def _cloud(network: str, host: str) -> None:
     def ready(port: int) -> None:
         print(json.dumps({"listening": {"port": port}}, indent=1), flush=True)
 
-    serve(Cloud(_halves(opened(network))), host, 0, ready)
+    patient = Quotas(message_s=_PATIENT.reply_s)
+    serve(Cloud(_halves(opened(network)), quotas=patient), host, 0, ready)
 
 
 class _Told:
