@@ -128,11 +128,13 @@ def plan_cut(
     """Show cuts, predicted times and bytes, the best, and why."""
     with progress_bar(quiet=as_json) as progress:
         progress("load", 0.0, "capturing")
+        from trimtab.hardware.detect import fingerprint
         from trimtab.partition.conditions import Conditions, Limits
         from trimtab.partition.plan import IMAGE_BYTES, image_bytes, plan
         from trimtab.partition.quality import measured
         from trimtab.partition.space import Space
         from trimtab.pipeline.network import open_graph
+        from trimtab.pipeline.observed import correction_of
         from trimtab.pipeline.profiles import profile_of
         from trimtab.training.data import load
         from trimtab.units import format_duration, parse_bytes, parse_duration
@@ -162,10 +164,16 @@ def plan_cut(
         )
         graph = traced.graph
         progress("load", 1.0, f"{len(graph.nodes)} operators")
-        both = [
-            profile_of(each, graph, threads=threads, carried=carried)[0]
+        seen = correction_of(network, host=fingerprint(), threads=threads)
+        sides = [
+            profile_of(each, graph, threads=threads, carried=carried, seen=seen)
             for each in (edge, cloud)
         ]
+        both = [each for each, _ in sides]
+        corrected = seen is not None and any(
+            each.source == "estimated" and where.fingerprint == seen.host
+            for each, where in sides
+        )
         codecs = tuple(codec or ("raw",))
         space = Space(graph, both[0], both[1], codecs=codecs, limits=limits)
         if data is not None:
@@ -196,6 +204,7 @@ def plan_cut(
                 "edge": space.edge.machine,
                 "cloud": space.cloud.machine,
                 "objective": objective,
+                "corrected": str(seen) if corrected else None,
                 "conditions": {
                     key: value if math.isfinite(value) else None
                     for key, value in asdict(at).items()
@@ -237,6 +246,8 @@ def plan_cut(
             )
         )
     out.print(plain(found.why), soft_wrap=True)
+    if corrected:
+        out.print(plain(f"times of this machine are corrected {seen}"), soft_wrap=True)
     if found.bound_s is not None:
         out.print(
             "no division of its operators, a prefix or not, is below "

@@ -4,17 +4,23 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from trimtab.cost.latency import Roofline
+from trimtab.cost.latency import Corrected, LatencyModel, Roofline
 from trimtab.graph.types import Graph
 from trimtab.hardware.load import THIS, machine, machine_names
 from trimtab.hardware.machine import Machine
 from trimtab.partition.profiles import Profile, named
+from trimtab.pipeline.observed import Correction
 
 __all__ = ["profile_of"]
 
 
 def profile_of(
-    spec: str, graph: Graph, *, threads: int = 1, carried: str | None = None
+    spec: str,
+    graph: Graph,
+    *,
+    threads: int = 1,
+    carried: str | None = None,
+    seen: Correction | None = None,
 ) -> tuple[Profile, Machine]:
     """Return the profile of a network, and the machine it is of.
 
@@ -24,6 +30,8 @@ def profile_of(
         graph: the network.
         threads: that one call may use, where the model is asked.
         carried: profile of this machine that others are scaled from.
+        seen: what was observed of the network, by which the model is corrected on the
+            host that it was observed on.
 
     Returns:
         The profile; and its machine, or this one where the catalogue has none of the
@@ -33,7 +41,10 @@ def profile_of(
         DataError: a file that is no profile, or a folder without one of this network.
         TrimtabError: what finding a machine raises.
     """
-    found = named(spec, graph, Roofline(), threads=threads, carried=carried)
+    model: LatencyModel = Roofline()
+    if seen is not None:
+        model = Corrected(model, seen.factor, seen.host)
+    found = named(spec, graph, model, threads=threads, carried=carried)
     if spec.endswith(".json") or Path(spec).is_dir():
         return found, _titled(found.machine)
     return found, machine(spec)

@@ -4,8 +4,10 @@ import json
 
 import pytest
 
+from trimtab.bundle import observations
 from trimtab.cli.partition import rate
 from trimtab.errors import UsageError
+from trimtab.hardware.detect import fingerprint
 
 LINK = ("--bandwidth", "20Mbit/s", "--rtt", "40ms")
 
@@ -41,6 +43,30 @@ def test_the_link_of_the_catalogue_and_its_overrides(trimtab):
     other = planned(trimtab, "--link", "wifi", "--rtt", "1ms")["conditions"]
     assert other["rtt_s"] == 0.001
     assert other["uplink_bytes_per_s"] == 2360000.0
+
+
+def test_what_was_observed_of_a_bundle_corrects_this_machine(trimtab, tmp_path):
+    (tmp_path / "plan.toml").write_text(
+        'name = "small"\nnetwork = "zoo:lenet5"\noutput = "out"\n[inspect]\n'
+    )
+    done = trimtab("run", "plan.toml")
+    assert done.returncode == 0, done.stderr
+    bundle = tmp_path / "out" / "small.trimtab"
+    asked = ("partition", "plan", str(bundle), "--edge", "this", "--cloud", "turin",
+             *LINK)  # fmt: skip
+    before = json.loads(trimtab(*asked, "--json").stdout)
+    assert before["corrected"] is None
+    observations.append(
+        bundle, "latency", {"measured_s": 3.0, "predicted_s": 1.0, "threads": 1},
+        date="2026-01-01T00:00:00+00:00", host=fingerprint(),
+    )  # fmt: skip
+    after = json.loads(trimtab(*asked, "--json").stdout)
+    assert after["corrected"].startswith("times 3, by 1 observation")
+    assert after["edge_only"]["edge_s"] == pytest.approx(
+        3 * before["edge_only"]["edge_s"]
+    )
+    assert after["cloud_only"]["cloud_s"] == before["cloud_only"]["cloud_s"]
+    assert "corrected times 3" in trimtab(*asked).stdout
 
 
 def test_a_table_for_people(trimtab):

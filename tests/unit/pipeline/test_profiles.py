@@ -11,6 +11,7 @@ from trimtab.errors import DataError, UnknownMachineError
 from trimtab.graph.capture import capture
 from trimtab.hardware.load import machine
 from trimtab.partition.profiles import write
+from trimtab.pipeline.observed import Correction
 from trimtab.pipeline.profiles import profile_of
 
 
@@ -22,6 +23,17 @@ def graph(width=2):
 def test_a_name_asks_the_model():
     found, like = profile_of("milan", graph(), threads=2)
     assert (found.source, found.threads, like.name) == ("estimated", 2, "milan")
+
+
+def test_what_was_observed_here_corrects_this_machine_alone():
+    one = graph()
+    here = machine("this").fingerprint
+    seen = Correction(factor=2.0, count=1, date="2026-01-01", host=here, code=False)
+    before, after = (
+        profile_of("this", one, seen=each)[0].p50_s for each in (None, seen)
+    )
+    assert after == pytest.approx([2 * each for each in before])
+    assert profile_of("milan", one, seen=seen) == profile_of("milan", one)
 
 
 def test_a_file_is_read_and_its_machine_found_by_title(tmp_path):
