@@ -45,6 +45,7 @@ COLOURS: Final = (
 DASHES: Final = ("solid", "dash", "dot")
 _SYMBOLS: Final = ("circle", "diamond", "square", "triangle-up", "cross", "x")
 _LABELLED_COLUMNS: Final = 6  # a heatmap this narrow has its values in the cells
+_WORDY: Final = 24  # characters of a cell that is given room for words
 
 
 def table(figure: Table) -> str:
@@ -73,13 +74,19 @@ def table(figure: Table) -> str:
     body = "".join(
         "<tr>"
         + "".join(
-            f"<td{mark}>{escape(cell_text(cell, unit))}</td>"
+            _cell(cell_text(cell, unit), mark)
             for cell, unit, mark in zip(row, figure.units, marks, strict=True)
         )
         + "</tr>"
         for row in figure.rows
     )
     return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+
+
+def _cell(text: str, mark: str) -> str:
+    # What is long has room for some words a line, however narrow the screen is.
+    mark = mark or (' class="wordy"' if len(text) > _WORDY else "")
+    return f"<td{mark}>{escape(text)}</td>"
 
 
 def series(figure: Series) -> Json:

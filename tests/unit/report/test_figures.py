@@ -104,6 +104,8 @@ def test_a_table_formats_by_unit_and_puts_numbers_to_the_right():
     assert "<td>conv &amp; co</td>" in html
     assert '<td class="number">2.00 ms</td><td>yes</td>' in html
     assert '<td class="number">-</td><td>no</td>' in html
+    long = Table(title="t", columns=("why",), units=("",), rows=(("word " * 9,),))
+    assert '<td class="wordy">word word' in table(long)
 
 
 def test_series_scale_both_axes_and_say_so():
