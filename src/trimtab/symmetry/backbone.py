@@ -38,19 +38,21 @@ def group_cnn(
 
     Lifting convolution, pool by 2, depthwise and pointwise group convolutions, and an
     invariant head; images of 24 pixels and more are first averaged by 2, those of 48
-    and more have a second pair of convolutions behind one more pool. There is one norm
+    and more have a second pair of convolutions behind one more pool. Of odd sizes pools
+    take three places, two apart, centred. There is one norm
     alone, behind the first layer: with more, evidence ranks schemes worse, for it takes
     scores to be linear in the values.
 
     Args:
         family: that turns images.
-        shape: (channels, rows, columns), rows and columns even.
+        shape: (channels, rows, columns), rows and columns both even or both odd.
         classes: scores.
         channels: base channels of every layer.
         kernel: rows and columns of the first windows.
 
     Raises:
-        UsageError: the family does not fit the shape, or rows and columns are odd.
+        UsageError: the family does not fit the shape, or one of rows and columns alone
+            is odd.
     """
     axes = axes_of(family, shape)
     if family.group.turns is None or axes[0].kind != "channel":
@@ -60,27 +62,31 @@ def group_cnn(
             where="trimtab.symmetry.group_cnn",
             remedy="take `tied_mlp`, or build a network from the layers",
         )
-    if any(each % 2 for each in shape[1:]):
+    odd = shape[1] % 2
+    if shape[2] % 2 != odd:
         raise UsageError(
             f"a group CNN for images of {shape[1]} x {shape[2]}",
             rule="pools by 2 would leave out a row or column on one side",
             where="trimtab.symmetry.group_cnn",
-            remedy="pad or crop images to even sizes",
+            remedy="pad or crop images to sizes that are both even or both odd",
         )
-    halved = min(shape[1:]) >= 24 and all(each % 4 == 0 for each in shape[1:])
-    layers: list[nn.Module] = [nn.AvgPool2d(2)] if halved else []
+    # Of odd sizes one less has to be a multiple: pools then begin alike on all sides.
+    places = [each - odd for each in shape[1:]]
+    window = (3, 2, 1) if odd else (2,)
+    halved = min(places) >= 24 and all(each % 4 == 0 for each in places)
+    layers: list[nn.Module] = [nn.AvgPool2d(*window)] if halved else []
     layers += [
         # Pooled first: norm and rectifier then have a quarter of the places.
         LiftConv2d(family, shape[0], channels, kernel, bias=False),
-        nn.MaxPool2d(2),
+        nn.MaxPool2d(*window),
         TiedNorm(family, channels),
         nn.ReLU(),
     ]
-    deep = min(shape[1:]) >= 48 and all(each % 8 == 0 for each in shape[1:])
+    deep = min(places) >= 48 and all(each % 8 == 0 for each in places)
     blocks = 2 if deep else 1
     for number in range(blocks):
         if number:
-            layers.append(nn.MaxPool2d(2))
+            layers.append(nn.MaxPool2d(*window))
         layers += [
             GroupConv2d(family, channels, channels, 3, depthwise=True, bias=False),
             GroupConv2d(family, channels, channels, 1),

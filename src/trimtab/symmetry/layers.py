@@ -296,6 +296,9 @@ class TiedNorm(_Tied):
     the start is that of Glow, arXiv 1807.03039). The scale is the exponential of a tied
     tensor, and so positive: it can be put into a convolution ahead of a pool.
 
+    A deep network that is trained once its scheme is known may take them from every
+    batch instead (`trimtab.symmetry.network.batched`), as a batch norm does.
+
     Args:
         family: of schemes.
         channels: base channels, with a slot for each element of the group each.
@@ -304,6 +307,7 @@ class TiedNorm(_Tied):
         mean: (channels, 1) of what comes in.
         deviation: (channels, 1), the standard deviation.
         settling: whether the next call takes both from its examples.
+        batch: takes both from batches instead, or None.
         behind: path of the layer whose results it alone reads, where that is known:
             `trimtab.symmetry.collapse` puts it in there.
     """
@@ -319,13 +323,21 @@ class TiedNorm(_Tied):
         self.register_buffer("mean", torch.zeros(channels, 1))
         self.register_buffer("deviation", torch.ones(channels, 1))
         self.settling = False
+        self.batch: nn.BatchNorm1d | None = None
         self.behind: str | None = None
 
     def affine(self) -> tuple[Tensor, Tensor]:
         """Return scale and shift of each channel and slot, (channels, slots)."""
         assert self.bias is not None
-        scale = self.weight().exp() / self.deviation
-        return scale, self.bias() - self.mean * scale
+        mean, deviation = self.mean, self.deviation
+        if self.batch is not None:
+            running, variance = self.batch.running_mean, self.batch.running_var
+            assert running is not None
+            assert variance is not None
+            mean = running[:, None]
+            deviation = (variance + self.batch.eps).sqrt()[:, None]
+        scale = self.weight().exp() / deviation
+        return scale, self.bias() - mean * scale
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (n, channels x slots, ...) to the same shape."""
@@ -335,7 +347,12 @@ class TiedNorm(_Tied):
             seen = x.detach().reshape(len(x), channels, -1).transpose(0, 1).flatten(1)
             self.mean = seen.mean(1, keepdim=True)
             self.deviation = seen.std(1, keepdim=True).clamp(min=1e-5)
-        scale, shift = self.affine()
+        if self.batch is not None and self.training:
+            assert self.bias is not None
+            x = self.batch(x.reshape(len(x), channels, -1)).view(x.shape)
+            scale, shift = self.weight().exp(), self.bias()
+        else:
+            scale, shift = self.affine()
         shape = (1, channels * slots, *(1,) * (x.ndim - 2))
         scaled: Tensor = x * scale.reshape(shape) + shift.reshape(shape)
         return scaled

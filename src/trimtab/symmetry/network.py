@@ -18,6 +18,7 @@ from trimtab.symmetry.schemes import Family, Scheme
 __all__ = [
     "EXACT",
     "Symmetric",
+    "batched",
     "invariance_error",
     "last_called",
     "retie",
@@ -131,6 +132,35 @@ def retie(network: Symmetric, scheme: Scheme, *, seed: int) -> Symmetric:
         each.retie(scheme, generator)
     made.family, made.scheme = network.family, scheme
     return made
+
+
+@torch.no_grad()
+def batched(network: Symmetric) -> Symmetric:
+    """Let the norms of a network take their statistics from every batch; return it.
+
+    Over examples, slots and places of a base channel, which all elements of the group
+    leave as they are; in evaluation running ones count. Evidence is for networks
+    without: a batch norm leaves no maximum to a prior on the weights before it.
+
+    Args:
+        network: is changed; its norms begin with the statistics that they have.
+
+    Example:
+        >>> from trimtab.symmetry.backbone import group_cnn
+        >>> from trimtab.symmetry.schemes import subgroups
+        >>> net = batched(group_cnn(subgroups("D4"), (1, 14, 14), 10))
+        >>> sum(isinstance(each, nn.BatchNorm1d) for each in net.modules())
+        1
+    """
+    for each in network.modules():
+        if isinstance(each, TiedNorm):
+            made = nn.BatchNorm1d(len(each.mean), affine=False)
+            assert made.running_mean is not None
+            assert made.running_var is not None
+            made.running_mean.copy_(each.mean[:, 0])
+            made.running_var.copy_(each.deviation[:, 0] ** 2)
+            each.batch = made.train(each.training)
+    return network
 
 
 @torch.no_grad()

@@ -5,17 +5,19 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, final
+from typing import Annotated, Literal, final
 
 import torch
 from pydantic import Field
 from torch import Tensor, nn
 
 from trimtab.bundle.stage import Context, Data, StageResult
+from trimtab.errors import PlanError
+from trimtab.symmetry.backbone import group_cnn
 from trimtab.symmetry.collapse import collapse
 from trimtab.symmetry.fitting import STEPS, Search, Way, fit
-from trimtab.symmetry.network import retie
-from trimtab.symmetry.schemes import Prior, family_of
+from trimtab.symmetry.network import Symmetric, batched, retie, settled
+from trimtab.symmetry.schemes import Prior, Scheme, family_of
 from trimtab.symmetry.sections import posterior_section
 from trimtab.symmetry.train import Recipe
 from trimtab.symmetry.tying import symmetrize
@@ -48,6 +50,9 @@ class Settings:
             left out.
         tied: whether the network is handed on as it is tied, for stages that train;
             ``[collapse]`` then makes it plain.
+        judge: by which schemes are compared: the ``network`` itself, or a ``small`` one
+            (`trimtab.symmetry.backbone.group_cnn`), whose choice a ``tied`` network of
+            any size and depth then takes over; its norms are batch norms.
     """
 
     family: str = "D4"
@@ -60,6 +65,7 @@ class Settings:
     restarts: int = 2
     examples: Annotated[int, Field(ge=1)] | None = None
     tied: bool = False
+    judge: Literal["network", "small"] = "network"
 
 
 @final
@@ -79,8 +85,17 @@ class _Symmetry:
         family = family_of(settings.family, tuple(data.train[0].shape[1:]))
         family = family.with_prior(settings.prior, settings.strength)
         network = symmetrize(context.network, family, context.inputs[0])
+        small = settings.judge == "small"
+        if small and not settings.tied:
+            raise PlanError(
+                "schemes that a small network chooses",
+                rule="the network itself is not trained by it",
+                where="table [symmetry]",
+                remedy="give tied = true, and train it in a stage [relax] or [train]",
+            )
+        shape, classes = tuple(data.train[0].shape[1:]), int(data.train[1].max()) + 1
         posterior = fit(
-            network,
+            group_cnn(family, shape, classes) if small else network,
             _some(data, settings.examples, context.seed),
             evidence=settings.evidence,
             seed=context.seed,
@@ -94,11 +109,13 @@ class _Symmetry:
             ),
             progress=context.progress,
         )
-        found = (
-            posterior.best.members[0].network.eval()
-            if settings.tied
-            else posterior.collapse(data.test[0][:_SHOWN])
-        )
+        found: nn.Module
+        if small:
+            found = _deep(network, posterior.best.scheme, data, context.seed)
+        elif settings.tied:
+            found = posterior.best.members[0].network.eval()
+        else:
+            found = posterior.collapse(data.test[0][:_SHOWN])
         _, accuracy = evaluate(found, *data.test)
         return StageResult(
             network=found,
@@ -119,7 +136,16 @@ class _Symmetry:
         tied = symmetrize(context.network, family, example)
         scheme = family[json.loads(files[FILE])["scheme"]]
         made = retie(tied, scheme, seed=0)
+        if settings.judge == "small":
+            return batched(made)
         return made if settings.tied else collapse(made)
+
+
+def _deep(network: Symmetric, scheme: Scheme, data: Data, seed: int) -> Symmetric:
+    """Return a network that shares by a scheme, ready to be trained."""
+    made = retie(network, scheme, seed=seed)
+    x = data.train[0]
+    return batched(settled(made, x[:: -(-len(x) // _SHOWN)])).eval()
 
 
 @final

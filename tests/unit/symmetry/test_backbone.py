@@ -11,7 +11,7 @@ from trimtab.symmetry.schemes import flips, rotations, shifts, subgroups
 D4 = subgroups("D4")
 
 
-@pytest.mark.parametrize("size", [14, 28, 48])
+@pytest.mark.parametrize("size", [14, 17, 28, 33, 48, 49])
 def test_a_group_cnn_is_exact_for_every_scheme(size):
     net = group_cnn(D4, (1, size, size), 10)
     x = torch.randn(2, 1, size, size)
@@ -35,5 +35,5 @@ def test_what_does_not_fit_is_refused():
     with pytest.raises(UsageError, match="its schemes do not only turn images"):
         group_cnn(shifts(12), (1, 12), 4)
     with pytest.raises(UsageError, match="pools by 2 would leave out a row"):
-        group_cnn(D4, (1, 7, 7), 4)
+        group_cnn(flips(), (1, 8, 7), 4)
     assert group_cnn(flips(), (1, 8, 6), 4)(torch.zeros(1, 1, 8, 6)).shape == (1, 4)

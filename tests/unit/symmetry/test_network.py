@@ -6,9 +6,11 @@ from tests.unit.symmetry.nets import small_cnn
 from torch import nn
 
 from trimtab.errors import UsageError
+from trimtab.symmetry.collapse import collapse
 from trimtab.symmetry.layers import InvariantHead, LiftConv2d
 from trimtab.symmetry.network import (
     Symmetric,
+    batched,
     invariance_error,
     last_called,
     retie,
@@ -18,6 +20,7 @@ from trimtab.symmetry.network import (
 )
 from trimtab.symmetry.orbits import channel, space
 from trimtab.symmetry.schemes import flips, subgroups
+from trimtab.symmetry.tying import symmetrize
 
 D4 = subgroups("D4", include="all")
 
@@ -102,3 +105,32 @@ def test_scores_start_from_one_size_whatever_the_scheme():
     for name in ("none", "C4", "D4"):
         net = settled(retie(small_cnn(D4), D4[name], seed=1), x)
         assert float(net(x).std(0).mean().detach()) == pytest.approx(1.0, abs=1e-4)
+
+
+@pytest.mark.parametrize("scheme", ["C4", "D4"])
+def test_norms_by_batch_keep_invariance_and_become_plain(scheme):
+    x = torch.randn(16, 1, 8, 8)
+    plain = nn.Sequential(
+        nn.Conv2d(1, 16, 3, padding=1, bias=False), nn.BatchNorm2d(16), nn.ReLU(),
+        nn.Conv2d(16, 16, 3, padding=1), nn.ReLU(), nn.BatchNorm2d(16),
+        nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(16, 3),
+    )  # fmt: skip
+    family = subgroups("D4")
+    made = retie(symmetrize(plain, family, x), family[scheme], seed=1)
+    net = settled(made, x)
+    before = net.eval()(x)
+    batched(net)
+    assert torch.allclose(net(x), before, atol=1e-3)  # they begin where they were
+    net.train()
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.01)
+    for _ in range(5):
+        net(x).square().mean().backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    turned = torch.rot90(x, 1, (2, 3))
+    assert torch.allclose(net(turned), net(x), atol=1e-5)  # of a whole batch, too
+    net.eval()
+    assert verify(net, x) <= 1e-5
+    found = collapse(net, x)
+    assert not any(isinstance(each, nn.BatchNorm1d) for each in found.modules())
+    assert torch.allclose(found(x), net(x), atol=1e-5)

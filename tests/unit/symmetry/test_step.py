@@ -55,6 +55,28 @@ def test_a_run_hands_on_a_plain_network(trimtab, plan):
     assert load(bundle)(torch.zeros(1, 1, 8, 8)).shape == (1, 2)
 
 
+def test_a_small_network_chooses_for_one_that_is_trained_later(trimtab, plan):
+    text = (plan / "plan.toml").read_text() + 'judge = "small"\n'
+    (plan / "plan.toml").write_text(text)
+    done = trimtab("run", "plan.toml")
+    assert done.returncode == 1
+    assert "give tied = true" in done.stderr.lower()
+    text += "tied = true\n[relax]\nepochs = 2\nflatness = false\n[collapse]\n"
+    (plan / "plan.toml").write_text(text)
+    done = trimtab("run", "plan.toml", "--json")
+    assert done.returncode == 0, done.stderr
+    bundle = plan / "out" / "small.trimtab"
+    record = json.loads((bundle / "symmetry.json").read_text("utf-8"))
+    assert record["scheme"] in {each["scheme"] for each in record["schemes"]}
+    # Another training begins from the same ties.
+    (plan / "plan.toml").write_text(text.replace("epochs = 2", "epochs = 1"))
+    again = trimtab("run", "plan.toml", "--json", "--overwrite")
+    assert again.returncode == 0, again.stderr
+    from trimtab.pipeline.load import load
+
+    assert load(bundle)(torch.zeros(1, 1, 8, 8)).shape == (1, 2)
+
+
 def test_a_run_needs_data(trimtab, plan):
     text = (plan / "plan.toml").read_text().replace('data = "corners.npz"\n', "")
     (plan / "plan.toml").write_text(text)
