@@ -42,7 +42,7 @@ from trimtab.graph.opaque import all_kept, decompositions, overwrites
 from trimtab.graph.tree import flatten
 from trimtab.graph.types import ConstantKind, Graph
 
-__all__ = ["capture", "weights_of"]
+__all__ = ["capture", "quiet", "weights_of"]
 
 
 _LOCK = compile_lock
@@ -213,11 +213,11 @@ def _require_evaluation(module: nn.Module, title: str) -> None:
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep torch.export from printing and logging: what matters is raised.
+def quiet() -> Iterator[None]:
+    """Keep torch.export, and what is built on it, from printing and logging.
 
-    It warns of LSTM weights that are assigned to themselves, and prints graphs and
-    hundreds of lines of traces before it raises.
+    What matters is raised. It warns of LSTM weights that are assigned to themselves,
+    and prints graphs and hundreds of lines of traces before it raises.
     """
     level = logging.root.manager.disable
     collecting = gc.isenabled()
@@ -240,7 +240,7 @@ def _quiet() -> Iterator[None]:
 def _call_export(
     module: nn.Module, args: tuple[object, ...], kwargs: dict[str, object]
 ) -> ExportedProgram:
-    with _quiet():
+    with quiet():
         return torch.export.export(module, args, kwargs, strict=False)
 
 
@@ -342,7 +342,7 @@ def _replaced_tensors(module: nn.Module) -> Iterator[list[str]]:
 
 def _decomposed(program: ExportedProgram, title: str) -> ExportedProgram:
     try:
-        with _quiet():
+        with quiet():
             decomposed: ExportedProgram = program.run_decompositions({})
             return decomposed
     except _FAILURES as error:
@@ -360,7 +360,7 @@ def _in_vocabulary(program: ExportedProgram) -> ExportedProgram:
 
     Each stays as it is where that leads to what no graph can hold.
     """
-    with _quiet():
+    with quiet():
         if overwrites(program):
             with contextlib.suppress(*_FAILURES):
                 program = program.run_decompositions({})

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
-import logging
 import os
 import re
 import shutil
 import tempfile
-import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, final
@@ -22,6 +18,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils import _pytree as pytree
 
 from trimtab.errors import OnnxError, UsageError
+from trimtab.graph.capture import quiet
 from trimtab.graph.module import GraphModule
 from trimtab.graph.tree import flatten
 from trimtab.onnx.compare import Comparison, compare
@@ -225,7 +222,7 @@ def _export(
         )
     size = sum(each.nbytes for each in network.state_dict().values())
     try:
-        with _quiet(), _RowsOfBags():
+        with quiet(), _RowsOfBags():
             program = torch.export.export(
                 network,
                 args,
@@ -233,7 +230,7 @@ def _export(
                 dynamic_shapes=None if shapes is None else _named(network, shapes),
                 strict=False,
             )
-        with _quiet():
+        with quiet():
             torch.onnx.export(
                 program,
                 (),
@@ -308,23 +305,6 @@ _BAG_ARGUMENTS: Final = (
     "include_last_offset",
     "padding_idx",
 )
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep the exporter from printing and logging: what matters is raised."""
-    level = logging.root.manager.disable
-    logging.disable(logging.CRITICAL)
-    try:
-        with (
-            warnings.catch_warnings(),
-            contextlib.redirect_stdout(io.StringIO()),
-            contextlib.redirect_stderr(io.StringIO()),
-        ):
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.disable(level)
 
 
 def _checked(file: Path, opset: int) -> Any:

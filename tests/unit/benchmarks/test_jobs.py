@@ -1,7 +1,19 @@
+import concurrent.futures
 import json
 
 import pytest
-from benchmarks.jobs import Job, Store, environment, run
+from benchmarks import jobs as module
+from benchmarks.jobs import (
+    NOT_MEASURED,
+    Job,
+    Store,
+    environment,
+    of_part,
+    run,
+    store_of,
+    tell,
+)
+from benchmarks.results import Row
 
 
 @pytest.fixture
@@ -91,3 +103,57 @@ def test_a_half_written_result_is_not_seen(tmp_path):
     store.path("a").with_suffix(".making").write_text(json.dumps({"key": "a"}))
     assert store.get("a") is None
     assert store.all("a") == {}
+
+
+def test_jobs_of_a_part():
+    todo = [job("one/a", ""), job("one/b", ""), job("two", "")]
+    assert of_part(todo, "all") == todo
+    assert of_part(todo, "one") == todo[:2]
+    assert of_part(todo, "none") == []
+
+
+def test_the_short_form_has_a_store_of_its_own(tmp_path, monkeypatch):
+    monkeypatch.setenv("TRIMTAB_CACHE", str(tmp_path / "cache"))
+    whole, short = (store_of(tmp_path / "it", quick=each) for each in (False, True))
+    assert whole.folder == tmp_path / "it" / "samples"
+    assert short.folder == tmp_path / "cache" / "benchmarks" / "it" / "quick"
+
+
+def test_what_is_told_stands_in_the_readme_and_the_short_form_leaves_it(tmp_path):
+    text = "before\n<!-- results: written by the command -->\n<!-- end of results -->\n"
+    readme = tmp_path / "README.md"
+    readme.write_text(text)
+    rows = [
+        Row(id="it/fast", name="it is fast", value=1.0, unit="s", op="<=", goal=2.0),
+        Row(id="it/small", name="it is small", value=None, unit="s", op="<=", goal=2.0,
+            note=NOT_MEASURED),
+    ]  # fmt: skip
+    store = Store(tmp_path / "samples")
+    tell(tmp_path, store, rows, quick=True)
+    assert readme.read_text() == text
+    quick = json.loads((tmp_path / "results.quick.json").read_text())
+    assert [row["id"] for row in quick["rows"]] == ["it/fast"]
+    tell(tmp_path, store, rows, quick=False, more="And a word.")
+    told = readme.read_text()
+    assert "| it is fast | 1.00 s | <= 2.00 s | yes |  |" in told
+    assert "| it is small | not measured | <= 2.00 s | **no** | not measured |" in told
+    assert "And a word." in told
+    assert "Samples: none." in told
+    assert len(json.loads((tmp_path / "results.json").read_text())["rows"]) == 2
+
+
+def test_an_executor_runs_jobs_in_place_of_this_machine(tmp_path, monkeypatch):
+    asked: list[Job] = []
+
+    class Elsewhere(concurrent.futures.ThreadPoolExecutor):
+        def submit(self, call, one, /):
+            assert call is module._result
+            asked.append(one)
+            return super().submit(lambda: {"x": 1})
+
+    store = Store(tmp_path / "samples")
+    todo = [job("one", "raise SystemExit(1)"), job("two", "raise SystemExit(1)")]
+    with Elsewhere() as executor:
+        run(todo, store, at_once=2, executor=executor)
+    assert {each.key for each in asked} == {"one", "two"}
+    assert field(store, "two", "x") == 1
