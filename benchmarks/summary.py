@@ -174,10 +174,13 @@ def _cells(rows: Sequence[dict[str, Any]]) -> str:
     peers = ", ".join(sorted({row["peer"] for row in rows if row["peer"]}))
     good = sum(bool(met(row)) for row in rows)
     verdict = f"{good} of {len(rows)}" if len(rows) > 1 else "met" if good else "missed"
+    absent = len(rows) - len(values)
     if not values:
         verdict = "not measured"
-    elif good < len(rows):
-        verdict = f"**{verdict}**"
+    else:
+        verdict += f", {absent} not measured" if absent else ""
+        if good < len(values):
+            verdict = f"**{verdict}**"
     return f"{ours} | {' or '.join(goals)} | {peers} | {verdict}"
 
 

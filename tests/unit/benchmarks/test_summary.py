@@ -28,7 +28,7 @@ def test_verdicts_follow_from_values():
     assert lines[2] == "| a | it is fast | 2.00 s | <= 1.00 s |  | **missed** |"
     assert lines[3] == (
         "| a | they are fast | 500 ms to 1.50 s | <= 1.00 s | another, other "
-        "| **1 of 3** |"
+        "| **1 of 3, 1 not measured** |"
     )
     assert lines[-1] == ("Of 4 goals 1 are met, 2 missed, 1 not measured yet.")
     assert "| met |" in summary([row("a/one", 1.0)], [ONE])
