@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 import signal
 import subprocess
 import sys
@@ -20,6 +21,7 @@ import typer
 from platformdirs import user_cache_path
 
 from benchmarks.results import Row, _commit, claims, fill, write
+from trimtab.errors import TrimtabError
 from trimtab.hardware.load import machine
 
 __all__ = [
@@ -104,12 +106,11 @@ class Store:
         path = self.path(key)
         draft = path.with_suffix(".making")
         when = datetime.now(UTC).isoformat(timespec="seconds")
-        where = machine("this")
         stored = {
             "key": key,
             "commit": _commit(),
             "date": when,
-            "machine": f"{where.title} ({where.core.llvm_cpu})",
+            "machine": _machine(),
             **result,
         }
         draft.write_text(json.dumps(stored) + "\n", "utf-8")
@@ -123,6 +124,11 @@ class Store:
             if str(result["key"]).startswith(prefix):
                 found[str(result["key"])] = result
         return found
+
+
+def _machine() -> str:
+    where = machine("this")
+    return f"{where.title} ({where.core.llvm_cpu})"
 
 
 def store_of(folder: Path, *, quick: bool) -> Store:
@@ -213,15 +219,28 @@ def run(
             print(f"{place}: stored", file=sys.stderr)
             return
         print(place, file=sys.stderr, flush=True)
-        result = (
-            _result(job) if executor is None else executor.submit(_result, job).result()
-        )
+        result = _result(job) if executor is None else _from_elsewhere(executor, job)
         if "failed" in result:
             print(f"{place}: {result['failed']}", file=sys.stderr, flush=True)
         store.put(job.key, result)
 
     with ThreadPoolExecutor(at_once) as workers:
         list(workers.map(do, enumerate(jobs)))
+
+
+def _from_elsewhere(executor: Executor, job: Job) -> dict[str, Any]:
+    try:
+        return executor.submit(_elsewhere, job, _commit()).result()
+    except TrimtabError as error:
+        return {"failed": str(error)[:300]}
+
+
+def _elsewhere(job: Job, commit: str) -> dict[str, Any]:
+    """Run a job on a machine of a cluster; return its result, and where that was."""
+    here = _commit()
+    if here != commit:
+        return {"failed": f"{platform.node()} is at commit {here}, not at {commit}"}
+    return {"machine": _machine(), "commit": here, **_result(job)}
 
 
 def _result(job: Job) -> dict[str, Any]:
@@ -249,11 +268,16 @@ def _result(job: Job) -> dict[str, Any]:
         timer = threading.Timer(job.cap_s, stop)
         timer.start()
         assert process.stderr is not None
-        for line in process.stderr:
-            sys.stderr.write(line)
-            last = line.strip() or last
-        timer.cancel()
-        code = process.wait()
+        try:
+            for line in process.stderr:
+                sys.stderr.write(line)
+                last = line.strip() or last
+            code = process.wait()
+        except BaseException:  # it has a session of its own, and would go on
+            stop()
+            raise
+        finally:
+            timer.cancel()
         output.seek(0)
         lines = output.read().strip().splitlines()
     if stopped.is_set():

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 import re
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +24,7 @@ _HERE: Final = Path(__file__).parent
 
 
 @final
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Claim:
     """A line of the summary.
 
@@ -38,84 +37,80 @@ class Claim:
     rows: str
 
 
-def _claim(text: str, rows: str) -> Claim:
-    return Claim(text=text, rows=rows)
-
-
 CLAIMS: Final[Sequence[Claim]] = (
-    _claim("latency predicted for eight networks, median error", "cost/error/median"),
-    _claim("pairs of networks ranked wrong", "cost/ranking"),
-    _claim("ResNet-50 captured and estimated", "cost/speed/analysis"),
-    _claim("`trimtab inspect zoo:resnet50`, imports included", "cost/speed/inspect"),
-    _claim("memory of that", "cost/speed/memory"),
-    _claim("ten networks, speed against the best peer, geometric means of 1 and 2 "
+    Claim("latency predicted for eight networks, median error", "cost/error/median"),
+    Claim("pairs of networks ranked wrong", "cost/ranking"),
+    Claim("ResNet-50 captured and estimated", "cost/speed/analysis"),
+    Claim("`trimtab inspect zoo:resnet50`, imports included", "cost/speed/inspect"),
+    Claim("memory of that", "cost/speed/memory"),
+    Claim("ten networks, speed against the best peer, geometric means of 1 and 2 "
            "threads", "compile/e2e/./mean"),
-    _claim("each of them", "compile/e2e/./.*/speed"),
-    _claim("their largest errors against float64", "compile/e2e/./.*/error"),
-    _claim("regret of the first schedule on three processors, geometric means",
+    Claim("each of them", "compile/e2e/./.*/speed"),
+    Claim("their largest errors against float64", "compile/e2e/./.*/error"),
+    Claim("regret of the first schedule on three processors, geometric means",
            "compile/rank/.*/regret"),
-    _claim("regret of the worst operator", "compile/rank/.*/regret_worst"),
-    _claim("rank correlation of predicted and measured times",
+    Claim("regret of the worst operator", "compile/rank/.*/regret_worst"),
+    Claim("rank correlation of predicted and measured times",
            "compile/rank/.*/spearman"),
-    _claim("schedules of the smallest space", "compile/rank/legal_points"),
-    _claim("ResNet-50 tuned and compiled", "compile/cost/seconds"),
-    _claim("again, from the cache", "compile/cost/again"),
-    _claim("memory of that", "compile/cost/memory"),
-    _claim("published receptive fields that come out", "design/fields/known"),
-    _claim("networks whose gradients reach as far as the fields",
+    Claim("schedules of the smallest space", "compile/rank/legal_points"),
+    Claim("ResNet-50 tuned and compiled", "compile/cost/seconds"),
+    Claim("again, from the cache", "compile/cost/again"),
+    Claim("memory of that", "compile/cost/memory"),
+    Claim("published receptive fields that come out", "design/fields/known"),
+    Claim("networks whose gradients reach as far as the fields",
            "design/fields/support"),
-    _claim("ResNet-50 analysed", "design/time/resnet50"),
-    _claim("491 networks of NAS-Bench-201 analysed", "design/time/nasbench201"),
-    _claim("rank correlation of the score with accuracy, ahead of FLOPs",
+    Claim("ResNet-50 analysed", "design/time/resnet50"),
+    Claim("491 networks of NAS-Bench-201 analysed", "design/time/nasbench201"),
+    Claim("rank correlation of the score with accuracy, ahead of FLOPs",
            "design/rank/.*/ahead"),
-    _claim("made smaller: points of accuracy gained, lower ends",
+    Claim("made smaller: points of accuracy gained, lower ends",
            "design/headline/[^/]*/[^/]*"),
-    _claim("parameters saved by that", "design/headline/.*/parameters"),
-    _claim("schemes of weight sharing found from data", "symmetry/recovery/all"),
-    _claim("random partitions that beat the true scheme", "symmetry/recovery/control"),
-    _claim("seven schemes compared, N = 1000", "symmetry/cost/fit"),
-    _claim("collapsed network against averaging over four turns, times as fast",
+    Claim("parameters saved by that", "design/headline/.*/parameters"),
+    Claim("schemes of weight sharing found from data", "symmetry/recovery/all"),
+    Claim("random partitions that beat the true scheme", "symmetry/recovery/control"),
+    Claim("seven schemes compared, N = 1000", "symmetry/cost/fit"),
+    Claim("collapsed network against averaging over four turns, times as fast",
            "symmetry/cost/call"),
-    _claim("five trainings at equal gradients: error of local entropy less that of "
+    Claim("five trainings at equal gradients: error of local entropy less that of "
            "tuned SGD, upper ends", "relax/default/.*"),
-    _claim("inequality of stochastic control, lower ends", "relax/control/.*"),
-    _claim("a step of local entropy in steps of SGD, 0.5 M weights", "relax/cost/.*"),
-    _claim("latency predicted for eight divided networks, median error",
+    Claim("inequality of stochastic control, lower ends", "relax/control/.*"),
+    Claim("a step of local entropy in steps of SGD, 0.5 M weights", "relax/cost/.*"),
+    Claim("latency predicted for eight divided networks, median error",
            "partition/calibrate/error"),
-    _claim("each of them", "partition/calibrate/error/.*"),
-    _claim("measured points that each is fitted to, and as many to judge by",
+    Claim("each of them", "partition/calibrate/error/.*"),
+    Claim("measured points that each is fitted to, and as many to judge by",
            "partition/calibrate/points"),
-    _claim("adaptive cuts against the best of each request, and the best static one",
+    Claim("adaptive cuts against the best of each request, and the best static one",
            "partition/policies/(optimum|static)"),
-    _claim("until requests cost the optimum again", "partition/policies/recovery"),
-    _claim("points of condition, cut and network that are simulated",
+    Claim("until requests cost the optimum again", "partition/policies/recovery"),
+    Claim("points of condition, cut and network that are simulated",
            "partition/study/points"),
-    _claim("processor time of that", "partition/study/time"),
-    _claim("the wire with TLS, of the transfer at 100 Mbit/s", "partition/wire/wall"),
-    _claim("under eight kinds of fault: answers lost, wrong or twice; frames and "
+    Claim("processor time of that", "partition/study/time"),
+    Claim("the wire with TLS, of the transfer at 100 Mbit/s", "partition/wire/wall"),
+    Claim("under eight kinds of fault: answers lost, wrong or twice; frames and "
            "clients that do harm",
            "partition/faults/(lost|wrong|duplicate|let-in|shown-out|harmful)"),
-    _claim("until service is back", "partition/faults/back/.*"),
-    _claim("fuzzed frames", "partition/faults/frames"),
-    _claim("memory of the cloud grown by", "partition/faults/memory"),
-    _claim("40 simulated cores, three targets: tuned against batch 25",
+    Claim("until service is back", "partition/faults/back/.*"),
+    Claim("fuzzed frames", "partition/faults/frames"),
+    Claim("memory of the cloud grown by", "partition/faults/memory"),
+    Claim("40 simulated cores, three targets: tuned against batch 25",
            "serve/paper/.*"),
-    _claim("p95 saved at 70 % of that", "serve/tails/.*"),
-    _claim("twice the load: until back under the target", "serve/follow/step"),
-    _claim("six traces: p95 with the controller and without", "serve/follow/trace/.*"),
-    _claim("live on two cores: tuned against batch 25", "serve/live/fixed"),
-    _claim("tuned against the paper's own rule", "serve/live/paper"),
-    _claim("tuned against an exhaustive search", "serve/live/best"),
-    _claim("networks for which the simulator agrees with the engine", "serve/agree/.*"),
-    _claim("processor time to dispatch a query", "serve/overhead/.*/cpu"),
-    _claim("median latency of a network that does nothing",
+    Claim("p95 saved at 70 % of that", "serve/tails/.*"),
+    Claim("twice the load: until back under the target", "serve/follow/step"),
+    Claim("six traces: p95 with the controller and without", "serve/follow/trace/.*"),
+    Claim("live on two cores: tuned against batch 25", "serve/live/fixed"),
+    Claim("tuned against the paper's own rule", "serve/live/paper"),
+    Claim("tuned against an exhaustive search", "serve/live/best"),
+    Claim("networks for which the simulator agrees with the engine", "serve/agree/.*"),
+    Claim("processor time to dispatch a query", "serve/overhead/.*/cpu"),
+    Claim("median latency of a network that does nothing",
            "serve/overhead/.*/alone_p50"),
-    _claim("over HTTP against the best of Ray Serve, LitServe and FastAPI",
+    Claim("over HTTP against the best of Ray Serve, LitServe and FastAPI",
            "serve/peers"),
-    _claim("queries lost, twice or wrong under four kinds of fault, and in a soak",
+    Claim("queries lost, twice or wrong under four kinds of fault, and in a soak",
            "serve/(faults|soak)/(?!growth).*"),
-    _claim("memory grown in ten minutes", "serve/soak/growth"),
-    _claim("rates that MLPerf's LoadGen calls VALID", "serve/referee/.*"),
+    Claim("memory grown in ten minutes", "serve/soak/growth"),
+    Claim("rates that MLPerf's LoadGen calls VALID", "serve/referee/.*"),
 )  # fmt: skip
 
 
@@ -189,7 +184,6 @@ def main() -> None:
     table = summary(stored())
     print(table)
     fill(_HERE.parent / "README.md", table)
-    sys.exit(0)
 
 
 if __name__ == "__main__":

@@ -160,12 +160,12 @@ def parts_of(compiled: bool, *, quiet: bool) -> Iterator[Make | None]:
         return
     import torch
 
-    from trimtab.pipeline.divided import compiler_of
+    from trimtab.pipeline.divided import Compiler
 
     with progress_bar(quiet=quiet) as progress:
         progress("compile", 0.0, "starting")
         count = itertools.count(1)
-        yield compiler_of(
+        yield Compiler(
             torch.get_num_threads(),
             lambda name: progress("compile", 0.0, f"part {next(count)}: {name}"),
         )

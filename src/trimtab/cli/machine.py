@@ -277,7 +277,9 @@ def _probes() -> tuple[tuple[Probe, ...], str]:
     """Return what measures more than torch can, and why it does not."""
     try:
         from trimtab.compiler.probes import CodeProbe, why_not
-    except ModuleNotFoundError:
+    except ModuleNotFoundError as error:
+        if error.name != "trimtab.compiler":
+            raise
         return (), "the part `compiler` of trimtab is not here"
     reason = why_not()
     return (() if reason else (CodeProbe(),)), reason

@@ -110,8 +110,9 @@ def main() -> None:
     except OSError as error:
         code = fail(_from_system(error), as_json=as_json, code=1)
     except ModuleNotFoundError as error:
-        if not str(error.name).startswith("trimtab."):
-            raise
+        package, _, part = str(error.name).partition(".")
+        if package != "trimtab" or not part or "." in part:
+            raise  # not a part as a whole
         code = fail(_without(str(error.name)), as_json=as_json, code=1)
     except Exception as error:
         show_usage = getattr(error, "show", None)  # a wrong option or command

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor as Tasks
 from concurrent.futures import ThreadPoolExecutor
@@ -14,7 +15,7 @@ from trimtab.compiler.defaults import defaults_of, functions_of
 from trimtab.compiler.emit import Chosen, constant_name, emit
 from trimtab.compiler.fallback import Default, Operator
 from trimtab.compiler.groups import group
-from trimtab.compiler.keys import key_of
+from trimtab.compiler.keys import key_of, sources_digest
 from trimtab.compiler.model import Timing, timing_of
 from trimtab.compiler.plan import plan
 from trimtab.compiler.reading import read
@@ -22,6 +23,7 @@ from trimtab.compiler.tasks import FallbackTask, Packing, Plan, Task
 from trimtab.compiler.tune import Family, Ranking, families_of, family_of, rank
 from trimtab.compiler.tvm.link import as_text, find_linker, object_of, signatures_of
 from trimtab.compiler.tvm.lower import Compiled, compile_kernels, target_of
+from trimtab.errors import ExecutionError
 from trimtab.graph.execute import Executor, run_node
 from trimtab.graph.operators import OPERATORS
 from trimtab.graph.operators import Family as Kind
@@ -338,7 +340,7 @@ class _Tuner:
             ).result
         asked = _Asked(
             work=work, key=key, fixed=fixed, machine=self.machine, target=self.whole,
-            seed=self.seed, winograd=self.winograd,
+            seed=self.seed, winograd=self.winograd, made_by=_made_by(),
         )  # fmt: skip
         coming = self.executor.submit(_searched, asked)
         return lambda: self.kept(key, self.restored(work, key, *coming.result()))
@@ -506,10 +508,29 @@ class _Asked:
     target: Target
     seed: int
     winograd: bool
+    made_by: Mapping[str, str]
+
+
+def _made_by() -> dict[str, str]:
+    """Return what decides beside the work and the machine."""
+    return {**versions(), "sources": sources_digest()}
 
 
 def _searched(asked: _Asked) -> tuple[dict[str, Any], bytes]:
-    """Return what is kept of a kernel, and its code; in another process."""
+    """Return what is kept of a kernel, and its code; in another process.
+
+    Raises:
+        ExecutionError: it has other versions, and would make other code.
+    """
+    mine = _made_by()
+    if mine != asked.made_by:
+        other = sorted(name for name in mine if mine[name] != asked.made_by.get(name))
+        raise ExecutionError(
+            f"a kernel on {platform.node() or 'another machine'}",
+            rule=f"it has another version of {', '.join(other)} than who asks",
+            where="--cluster",
+            remedy="install the same versions on all machines",
+        )
     timing = timing_of(asked.machine)
     tuner = _Tuner(
         asked.machine, timing, asked.target, asked.seed, None,

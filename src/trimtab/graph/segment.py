@@ -16,7 +16,7 @@ __all__ = ["segment"]
 
 def segment(
     graph: Graph, start: int, stop: int
-) -> tuple[Graph, tuple[Ref, ...], tuple[Ref, ...]]:
+) -> tuple[Graph, tuple[Ref, ...], tuple[Ref, ...]] | None:
     """Return the nodes between two positions as a graph of tensors.
 
     Values that only pass are not among its inputs and outputs. Nodes before it that do
@@ -29,10 +29,11 @@ def segment(
 
     Returns:
         The graph; the values of the whole that its inputs are; and those that its
-        outputs are.
+        outputs are. None where nothing is computed that is used behind, such as views
+        of weights alone.
 
     Raises:
-        GraphError: no such positions, or nothing is computed between them.
+        GraphError: no such positions.
 
     Example:
         >>> import torch
@@ -63,12 +64,7 @@ def segment(
     given = tuple(ref for ref in live[start] if ref in read)
     made = tuple(ref for ref in live[stop] if ref.name in names)
     if not made:
-        raise GraphError(
-            f"nodes {start} to {stop}",
-            rule="nothing that they compute is used behind them",
-            where=f"graph {graph.name!r}",
-            remedy="give positions further apart",
-        )
+        return None
     taken = names | {each.name for each in graph.constants}
     renamed: dict[Ref, Ref] = {}
     for ref in given:

@@ -2,40 +2,56 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Callable, Mapping
+from typing import final
 
 from torch import Tensor
 
 from trimtab.graph.types import Graph
-from trimtab.hardware.load import THIS, machine
-from trimtab.partition.live.segments import Function, Make
+from trimtab.hardware.load import THIS, machine, to_toml
+from trimtab.partition.live.segments import Function
+from trimtab.runtime.store import versions
 
-__all__ = ["compiler_of"]
+__all__ = ["Compiler"]
 
 
-def compiler_of(
-    threads: int, progress: Callable[[str], None] = lambda name: None
-) -> Make:
-    """Return what compiles a part; each kernel is taken from the cache where it can be.
+@final
+class Compiler:
+    """Compiles parts; each kernel is taken from the cache where it can be.
 
     Args:
         threads: of a call, at most.
         progress: told the name of each part.
 
+    Attributes:
+        identity: of all that decides the bits: machine, threads, versions.
+
     Raises:
         MissingExtraError: TVM is not installed: the extra ``compile``.
     """
-    from trimtab.compiler.compile import compile_graphs
-    from trimtab.compiler.target import target_for, useful_threads
 
-    here = machine(THIS)
-    target_for(here, threads=threads)  # refuses what it must before there is work
+    def __init__(
+        self, threads: int, progress: Callable[[str], None] = lambda name: None
+    ) -> None:
+        from trimtab.compiler.keys import sources_digest
+        from trimtab.compiler.target import target_for
 
-    def make(graph: Graph, weights: Mapping[str, Tensor]) -> Function:
-        progress(graph.name)
-        count = useful_threads([graph], here, threads)
-        target = target_for(here, threads=count)
-        found: Function = compile_graphs({1: graph}, weights, here, target)
+        self._threads, self._progress = threads, progress
+        self._machine = machine(THIS)
+        target_for(self._machine, threads=threads)  # refuses what it must, at once
+        decides = to_toml(self._machine), threads, versions(), sources_digest()
+        digest = hashlib.sha256(json.dumps(decides, sort_keys=True).encode())
+        self.identity = f"compiled {digest.hexdigest()[:16]}"
+
+    def __call__(self, graph: Graph, weights: Mapping[str, Tensor]) -> Function:
+        """Return a part as machine code."""
+        from trimtab.compiler.compile import compile_graphs
+        from trimtab.compiler.target import target_for, useful_threads
+
+        self._progress(graph.name)
+        count = useful_threads([graph], self._machine, self._threads)
+        target = target_for(self._machine, threads=count)
+        found: Function = compile_graphs({1: graph}, weights, self._machine, target)
         return found
-
-    return make

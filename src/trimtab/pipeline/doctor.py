@@ -84,13 +84,17 @@ def examine(
         >>> [(each.name, each.state) for each in found[:3]]
         [('Python', 'ok'), ('packages', 'ok'), ('extra serve', 'missing')]
     """
+    absent: list[Finding] = []
     if requires is None:
-        requires = metadata.requires("trimtab") or ()
-        python = metadata.metadata("trimtab")["Requires-Python"]
+        try:
+            requires = metadata.requires("trimtab") or ()
+            python = metadata.metadata("trimtab")["Requires-Python"]
+        except metadata.PackageNotFoundError:
+            requires, absent = (), [_uninstalled()]
     wanted = [Requirement(each) for each in requires]
     return [
         _python(python or ""),
-        _packages(None, wanted),
+        *(absent or [_packages(None, wanted)]),
         *(
             _packages(extra, wanted)
             for extra in _EXTRAS
@@ -102,6 +106,17 @@ def examine(
         _root(),
         _data("TRIMTAB_DATA", "benchmarks and tests of larger data sets"),
     ]
+
+
+def _uninstalled() -> Finding:
+    return Finding(
+        name="packages",
+        state="wrong",
+        detail="trimtab is not installed, so that nothing says what it needs",
+        purpose="everything",
+        remedy="in its checkout: pip install --editable '.[demo,report]'",
+        required=True,
+    )
 
 
 def _python(wanted: str) -> Finding:
@@ -149,12 +164,13 @@ def _packages(extra: str | None, every: Iterable[Requirement]) -> Finding:
         *([f"other versions: {', '.join(other)}"] if other else []),
     ])  # fmt: skip
     whole = not absent and not other
+    pins = "-c constraints.txt " if Path("constraints.txt").is_file() else ""
     return Finding(
         name="packages" if extra is None else f"extra {extra}",
         state="ok" if whole else "wrong" if other else "missing",
         detail=f"{count} of {count} packages" if whole else detail,
         purpose="everything" if extra is None else _EXTRAS[extra],
-        remedy="" if whole else f"pip install -c constraints.txt '{asked}'",
+        remedy="" if whole else f"pip install {pins}'{asked}'",
         required=extra is None,
     )
 
@@ -225,6 +241,7 @@ def _root() -> Finding:
 
 def _data(variable: str, purpose: str) -> Finding:
     named = os.environ.get(variable)
+    state: State
     if named is None:
         state, detail = "missing", "not set"
     elif Path(named).is_dir():
@@ -233,7 +250,7 @@ def _data(variable: str, purpose: str) -> Finding:
         state, detail = "wrong", f"{named}: no such folder"
     return Finding(
         name=variable,
-        state=state,  # type: ignore[arg-type]
+        state=state,
         detail=detail,
         purpose=purpose,
         remedy=""

@@ -42,7 +42,8 @@ def profile_of(
         TrimtabError: what finding a machine raises.
     """
     model: LatencyModel = Roofline()
-    if seen is not None:
+    # What is carried over is a ratio of two machines: errors of the model cancel in it.
+    if seen is not None and carried is None:
         model = Corrected(model, seen.factor, seen.host)
     found = named(spec, graph, model, threads=threads, carried=carried)
     if spec.endswith(".json") or Path(spec).is_dir():

@@ -1,4 +1,4 @@
-"""`trimtab run`: the stages of a plan in order, then a bundle and a report.
+"""`trimtab run`: the stages of a plan, bundle, report; over 400 lines: all checks.
 
 Nothing is written before every stage is through: a run that fails or is killed leaves
 what was there before. What finished stages led to is kept in the cache folder
@@ -103,6 +103,18 @@ def _stage(name: str, where: str) -> Stage[Any]:
     return found
 
 
+def _require_training(plan: Plan) -> None:
+    """Refuse a network that is drawn anew and that no stage trains."""
+    drawn = plan.stages.get("symmetry", {}).get("judge") == "small"
+    if drawn and not {"train", "relax"} & set(plan.stages):
+        raise PlanError(
+            'stage [symmetry] with judge = "small"',
+            rule="it draws the weights of the network anew, and no stage trains them",
+            where=plan.where,
+            remedy="add a table [relax] or [train]",
+        )
+
+
 def _settings(stage: Stage[Any], name: str, plan: Plan) -> Any:
     adapter: TypeAdapter[Any] = TypeAdapter(
         with_config(ConfigDict(extra="forbid"))(stage.settings)
@@ -146,6 +158,7 @@ def run(
         if name in plan.stages
     ]
     if only is None:
+        _require_training(plan)
         _require_values(plan, [stage for _, stage, _ in stages])
     report = plan.output / "report.html"
     _require_writable(plan.output, report, overwrite=overwrite)

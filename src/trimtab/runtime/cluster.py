@@ -6,6 +6,7 @@ import contextlib
 import logging
 import socket
 from collections.abc import Callable, Iterator
+from concurrent import futures
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass
 from typing import Any, ParamSpec, TypeVar, final
@@ -43,7 +44,7 @@ def check_address(address: str) -> None:
             remedy="give auto where ray start has run on this machine",
         )
     try:
-        import ray
+        import ray.serve
     except ImportError as error:
         raise MissingExtraError(
             "a Ray cluster",
@@ -94,8 +95,8 @@ class RayExecutor(Executor):
     """Runs calls as tasks of the Ray cluster that this process is connected to.
 
     Each takes a core. A task whose machine is lost runs again elsewhere, so that calls
-    must not do harm twice. Functions have to be those of modules that workers have,
-    too; trimtab is installed on all machines in the same version.
+    must not do harm twice. Functions and arguments travel as Ray pickles them, modules
+    by name: trimtab is installed on all machines in the same version.
 
     Example:
         >>> with connected("auto"), RayExecutor() as tasks:  # doctest: +SKIP
@@ -108,21 +109,32 @@ class RayExecutor(Executor):
 
         self._task = ray.remote(num_cpus=1, max_retries=3)(_run)
         self._cancel = ray.cancel
-        self._open: dict[Future[Any], Any] = {}
+        self._open: set[Future[Any]] = set()
+        self._ended = False
 
     def submit(
         self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs
     ) -> Future[T]:
         """Return a future of what a call returns, or of what it raises.
 
-        Errors of trimtab come back as they are; others as an `ExecutionError`.
+        Errors of trimtab come back as they are; others as an `ExecutionError`. A task
+        whose future is cancelled is ended.
+
+        Raises:
+            RuntimeError: it was shut down.
         """
+        if self._ended:
+            raise RuntimeError("cannot schedule new futures after shutdown")
         made: Future[T] = Future()
         task = self._task.remote(fn, args, kwargs)
-        self._open[made] = task
+        self._open.add(made)
+
+        def settled(own: Future[T]) -> None:
+            self._open.discard(own)
+            if own.cancelled():
+                self._cancel(task)
 
         def done(found: Future[Any]) -> None:
-            self._open.pop(made, None)
             if not made.set_running_or_notify_cancel():
                 return
             error = found.exception()
@@ -133,16 +145,19 @@ class RayExecutor(Executor):
             else:
                 made.set_result(value)
 
+        made.add_done_callback(settled)
         task.future().add_done_callback(done)
         return made
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """Wait for what was submitted, or end it."""
-        for made, task in list(self._open.items()):
-            if cancel_futures and made.cancel():
-                self._cancel(task)
-            elif wait:
-                made.exception()
+        self._ended = True
+        left = list(self._open)
+        if cancel_futures:
+            for each in left:
+                each.cancel()
+        if wait:
+            futures.wait(left)
 
 
 def _run(

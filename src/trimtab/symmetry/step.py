@@ -52,7 +52,8 @@ class Settings:
             ``[collapse]`` then makes it plain.
         judge: by which schemes are compared: the ``network`` itself, or a ``small`` one
             (`trimtab.symmetry.backbone.group_cnn`), whose choice a ``tied`` network of
-            any size and depth then takes over; its norms are batch norms.
+            any size and depth then takes over, with batch norms and weights that are
+            drawn anew: a stage behind it has to train it.
     """
 
     family: str = "D4"

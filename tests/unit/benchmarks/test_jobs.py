@@ -2,7 +2,6 @@ import concurrent.futures
 import json
 
 import pytest
-from benchmarks import jobs as module
 from benchmarks.jobs import (
     NOT_MEASURED,
     Job,
@@ -14,6 +13,8 @@ from benchmarks.jobs import (
     tell,
 )
 from benchmarks.results import Row
+
+from trimtab.errors import ExecutionError
 
 
 @pytest.fixture
@@ -142,18 +143,33 @@ def test_what_is_told_stands_in_the_readme_and_the_short_form_leaves_it(tmp_path
     assert len(json.loads((tmp_path / "results.json").read_text())["rows"]) == 2
 
 
-def test_an_executor_runs_jobs_in_place_of_this_machine(tmp_path, monkeypatch):
-    asked: list[Job] = []
+class Elsewhere(concurrent.futures.ThreadPoolExecutor):
+    """Another machine, in a thread."""
 
-    class Elsewhere(concurrent.futures.ThreadPoolExecutor):
-        def submit(self, call, one, /):  # type: ignore[override]
-            assert call is module._result
-            asked.append(one)
-            return super().submit(lambda: {"x": 1})
+    def __init__(self, fails=False, commit=None):
+        super().__init__()
+        self.fails, self.commit = fails, commit
 
+    def submit(self, call, one, commit, /):  # type: ignore[override]
+        def run():
+            if self.fails:
+                raise ExecutionError("a task", rule="lost", remedy="none")
+            return call(one, self.commit or commit)
+
+        return super().submit(run)
+
+
+def test_an_executor_runs_jobs_in_place_of_this_machine(tmp_path, echo):
     store = Store(tmp_path / "samples")
-    todo = [job("one", "raise SystemExit(1)"), job("two", "raise SystemExit(1)")]
+    todo = [job("one", "print('{\"x\": 1}')"), job("two", "raise SystemExit(1)")]
     with Elsewhere() as executor:
         run(todo, store, at_once=2, executor=executor)
-    assert {each.key for each in asked} == {"one", "two"}
-    assert field(store, "two", "x") == 1
+    assert field(store, "one", "x") == 1
+    assert field(store, "two", "failed").startswith("exit code 1")
+    with Elsewhere(fails=True) as executor:
+        run(todo, store, executor=executor)  # a machine is lost: the others go on
+    assert field(store, "one", "x") == 1
+    assert "lost" in field(store, "two", "failed")
+    with Elsewhere(commit="another") as executor:
+        run(todo, store, executor=executor)
+    assert "not at another" in field(store, "two", "failed")

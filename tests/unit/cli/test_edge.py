@@ -99,7 +99,10 @@ def test_both_sides_with_machine_code(trimtab, plan, bundle):  # noqa: F811
             "edge", str(bundle), "--cloud", f"127.0.0.1:{cloud.port}", "--compile",
             "--requests", "20", "--json",
         )  # fmt: skip
-        for options, said in ((("--mode", "lazy"), "machine code with mode 'lazy'"),):
+        for options, said in (
+            (("--mode", "lazy"), "machine code with mode 'lazy'"),
+            (("--memory", "10MB"), "machine code within"),
+        ):
             refused = trimtab("edge", str(bundle), "--compile", *options)
             assert refused.returncode == 1
             assert said in refused.stderr

@@ -7,7 +7,7 @@ from tests.unit.partition.live.nets import CODECS, made
 pytest.importorskip("tvm", reason="TVM is not installed (extra compile)")
 
 from trimtab.partition.live.halves import Halves
-from trimtab.pipeline.divided import compiler_of
+from trimtab.pipeline.divided import Compiler
 
 
 def test_every_cut_gives_what_pytorch_does(tmp_path, monkeypatch):
@@ -17,10 +17,11 @@ def test_every_cut_gives_what_pytorch_does(tmp_path, monkeypatch):
     positions = [cut.position for cut in plain.cuts]
     halves = Halves(
         plain.graph, plain.keeping._held, positions, CODECS,
-        make=compiler_of(1, told.append),
+        make=Compiler(1, told.append),
     )  # fmt: skip
     assert len(told) == len({0, *positions, halves.end}) - 1
     assert not halves.agree(plain.identity())  # the last bits may differ
+    assert Compiler(1).identity == Compiler(1).identity != Compiler(2).identity
     x = torch.randn(1, 3, 16, 16)
     values = halves.run.bind(x)
     for cut in range(len(halves.cuts)):

@@ -96,3 +96,24 @@ def test_programs_root_and_data(cache, tmp_path, monkeypatch):
     }
     monkeypatch.delenv("TRIMTAB_DATA")
     assert by_name(examine([], ""))["TRIMTAB_DATA"].state == "missing"
+
+
+def test_where_trimtab_is_not_installed_it_says_so(cache, monkeypatch):
+    def absent(name):
+        raise metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr("importlib.metadata.requires", absent)
+    packages = by_name(examine())["packages"]
+    assert (packages.state, packages.required) == ("wrong", True)
+    assert "not installed" in packages.detail
+
+
+def test_pins_are_named_where_they_are(cache, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    asked = ["absent>=2; extra == 'serve'"]
+    assert by_name(examine(asked, ""))["extra serve"].remedy == (
+        "pip install 'trimtab[serve]'"
+    )
+    (tmp_path / "constraints.txt").touch()
+    remedy = by_name(examine(asked, ""))["extra serve"].remedy
+    assert remedy == "pip install -c constraints.txt 'trimtab[serve]'"

@@ -36,6 +36,18 @@ def test_what_was_observed_here_corrects_this_machine_alone():
     assert profile_of("milan", one, seen=seen) == profile_of("milan", one)
 
 
+def test_what_is_carried_over_is_not_corrected(tmp_path):
+    one = graph()
+    here = machine("this").fingerprint
+    seen = Correction(factor=3.0, count=1, date="2026-01-01", host=here, code=False)
+    own = replace(profile_of("this", one)[0], source="measured")
+    write(own, tmp_path / "here.json")
+    carried = str(tmp_path / "here.json")
+    found = profile_of("milan", one, carried=carried, seen=seen)[0]
+    assert found.source == "scaled"
+    assert found == profile_of("milan", one, carried=carried)[0]
+
+
 def test_a_file_is_read_and_its_machine_found_by_title(tmp_path):
     one = graph()
     pi = machine("raspberry-pi-4")

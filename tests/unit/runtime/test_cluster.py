@@ -95,14 +95,18 @@ def test_a_task_whose_process_is_killed_runs_again(tasks, tmp_path):
 @pytest.mark.timeout(600)
 def test_what_is_open_is_ended_where_that_is_asked(tasks):
     other = RayExecutor()
-    coming = other.submit(slow, 1000)
-    begun = time.monotonic()
+    coming = [other.submit(slow, 1000) for _ in range(2)]  # all cores there are
     other.shutdown(cancel_futures=True)
-    assert coming.cancelled()
-    assert time.monotonic() - begun < 100
-    other.submit(doubled, 1)
-    other.shutdown()
+    assert all(each.cancelled() for each in coming)
     assert not other._open
+    with pytest.raises(RuntimeError, match="after shutdown"):
+        other.submit(doubled, 1)
+    assert tasks.submit(doubled, 1).result(timeout=200) == 2  # cores are free again
+
+
+def test_an_error_ends_the_rest_and_is_what_is_seen(tasks):
+    with pytest.raises(DataError, match="value 0"), RayExecutor() as other:
+        list(other.map(refused, range(20)))
 
 
 @pytest.mark.cluster

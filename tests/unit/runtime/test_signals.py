@@ -22,8 +22,10 @@ def test_it_waits_until_it_is_told_and_puts_handlers_back(number):
 
 
 def test_what_is_told_before_anybody_waits_is_not_lost():
+    before = signal.getsignal(signal.SIGINT)
     with told() as wait:
         os.kill(os.getpid(), signal.SIGTERM)
+        assert signal.getsignal(signal.SIGINT) is before  # a second one ends at once
         wait()
 
 

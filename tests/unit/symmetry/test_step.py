@@ -57,10 +57,14 @@ def test_a_run_hands_on_a_plain_network(trimtab, plan):
 
 def test_a_small_network_chooses_for_one_that_is_trained_later(trimtab, plan):
     text = (plan / "plan.toml").read_text() + 'judge = "small"\n'
-    (plan / "plan.toml").write_text(text)
+    (plan / "plan.toml").write_text(text + "[relax]\nepochs = 1\n")
     done = trimtab("run", "plan.toml")
     assert done.returncode == 1
-    assert "give tied = true" in done.stderr.lower()
+    assert "Give tied = true" in done.stderr
+    (plan / "plan.toml").write_text(text + "tied = true\n[collapse]\n")
+    done = trimtab("run", "plan.toml")
+    assert done.returncode == 1
+    assert "no stage trains them" in done.stderr
     text += "tied = true\n[relax]\nepochs = 2\nflatness = false\n[collapse]\n"
     (plan / "plan.toml").write_text(text)
     done = trimtab("run", "plan.toml", "--json")

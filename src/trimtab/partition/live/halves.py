@@ -109,7 +109,7 @@ class Halves:
             "cuts": [cut.digest for cut in self.cuts],
             "codecs": [each.name for each in self.codecs],
             "engine": f"torch {torch.__version__}, {platform.machine()}, "
-            f"{fingerprint()}{'' if make is None else ', compiled'}",
+            f"{fingerprint()}{'' if make is None else f', {make.identity}'}",
         }
 
     @property

@@ -16,6 +16,7 @@ from trimtab.partition.live.keeping import Mode
 from trimtab.partition.live.segments import Make
 from trimtab.partition.profiles import Profile
 from trimtab.partition.space import Space
+from trimtab.units import format_bytes
 
 __all__ = ["open_edge", "open_halves"]
 
@@ -89,6 +90,13 @@ def open_edge(
             rule="it is made once, of all layers that are ever needed here",
             where="trimtab edge",
             remedy="leave out --compile, or give --mode shared",
+        )
+    if make is not None and edge_bytes is not None:
+        raise UsageError(
+            f"machine code within {format_bytes(edge_bytes)}",
+            rule="it packs weights anew, beside those that the limit is of",
+            where="trimtab edge",
+            remedy="leave out --compile, or --memory",
         )
     bundle, agreed = _opened(path)
     end = len(bundle.graph.nodes)

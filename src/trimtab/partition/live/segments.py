@@ -9,11 +9,10 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 from torch import Tensor
 
-from trimtab.errors import GraphError
 from trimtab.graph.execute import Executor
 from trimtab.graph.segment import segment
 from trimtab.graph.types import Graph, Node, Ref
@@ -21,8 +20,19 @@ from trimtab.graph.types import Graph, Node, Ref
 __all__ = ["Function", "Make", "Segmented"]
 
 Function: TypeAlias = Callable[..., Sequence[Tensor]]
-Make: TypeAlias = Callable[[Graph, Mapping[str, Tensor]], Function]
-"""From a graph of tensors and weights by target to what computes it."""
+
+
+class Make(Protocol):
+    """From a graph of tensors and weights by target to what computes it."""
+
+    @property
+    def identity(self) -> str:
+        """All that decides the bits, beside graph and weights."""
+        ...
+
+    def __call__(self, graph: Graph, weights: Mapping[str, Tensor], /) -> Function:
+        """Return what computes a graph."""
+        ...
 
 
 class Segmented(Executor):
@@ -54,11 +64,10 @@ class Segmented(Executor):
         self._functions: dict[int, tuple[tuple[Ref, ...], tuple[Ref, ...], Function]]
         self._functions = {}
         for first, last in itertools.pairwise(self._bounds):
-            try:
-                own, given, made = segment(graph, first, last)
-            except GraphError:
-                continue  # it computes nothing that is used: views of weights
-            self._functions[first] = given, made, make(own, weights)
+            found = segment(graph, first, last)
+            if found is not None:
+                own, given, made = found
+                self._functions[first] = given, made, make(own, weights)
 
     def run(
         self,

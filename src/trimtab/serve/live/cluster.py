@@ -170,6 +170,7 @@ class Cluster:
         self._known: dict[str, dict[str, Any]] = {}  # last state of each, by its id
         self._gone = dict.fromkeys(_SUMMED, 0)  # of those that are forgotten
         self._alive: frozenset[str] = frozenset()
+        self._lock = threading.Lock()
         self._ending = threading.Event()
         self._begun_s = 0.0
         self._thread = threading.Thread(target=self._watch, name="watch", daemon=True)
@@ -422,14 +423,14 @@ class Cluster:
         last look at it.
         """
         counts, hosts = self._counts, self.hosts()
-        known = list(self._known.values())
+        with self._lock:
+            known, gone = list(self._known.values()), self._gone
         ended = sum(counts[each] for each in ("answers", "shed", "failed", "gone"))
         return {
             **counts,
             "open": counts["queries"] - ended,
             **{
-                name: self._gone[name] + sum(each[name] for each in known)
-                for name in _SUMMED
+                name: gone[name] + sum(each[name] for each in known) for name in _SUMMED
             },
             "replicas": len(hosts),
             "workers": sum(each["workers"] for each in hosts),
@@ -451,13 +452,14 @@ class Cluster:
             _LOG.info("no replica tells its state: %s", first_line(error))
             told = []
         states = {each["id"]: each for each in told if isinstance(each, dict)}
-        known = {**self._known, **states}
+        known, gone = {**self._known, **states}, dict(self._gone)
         # Which is gone for good nobody says; one that is late is told of again soon.
         for old in [each for each in known if each not in states][:-_REMEMBERED]:
             for name, before in known.pop(old).items():
-                if name in self._gone:
-                    self._gone[name] += before
-        self._known = known
+                if name in gone:
+                    gone[name] += before
+        with self._lock:  # or sums would rise and fall
+            self._known, self._gone = known, gone
         self._alive = frozenset(states)
         if not self.changes or self.changes[-1][1] != len(states):
             self.changes.append((time.monotonic() - self._begun_s, len(states)))

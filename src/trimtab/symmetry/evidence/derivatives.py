@@ -52,7 +52,8 @@ def rows_of(
             order of `trimtab.symmetry.network.tied`.
 
     Raises:
-        UsageError: a tied tensor belongs to a layer of another kind.
+        UsageError: a tied tensor belongs to a layer of another kind, or a norm takes
+            its statistics from batches.
     """
     layers, places = _layers(network, paths)
     starts, end = {}, 0
@@ -111,6 +112,13 @@ def _layers(
                 where="trimtab.symmetry.evidence",
                 remedy="build the network from these layers, or give "
                 'evidence="heldout"',
+            )
+        if isinstance(layer, TiedNorm) and layer.batch is not None:
+            raise UsageError(
+                "evidence of a network with batch norms",
+                rule=f"`{owner}` leaves no maximum to a prior on the weights before it",
+                where="trimtab.symmetry.evidence",
+                remedy="compare schemes first, then call `batched`",
             )
         layers[owner] = layer
         places[path] = _Place(owner=owner, name=name, tensor=tensor)

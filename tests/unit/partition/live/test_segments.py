@@ -18,17 +18,20 @@ def parts():
     graph, weights = halves.graph, halves.keeping._held
     calls: list[str] = []
 
-    def make(part, own):
-        run = Executor(part, own)
+    class Make:
+        identity = "a test"
 
-        def called(*values):
-            calls.append(part.name)
-            return run(*values)
+        def __call__(self, part, own):
+            run = Executor(part, own)
 
-        return called
+            def called(*values):
+                calls.append(part.name)
+                return run(*values)
+
+            return called
 
     positions = [cut.position for cut in halves.cuts][::2]
-    subject = Segmented(graph, weights, positions, make)
+    subject = Segmented(graph, weights, positions, Make())
     return subject, halves.run, positions, calls
 
 
@@ -67,13 +70,16 @@ def test_the_parts_of_an_edge_alone():
     graph, weights = halves.graph, halves.keeping._held
     made_of: list[str] = []
 
-    def make(part, own):
-        made_of.append(part.name)
-        return Executor(part, own)
+    class Make:
+        identity = "a test"
+
+        def __call__(self, part, own):
+            made_of.append(part.name)
+            return Executor(part, own)
 
     positions = [cut.position for cut in halves.cuts]
     stop = positions[-1]
-    subject = Segmented(graph, weights, positions, make, part=range(stop))
+    subject = Segmented(graph, weights, positions, Make(), part=range(stop))
     assert all(name.endswith(f"to {end}") for name, end in zip(
         made_of, sorted(set(positions) - {0}), strict=True
     ))  # fmt: skip

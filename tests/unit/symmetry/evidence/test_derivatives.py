@@ -18,7 +18,7 @@ from trimtab.symmetry.layers import (
     TiedNorm,
     TiedTensor,
 )
-from trimtab.symmetry.network import Symmetric, retie, settled, tied
+from trimtab.symmetry.network import Symmetric, batched, retie, settled, tied
 from trimtab.symmetry.orbits import channel, space
 from trimtab.symmetry.schemes import flips, shifts
 
@@ -107,3 +107,9 @@ def test_layers_of_other_kinds_are_refused():
     net = Symmetric(body, FLIPS, IMAGE)
     with pytest.raises(UsageError, match="a tied tensor of a Own"):
         rows_of(net, torch.zeros(1, 1, 8, 8))
+
+
+def test_batch_norms_are_refused():
+    net = batched(averaged().eval())
+    with pytest.raises(UsageError, match="evidence of a network with batch norms"):
+        rows_of(net, torch.randn(4, 1, 8, 8))
