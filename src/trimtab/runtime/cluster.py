@@ -132,7 +132,7 @@ class RayExecutor(Executor):
         def settled(own: Future[T]) -> None:
             self._open.discard(own)
             if own.cancelled():
-                self._cancel(task)
+                self._cancel(task, force=True)  # it may not listen
 
         def done(found: Future[Any]) -> None:
             if not made.set_running_or_notify_cancel():
