@@ -77,7 +77,8 @@ print(json.dumps(found), file=sys.__stdout__)
 
 def imported(path):
     """Return the modules that are imported with a module, not within a function."""
-    waiting, found = list(ast.parse(path.read_text("utf-8")).body), set()
+    waiting: list[ast.AST] = list(ast.parse(path.read_text("utf-8")).body)
+    found = set()
     while waiting:
         each = waiting.pop()
         if isinstance(each, ast.ImportFrom):
@@ -86,8 +87,8 @@ def imported(path):
             found.update(name.name for name in each.names)
         elif isinstance(each, ast.If) and "TYPE_CHECKING" in ast.unparse(each.test):
             waiting += each.orelse
-        elif isinstance(each, ast.If | ast.Try | ast.With | ast.ClassDef):
-            waiting += [one for one in ast.walk(each) if one is not each]
+        elif not isinstance(each, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+            waiting += ast.iter_child_nodes(each)
     return found
 
 
