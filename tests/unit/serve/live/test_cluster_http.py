@@ -34,7 +34,14 @@ class Hosts:
 
     def __init__(self, replicas=2):
         self.replicas = replicas
-        self.counts = {"queries": 9, "answers": 5, "shed": 3, "failed": 1, "again": 2}
+        self.counts = {
+            "queries": 9,
+            "answers": 5,
+            "shed": 3,
+            "failed": 1,
+            "gone": 0,
+            "again": 2,
+        }
 
     async def ask(self, inputs, *, deadline_s, priority):
         self.urgency = deadline_s, priority
