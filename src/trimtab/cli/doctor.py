@@ -41,7 +41,8 @@ def doctor(
         )
         for each in found:
             if each.remedy:
-                out.print(plain(f"{each.name}: {each.remedy}"), soft_wrap=True)
+                text = plain(f"{each.name}: {each.remedy}")
+                out.print(text, soft_wrap=True, markup=False)  # extras are in brackets
         if broken:
             names = ", ".join(each.name for each in broken)
             out.print(f"trimtab cannot work here without: {names}")

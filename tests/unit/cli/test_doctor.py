@@ -19,10 +19,11 @@ def test_it_names_what_is_missing_and_how_to_get_it(trimtab):
 def test_where_nothing_works_it_ends_with_1(trimtab, monkeypatch):
     broken = doctor.Finding(
         name="packages", state="missing", detail="absent: torch", purpose="everything",
-        remedy="pip install it", required=True,
+        remedy="pip install 'trimtab[serve]'", required=True,
     )  # fmt: skip
     monkeypatch.setattr(doctor, "examine", lambda: [broken])
     done = trimtab("doctor")
     assert done.returncode == 1
     assert "cannot work here without: packages" in done.stdout
+    assert "packages: pip install 'trimtab[serve]'" in done.stdout
     assert json.loads(trimtab("doctor", "--json").stdout)["works"] is False

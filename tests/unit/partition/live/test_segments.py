@@ -11,28 +11,36 @@ from trimtab.graph.execute import Executor
 from trimtab.partition.live.segments import Segmented
 
 
+class Make:
+    """Parts node by node; it notes which were made, and which were called."""
+
+    identity = "a test"
+
+    def __init__(self):
+        self.made: list[str] = []
+        self.calls: list[str] = []
+
+    def __call__(self, part, own):
+        run = Executor(part, own)
+        self.made.append(part.name)
+
+        def called(*values):
+            self.calls.append(part.name)
+            return run(*values)
+
+        return called
+
+
 @pytest.fixture
 def parts():
     """Return a network in parts, what runs it node by node, and calls by part."""
     _, halves = made()
     graph, weights = halves.graph, halves.keeping._held
-    calls: list[str] = []
-
-    class Make:
-        identity = "a test"
-
-        def __call__(self, part, own):
-            run = Executor(part, own)
-
-            def called(*values):
-                calls.append(part.name)
-                return run(*values)
-
-            return called
+    make = Make()
 
     positions = [cut.position for cut in halves.cuts][::2]
-    subject = Segmented(graph, weights, positions, Make())
-    return subject, halves.run, positions, calls
+    subject = Segmented(graph, weights, positions, make)
+    return subject, halves.run, positions, make.calls
 
 
 def test_from_any_cut_to_any_other(parts):
@@ -68,20 +76,13 @@ def test_what_is_missing_is_said(parts):
 def test_the_parts_of_an_edge_alone():
     _, halves = made()
     graph, weights = halves.graph, halves.keeping._held
-    made_of: list[str] = []
-
-    class Make:
-        identity = "a test"
-
-        def __call__(self, part, own):
-            made_of.append(part.name)
-            return Executor(part, own)
+    make = Make()
 
     positions = [cut.position for cut in halves.cuts]
     stop = positions[-1]
-    subject = Segmented(graph, weights, positions, Make(), part=range(stop))
+    subject = Segmented(graph, weights, positions, make, part=range(stop))
     assert all(name.endswith(f"to {end}") for name, end in zip(
-        made_of, sorted(set(positions) - {0}), strict=True
+        make.made, sorted(set(positions) - {0}), strict=True
     ))  # fmt: skip
     values = halves.run.bind(torch.randn(1, 3, 16, 16))
     found, wanted = subject.run(values, 0, stop), halves.run.run(values, 0, stop)
